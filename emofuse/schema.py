@@ -1,0 +1,194 @@
+"""The Arrow schema of every table, and the check of one.
+
+Valence and arousal stand on the reference scale [-1, 1], variances in its square, times
+in seconds, boxes in pixels of the full-size upright picture, luma in 0-255.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+
+import pyarrow as pa
+
+from emofuse.affect import AXES
+from emofuse.errors import DataError
+
+METADATA_KEY = b"emofuse"
+SPLITS = ("train", "valid", "test")
+STATUSES = ("ok", "no_face", "error")
+EXPERTS = ("scene", "face")
+
+
+def _field(name: str, kind: pa.DataType, *, nullable: bool = True) -> pa.Field:
+    return pa.field(name, kind, nullable=nullable)
+
+
+def _estimates(prefix: str) -> list[pa.Field]:
+    means = [_field(f"{prefix}_{axis}", pa.float32()) for axis in AXES]
+    return means + [_field(f"{prefix}_{axis}_variance", pa.float32()) for axis in AXES]
+
+
+MANIFEST = pa.schema(
+    [
+        _field("sample_id", pa.string(), nullable=False),
+        _field("uri", pa.string()),
+        _field("frame_index", pa.int64()),
+        _field("timestamp", pa.float64()),
+        _field("sequence", pa.string()),
+        _field("group", pa.string()),
+        _field("split", pa.string()),
+        _field("valence", pa.float32()),
+        _field("arousal", pa.float32()),
+        _field("valence_std", pa.float32()),
+        _field("arousal_std", pa.float32()),
+    ]
+)
+"""One row per picture or frame; labels on the reference scale, null where there is none."""
+
+PERCEIVED = pa.schema(
+    [
+        *_estimates("scene"),
+        *_estimates("face"),
+        _field("face_count", pa.int32()),
+        _field("face_score", pa.float32()),
+        _field("face_box", pa.list_(pa.float32())),
+        _field("face_aligned", pa.bool_()),
+        _field("scene_variance_source", pa.string()),
+        _field("face_variance_source", pa.string()),
+        _field("in_sample", pa.bool_(), nullable=False),
+        _field("luma", pa.float32()),
+        _field("width", pa.int32()),
+        _field("height", pa.int32()),
+        _field("status", pa.string(), nullable=False),
+        _field("error", pa.string()),
+    ]
+)
+"""What perceiving adds to a manifest row. Variances are the experts' own, before any recalibration."""
+
+PREDICTIONS = pa.unify_schemas([MANIFEST, PERCEIVED])
+
+FUSED = pa.unify_schemas(
+    [
+        PREDICTIONS,
+        pa.schema(
+            [
+                *_estimates("fused"),
+                *[_field(f"scene_weight_{axis}", pa.float32()) for axis in AXES],
+                *[_field(f"gate_{gate}", pa.bool_()) for gate in ("score", "std", "luma")],
+                *[_field(f"steady_{axis}", pa.float32()) for axis in AXES],
+                *[_field(f"held_{axis}", pa.bool_()) for axis in AXES],
+            ]
+        ),
+    ]
+)
+"""Predictions with the fusion: here `scene_*` and `face_*` are as fused, after calibration and recalibration.
+A `gate_*` is true where that gate shut the face out."""
+
+METRICS = pa.schema(
+    [
+        _field("system", pa.string(), nullable=False),
+        _field("split", pa.string(), nullable=False),
+        _field("in_sample", pa.bool_(), nullable=False),
+        _field("subset", pa.string(), nullable=False),
+        _field("axis", pa.string(), nullable=False),
+        _field("metric", pa.string(), nullable=False),
+        _field("value", pa.float64()),
+        _field("ci_low", pa.float64()),
+        _field("ci_high", pa.float64()),
+        _field("n", pa.int64(), nullable=False),
+        _field("n_groups", pa.int64(), nullable=False),
+    ]
+)
+
+COMPARISONS = pa.schema(
+    [
+        _field("a", pa.string(), nullable=False),
+        _field("b", pa.string(), nullable=False),
+        _field("split", pa.string(), nullable=False),
+        _field("in_sample", pa.bool_(), nullable=False),
+        _field("subset", pa.string(), nullable=False),
+        _field("axis", pa.string(), nullable=False),
+        _field("metric", pa.string(), nullable=False),
+        _field("difference", pa.float64()),
+        _field("ci_low", pa.float64()),
+        _field("ci_high", pa.float64()),
+        _field("p", pa.float64()),
+        _field("p_holm", pa.float64()),
+        _field("better", pa.string()),
+    ]
+)
+"""`difference` is metric(a) - metric(b); `better` names the better system, or is null where none is shown."""
+
+
+def conform(table: pa.Table, schema: pa.Schema, what: str, *, required: Iterable[str] = ()) -> pa.Table:
+    """`table` with exactly the columns of `schema`, in order, then its other columns as they came.
+
+    Args:
+        table: any table.
+        schema: the schema to meet; a nullable column that is absent becomes nulls.
+        what: how to call the table in a message.
+        required: nullable columns that must be there nevertheless.
+
+    Raises:
+        DataError: if a column is missing, has another type, or holds nulls where none may be.
+    """
+    names = set(table.column_names)
+    missing = [f.name for f in schema if f.name not in names and (not f.nullable or f.name in set(required))]
+    if missing:
+        raise DataError(f"{what} lacks {', '.join(missing)}; it has {', '.join(table.column_names)}")
+    columns: list[pa.ChunkedArray | pa.Array] = []
+    for field in schema:
+        if field.name not in names:
+            columns.append(pa.nulls(table.num_rows, field.type))
+            continue
+        column = table.column(field.name)
+        if column.type != field.type:
+            try:
+                column = column.cast(field.type)
+            except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+                raise DataError(f"{what}: column {field.name} must be {field.type}, is {column.type} ({error})") from None
+        if not field.nullable and column.null_count:
+            raise DataError(f"{what}: column {field.name} holds {column.null_count} null(s)")
+        columns.append(column)
+    extra = [name for name in table.column_names if name not in schema.names]
+    full = pa.schema([*schema, *(table.schema.field(name) for name in extra)], metadata=table.schema.metadata)
+    return pa.Table.from_arrays([*columns, *(table.column(name) for name in extra)], schema=full)
+
+
+def check_manifest(table: pa.Table) -> pa.Table:
+    """A manifest in the form of `MANIFEST`.
+
+    Raises:
+        DataError: for missing columns, an empty table, repeated ids, unknown splits or labels off the scale.
+    """
+    table = conform(table, MANIFEST, "manifest", required=("uri",))
+    if table.num_rows == 0:
+        raise DataError("the manifest has no rows")
+    ids = table.column("sample_id")
+    counts = ids.value_counts()
+    if len(counts) != table.num_rows:
+        twice = next(c["values"].as_py() for c in counts if c["counts"].as_py() > 1)
+        raise DataError(f"sample_id must be unique; {twice!r} stands in more than one row")
+    splits = set(table.column("split").unique().to_pylist()) - {None, *SPLITS}
+    if splits:
+        raise DataError(f"split must be one of {', '.join(SPLITS)} or null; got {', '.join(sorted(map(str, splits)))}")
+    for axis in AXES:
+        values = table.column(axis).to_numpy()
+        if values.size and (abs(values[values == values]) > 1 + 1e-6).any():
+            raise DataError(f"{axis} must lie in [-1, 1] (the reference scale); make the manifest with its own scale named")
+    return table
+
+
+def with_metadata(table: pa.Table, **entries: object) -> pa.Table:
+    """`table` with these entries added to the project's key of its schema metadata (as JSON)."""
+    merged = {**read_metadata(table.schema), **entries}
+    return table.replace_schema_metadata(
+        {**(table.schema.metadata or {}), METADATA_KEY: json.dumps(merged, sort_keys=True).encode()}
+    )
+
+
+def read_metadata(schema: pa.Schema) -> dict[str, object]:
+    """What `with_metadata` put there; empty where nothing is."""
+    raw: Mapping[bytes, bytes] = schema.metadata or {}
+    return json.loads(raw.get(METADATA_KEY, b"{}"))
