@@ -1,0 +1,40 @@
+"""What every job's command line shares: options from dataclasses, one-line errors, exit status."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from typing import TypeVar
+
+from emofuse.errors import EmofuseError
+
+Options = TypeVar("Options")
+
+
+def run_job(main: Callable[[Options], object], options: type[Options], description: str) -> None:
+    """Parse the command line into `options`, run `main` with it, and end the process with a status.
+
+    Exit status: 0 done; 1 a user error, told in one line on standard error; 2 a wrong
+    command line; 130 interrupted. Anything else keeps its traceback, as a defect of ours.
+
+    Args:
+        main: the job, given the parsed options.
+        options: a (nested) dataclass; its fields become options and their docstrings the help.
+        description: the first paragraph of `--help`.
+    """
+    import tyro
+
+    parsed = tyro.cli(options, description=description)
+    try:
+        main(parsed)
+    except EmofuseError as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on where this one stopped", file=sys.stderr, flush=True)
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader of our output went away (`| head`); Python must not complain when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)

@@ -1,0 +1,224 @@
+"""Bytes to an upright RGB picture, within limits, and with a reason where that fails.
+
+Pixels come from Pillow, which reads every format named here and knows when a file ends
+too early. Only raster formats are opened: nothing that starts an interpreter.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import struct
+import time
+import warnings
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from emofuse.config import MediaConfig
+from emofuse.errors import DataError
+
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "MPO", "JPEG2000", "AVIF")
+_BROKEN = (OSError, ValueError, SyntaxError, EOFError, IndexError, KeyError, TypeError, struct.error, zlib.error)
+_LUMA = np.array([0.299, 0.587, 0.114])
+
+
+class MediaError(DataError):
+    """Why a picture cannot be read: `kind` is one of a few words, the message adds the particulars."""
+
+    def __init__(self, kind: str, detail: str) -> None:
+        super().__init__(f"{kind}: {detail}")
+        self.kind = kind
+        self.detail = detail
+
+    def __reduce__(self) -> tuple[type[MediaError], tuple[str, str]]:
+        return type(self), (self.kind, self.detail)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A decoded picture.
+
+    Attributes:
+        rgb: uint8, (H, W, 3), upright; at reduced scale where the decoder could save work.
+        width: of the full-size upright picture, pixels.
+        height: of the full-size upright picture, pixels.
+    """
+
+    rgb: np.ndarray
+    width: int
+    height: int
+
+    @property
+    def scale(self) -> float:
+        """Full-size pixels per pixel of `rgb`."""
+        return self.width / self.rgb.shape[1]
+
+    @property
+    def luma(self) -> float:
+        """Mean BT.601 luma, 0-255."""
+        return float(self.rgb.reshape(-1, 3).mean(axis=0, dtype=np.float64) @ _LUMA)
+
+
+def content_hash(data: bytes) -> str:
+    """SHA-256 of a file's bytes, as 64 hexadecimal digits."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def is_remote(uri: str) -> bool:
+    """Whether an address names a file system other than the local one."""
+    scheme = urlsplit(uri).scheme
+    return len(scheme) > 1 and scheme != "file"
+
+
+def resolve(uri: str, root: str | None) -> str:
+    """The address to open for a manifest's address, which `root` confines.
+
+    Args:
+        uri: a local path, `file://` address, or any URI that fsspec opens.
+        root: a folder or address that everything read must lie below; None allows everything.
+
+    Raises:
+        MediaError: kind "outside root" where the address, with links followed, is not below it.
+    """
+    if not uri:
+        raise MediaError("no address", "the uri is empty")
+    if "\0" in uri:
+        raise MediaError("no address", "the uri holds a NUL character")
+    if root is not None and is_remote(root):
+        base = root.rstrip("/") + "/"
+        joined = uri if is_remote(uri) else base + uri
+        if uri.startswith(("/", "file:")) or not joined.startswith(base) or ".." in unquote(joined).split("/"):
+            raise MediaError("outside root", f"{uri} is not below {root}")
+        return joined
+    if is_remote(uri):
+        if root is not None:
+            raise MediaError("outside root", f"{uri} is not below {root}")
+        return uri
+    path = Path(unquote(urlsplit(uri).path) if uri.startswith("file:") else uri)
+    if root is None:
+        return str(path)
+    base_path = Path(root).resolve()
+    full = (base_path / path).resolve()
+    if not full.is_relative_to(base_path):
+        raise MediaError("outside root", f"{uri} is not below {root}")
+    return str(full)
+
+
+def read_bytes(uri: str, config: MediaConfig | None = None) -> bytes:
+    """The whole file behind an address.
+
+    Raises:
+        MediaError: kinds "missing", "folder", "not allowed", "empty", "file too large",
+            "outside root", "no address", "unreadable" (a storage fault that retries did not outlast).
+    """
+    config = config or MediaConfig()
+    address = resolve(uri, config.root)
+    for attempt in range(config.retries + 1):
+        try:
+            data = _read(address, config.max_bytes + 1)
+            break
+        except FileNotFoundError:
+            raise MediaError("missing", f"no file at {uri}") from None
+        except IsADirectoryError:
+            raise MediaError("folder", f"{uri} is a folder") from None
+        except PermissionError:
+            raise MediaError("not allowed", f"no permission to read {uri}") from None
+        except (OSError, ValueError, ImportError, TimeoutError) as error:
+            if attempt == config.retries or not is_remote(address) or isinstance(error, (ValueError, ImportError)):
+                raise MediaError("unreadable", f"{uri} ({type(error).__name__}: {error})") from None
+            time.sleep(min(2.0**attempt / 4, 8))
+    if len(data) > config.max_bytes:
+        raise MediaError("file too large", f"{uri} has more than {config.max_bytes:,} bytes (--media.max-bytes)")
+    if not data:
+        raise MediaError("empty", f"{uri} has 0 bytes")
+    return data
+
+
+def _read(address: str, limit: int) -> bytes:
+    if not is_remote(address):
+        with open(address, "rb") as file:
+            return file.read(limit)
+    import fsspec
+
+    with fsspec.open(address, "rb") as file:
+        return file.read(limit)
+
+
+def decode_picture(data: bytes, config: MediaConfig | None = None, min_side: int | None = None) -> Picture:
+    """Decode a picture, first frame only, turned upright by its EXIF orientation.
+
+    Transparency is laid on white, 16-bit samples keep their upper 8 bits.
+
+    Args:
+        data: the file's bytes.
+        config: the limit on declared pixels.
+        min_side: a JPEG may be decoded at 1/2, 1/4 or 1/8, as long as its shorter side keeps
+            this many pixels; None decodes at full size.
+
+    Raises:
+        MediaError: kinds "not a picture", "too many pixels", "truncated", "corrupt".
+    """
+    config = config or MediaConfig()
+    Image.MAX_IMAGE_PIXELS = None  # the limit below is checked before a pixel is decoded
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            image = Image.open(io.BytesIO(data), formats=FORMATS)
+        except UnidentifiedImageError:
+            raise MediaError("not a picture", f"starts with {data[:8]!r}; {', '.join(FORMATS)} are read") from None
+        except _BROKEN as error:
+            raise MediaError("corrupt", f"the header cannot be read ({error})") from None
+        width, height = image.size
+        if width * height > config.max_pixels:
+            raise MediaError(
+                "too many pixels", f"{width} x {height} declared, {config.max_pixels:,} allowed (--media.max-pixels)"
+            )
+        try:
+            orientation = image.getexif().get(0x0112, 1)
+            if min_side is not None and image.format in ("JPEG", "MPO"):
+                shrink = min(width, height) / min_side
+                if shrink >= 2:
+                    image.draft(None, (int(width / shrink), int(height / shrink)))
+            upright = ImageOps.exif_transpose(_rgb(image))
+        except _BROKEN as error:
+            kind = "truncated" if _ends_early(error, data, image.format) else "corrupt"
+            raise MediaError(kind, f"{image.format} of {len(data):,} bytes ({error})") from None
+    if orientation in (5, 6, 7, 8):
+        width, height = height, width
+    return Picture(np.asarray(upright), width, height)
+
+
+def read_picture(uri: str, config: MediaConfig | None = None, min_side: int | None = None) -> Picture:
+    """Read and decode one picture; see `read_bytes` and `decode_picture` for what is raised."""
+    return decode_picture(read_bytes(uri, config), config, min_side)
+
+
+def _ends_early(error: BaseException, data: bytes, kind: str | None) -> bool:
+    text = str(error).lower()
+    if any(word in text for word in ("truncated", "unexpected end", "not enough", "incomplete")):
+        return True
+    return kind in ("JPEG", "MPO") and not data.rstrip(b"\0").endswith(b"\xff\xd9")
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    """First frame as 8-bit RGB; keeps the EXIF entry that says which way is up."""
+    exif = image.getexif()
+    if image.mode.startswith("I;16") or image.mode in ("I", "F"):
+        samples = np.asarray(image)
+        top = 65535.0 if image.mode != "F" else max(1.0, float(np.nanmax(samples)) if samples.size else 1.0)
+        grey = np.clip(np.nan_to_num(samples.astype(np.float64)) * (255.0 / top), 0, 255).astype(np.uint8)
+        converted = Image.fromarray(grey).convert("RGB")
+    elif image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
+        rgba = image.convert("RGBA")
+        converted = Image.new("RGB", rgba.size, (255, 255, 255))
+        converted.paste(rgba, mask=rgba.getchannel("A"))
+    else:
+        converted = image.convert("RGB")
+    if 0x0112 in exif:
+        converted.getexif()[0x0112] = exif[0x0112]
+    return converted

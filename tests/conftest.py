@@ -1,0 +1,61 @@
+"""Fixtures that every test may use: real pictures, the shared data, one local Ray cluster."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+SHARED = Path(os.environ.get("EMOFUSE_SHARED", ROOT.parent / "shared")) / "data"
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of development data beside the checkout."""
+    if not SHARED.is_dir():
+        pytest.skip(f"needs the development data, which is not at {SHARED}")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def demo_manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The manifest of the demonstration photographs."""
+    import pyarrow.parquet as pq
+
+    from emofuse.datasets import demo
+
+    path = tmp_path_factory.mktemp("demo") / "demo.parquet"
+    pq.write_table(demo.build().table, path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def ray_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
+    """One local Ray cluster with 8 logical CPUs for the whole session."""
+    import ray
+
+    os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
+    context = ray.init(
+        address="local",
+        num_cpus=8,
+        include_dashboard=False,
+        object_store_memory=500_000_000,
+        logging_level="warning",
+        log_to_driver=False,
+    )
+    yield context
+    ray.shutdown()
+
+
+@pytest.fixture
+def restore_data_context() -> Iterator[None]:
+    """Put Ray Data's options back after a test has changed them."""
+    from ray.data import DataContext
+
+    before = copy.deepcopy(DataContext.get_current())
+    yield
+    DataContext._set_current(before)
