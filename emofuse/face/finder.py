@@ -1,0 +1,106 @@
+"""From a picture to its face crops: detect in a small copy, choose, align from the given pixels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from emofuse.config import FaceConfig
+from emofuse.face.alignment import CROP_SIZE, align
+from emofuse.face.detectors import Face, make_detector
+
+
+@dataclass(frozen=True, eq=False)
+class FoundFaces:
+    """The faces of one picture.
+
+    Attributes:
+        count: how many there are at or above the least score.
+        faces: the k that are judged, the main one first; in pixels of the full-size upright picture.
+        crops: uint8 (k, 256, 256, 3), RGB.
+        aligned: for each, whether its eyes were levelled by landmarks.
+    """
+
+    count: int
+    faces: list[Face]
+    crops: np.ndarray
+    aligned: list[bool]
+
+
+def main_score(face: Face, width: float, height: float) -> float:
+    """How much a face is the main one of a picture of this size, in the pixels of its box.
+
+    score × √(box area / picture area) × (0.7 + 0.3 (1 − d / d_max)), with d the distance of the box's centre
+    from the picture's and d_max that of a corner.
+    """
+    middle = np.array([width, height]) / 2
+    distance = np.linalg.norm((face.box[:2] + face.box[2:]) / 2 - middle) / np.linalg.norm(middle)
+    return float(face.score * np.sqrt(face.area / (width * height)) * (0.7 + 0.3 * (1 - distance)))
+
+
+def shrunken(rgb: np.ndarray, size: int) -> np.ndarray:
+    """`rgb`, or a copy of it whose longer side is `size` pixels where it has more."""
+    height, width = rgb.shape[:2]
+    if max(height, width) <= size:
+        return rgb
+    factor = size / max(height, width)
+    shape = max(1, round(width * factor)), max(1, round(height * factor))
+    return cv2.resize(rgb, shape, interpolation=cv2.INTER_AREA)
+
+
+class FaceFinder:
+    """Finds and crops the faces of a picture; what it finds depends on that picture alone.
+
+    It holds a detector and is not for several threads at once. A copy in another process loads its own.
+    """
+
+    def __init__(self, face: FaceConfig) -> None:
+        """Loads the detector, and FAN where the options ask for it.
+
+        Raises:
+            ConfigError: for a detector that does not exist.
+            CheckpointError: for weights that are missing or wrong.
+        """
+        self._config = face
+        self._detector = make_detector(face)
+
+    def __reduce__(self) -> tuple[type[FaceFinder], tuple[FaceConfig]]:
+        return FaceFinder, (self._config,)
+
+    @property
+    def torch_network(self) -> bool:
+        """Whether a torch network runs in here: it then belongs in a pool of actors with a share of the GPU."""
+        return self._detector.torch_network
+
+    def detect(self, rgb: np.ndarray) -> list[Face]:
+        """All faces at or above the least score, in pixels of `rgb`, uint8 (H, W, 3); most confident first."""
+        small = shrunken(rgb, self._config.detect_size)
+        x, y = rgb.shape[1] / small.shape[1], rgb.shape[0] / small.shape[0]
+        return [face.scaled(x, y) for face in self._detector(small) if face.score >= self._config.min_score]
+
+    def choose(self, faces: list[Face], width: int, height: int) -> list[Face]:
+        """The faces that are judged: the main one, or with `faces="all"` the main one and then the largest."""
+        if not faces:
+            return []
+        main = max(faces, key=lambda face: main_score(face, width, height))
+        if self._config.faces == "main":
+            return [main]
+        others = sorted((face for face in faces if face is not main), key=lambda face: -face.area)
+        return [main, *others][: self._config.max_faces]
+
+    def __call__(self, rgb: np.ndarray, scale: float = 1.0) -> FoundFaces:
+        """Find and crop the faces of one picture.
+
+        Args:
+            rgb: uint8 (H, W, 3), upright.
+            scale: full-size pixels per pixel of `rgb`, where that was decoded at a reduced scale.
+        """
+        found = self.detect(rgb)
+        chosen = self.choose(found, rgb.shape[1], rgb.shape[0])
+        points = [None if self._config.landmarks == "none" else face.landmarks for face in chosen]
+        crops = [align(rgb, face.box, landmarks) for face, landmarks in zip(chosen, points, strict=True)]
+        stacked = np.stack(crops) if crops else np.empty((0, CROP_SIZE, CROP_SIZE, 3), np.uint8)
+        aligned = [landmarks is not None for landmarks in points]
+        return FoundFaces(len(found), [face.scaled(scale, scale) for face in chosen], stacked, aligned)
