@@ -1,0 +1,122 @@
+"""What the experts say, element by element, and what they say together.
+
+Experts stand on the first axis, `(K, ...)`, typically `(2, N, 2)`: scene and face, rows,
+valence and arousal. Every element of the rest is joined by itself. What an expert does not
+know is NaN: a NaN mean is a missing expert, and a NaN, zero, negative or infinite variance is
+an unknown one. Each rule keeps the same table of cases:
+
+| experts with a mean | their variances                | result                                      |
+| ------------------- | ------------------------------ | ------------------------------------------- |
+| none                |                                | not valid, NaN                              |
+| one                 | known                          | that expert, mean and variance unchanged    |
+| several             | all known                      | the rule                                    |
+| any                 | unknown, `pooled` given        | as if known, `source` says "pooled"         |
+| several             | some unknown, nothing pooled   | the known alone: unknown is endlessly wide  |
+| any                 | all unknown, nothing pooled    | equal weights, and the variance is NaN      |
+
+Rules whose weights do not come from variances (fixed, equal, constant) differ in the last two
+rows only: weights stay as they are, and the variance is NaN if one of those used is unknown.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from emofuse.errors import ConfigError
+
+FLOOR = 1e-4
+"""Least variance a weight is made of, reference units squared (a standard deviation of .01)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Fused:
+    """What the experts say together; `...` is the shape of the input without its first axis.
+
+    Attributes:
+        mean: float64 (...), reference scale; NaN where not valid.
+        variance: float64 (...), sigma squared; NaN where unknown.
+        weights: float64 (K, ...), summing to 1 over the experts; 0 for one left out, NaN where not valid.
+        valid: bool (...), whether any expert had an opinion.
+        source: str (K, ...), where each expert's variance came from: "model", "pooled" or "none".
+        q: float64 (...), Cochran's Q of the disagreement; random effects only.
+        tau2: float64 (...), variance between experts; random effects only.
+    """
+
+    mean: np.ndarray
+    variance: np.ndarray
+    weights: np.ndarray
+    valid: np.ndarray
+    source: np.ndarray
+    q: np.ndarray | None = None
+    tau2: np.ndarray | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Opinions:
+    """Inputs made plain: no NaN mean, no unusable variance, and masks that say which were."""
+
+    mean: np.ndarray
+    variance: np.ndarray
+    raw_variance: np.ndarray
+    present: np.ndarray
+    known: np.ndarray
+    source: np.ndarray
+
+    @classmethod
+    def of(cls, mean: ArrayLike, variance: ArrayLike, floor: float, pooled: ArrayLike | None) -> Opinions:
+        if not floor > 0:
+            raise ConfigError(f"the variance floor must be above 0; got {floor}")
+        m = np.asarray(mean, dtype=np.float64)
+        v = np.asarray(variance, dtype=np.float64)
+        if m.ndim < 1 or m.shape != v.shape:
+            raise ValueError(f"mean and variance must have one shape (K, ...); got {m.shape} and {v.shape}")
+        present = np.isfinite(m)
+        model = present & usable(v)
+        p = per_expert("pooled", np.nan if pooled is None else pooled, m.shape)
+        from_pool = present & ~model & usable(p)
+        known = model | from_pool
+        raw = np.where(model, v, np.where(from_pool, p, np.nan))
+        source = np.where(model, "model", np.where(from_pool, "pooled", "none"))
+        plain = np.where(known, np.maximum(raw, floor), 1.0)
+        return cls(np.where(present, m, 0.0), plain, raw, present, known, source)
+
+    @property
+    def used(self) -> np.ndarray:
+        """Experts a variance-weighted rule listens to: the known ones, or all if none is known."""
+        return np.where(self.known.any(axis=0), self.known, self.present)
+
+    def join(self, share: np.ndarray, variance: np.ndarray, **extra: np.ndarray) -> Fused:
+        """Weighted by `share` (0 for an expert left out), errors taken as independent."""
+        total = share.sum(axis=0)
+        weights = np.where(self.present.any(axis=0), share / np.where(total == 0, 1.0, total), np.nan)
+        return self.linear(weights, (weights**2 * variance).sum(axis=0), **extra)
+
+    def linear(self, weights: np.ndarray, variance: np.ndarray, **extra: np.ndarray) -> Fused:
+        """The combination by `weights`; a lone expert's variance is passed through as it came."""
+        valid = np.asarray(self.present.any(axis=0))
+        used = (weights != 0) & self.present
+        lone = np.where(used, self.raw_variance, 0.0).sum(axis=0)
+        spread = np.where(used.sum(axis=0) == 1, lone, variance)
+        spread = np.where(valid & ~(used & ~self.known).any(axis=0), spread, np.nan)
+        mean = np.where(valid, (weights * self.mean).sum(axis=0), np.nan)
+        return Fused(mean, spread, weights, valid, self.source, **extra)
+
+
+def usable(variance: np.ndarray) -> np.ndarray:
+    return np.isfinite(variance) & (variance > 0)
+
+
+def per_expert(name: str, values: ArrayLike, shape: tuple[int, ...]) -> np.ndarray:
+    """Values per expert, (), (K,), (K, A) or (K, ...) whole, broadcast to `shape` = (K, ..., A)."""
+    x = np.asarray(values, dtype=np.float64)
+    if 0 < x.ndim < len(shape):
+        x = x.reshape(x.shape[0], *(1,) * (len(shape) - x.ndim), *x.shape[1:])
+    try:
+        return np.broadcast_to(x, shape)
+    except ValueError:
+        raise ValueError(
+            f"{name} must be (K,) or (K, A) for experts of shape {shape}; got {np.shape(values)}"
+        ) from None
