@@ -1,0 +1,22 @@
+"""Data sets as published become manifests: one file per format, one function each.
+
+>>> from emofuse.datasets import CONVERTERS
+>>> CONVERTERS["demo"]().table.num_rows
+14
+"""
+
+from collections.abc import Callable
+
+from emofuse.datasets import csv, demo, folder, oasis
+from emofuse.datasets.base import Built, Origin, Report
+from emofuse.datasets.output import write_table
+
+CONVERTERS: dict[str, Callable[..., Built]] = {
+    "demo": demo.build,
+    "folder": folder.build,
+    "csv": csv.build,
+    "oasis": oasis.build,
+}
+"""How a data set is called on the command line, and what makes its table."""
+
+__all__ = ["CONVERTERS", "Built", "Origin", "Report", "write_table"]

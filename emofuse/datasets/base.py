@@ -1,0 +1,213 @@
+"""From a table of pictures and ratings, as published, to a manifest with its report."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+
+from emofuse import schema
+from emofuse.affect import AXES
+from emofuse.datasets import splits
+from emofuse.datasets.storage import Root
+from emofuse.errors import DataError
+from emofuse.media import content_hash
+from emofuse.scales import Scale
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MISSING = "picture missing"
+REPEATED = "listed more than once"
+STRADDLING = "its group or its very picture stands in a later published split"
+NO_LABEL = "without a label"
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What is to be said of a data set wherever its rows go.
+
+    Attributes:
+        name: how the command line and ids call it.
+        title: its published name, with the reference.
+        scale: the units of its ratings; None where it has none.
+        licence: the terms, in one line.
+    """
+
+    name: str
+    title: str
+    scale: Scale | None
+    licence: str
+
+    def metadata(self) -> dict[str, object]:
+        """The entries of a table's metadata."""
+        units = None
+        if self.scale:
+            ranges = {axis: [self.scale.low[i], self.scale.high[i]] for i, axis in enumerate(AXES)}
+            units = {"scale": self.scale.name, **ranges}
+        return {"dataset": self.name, "title": self.title, "source_units": units, "licence": self.licence}
+
+
+@dataclass
+class Report:
+    """What became of the rows: how many were read, kept and dropped, and why."""
+
+    read: int = 0
+    kept: int = 0
+    dropped: dict[str, int] = field(default_factory=dict)
+    examples: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    def drop(self, rows: pd.DataFrame, away: Iterable[bool], reason: str) -> pd.DataFrame:
+        """`rows` without those marked `away`, which are counted under `reason`, the first as its example."""
+        mask = np.asarray(away, dtype=bool)
+        if mask.any():
+            self.dropped[reason] = self.dropped.get(reason, 0) + int(mask.sum())
+            self.examples.setdefault(reason, str(rows["path"].to_numpy()[mask][0]))
+        return rows[~mask]
+
+    def note(self, count: int, text: str) -> None:
+        """Something to tell about `count` rows that stay; silent where there are none."""
+        if count:
+            self.notes.append(f"{count:,} {text}")
+
+    def explain(self) -> str:
+        """The reasons for which rows were dropped, in one line."""
+        parts = [f"{count:,} {reason} (first: {self.examples[reason]})" for reason, count in self.dropped.items()]
+        return "; ".join(parts) or "nothing was dropped"
+
+
+@dataclass(frozen=True)
+class Built:
+    """A table ready to be written, and what became of the source's rows."""
+
+    table: pa.Table
+    report: Report
+
+
+def sample_id(dataset: str, path: str, part: object = "") -> str:
+    """A short id, the same wherever the data set lies.
+
+    Args:
+        dataset: the data set's name.
+        path: the picture's path relative to the root.
+        part: the frame's index, or the person's, where a file gives several rows.
+    """
+    return hashlib.sha256(f"{dataset}\0{path}\0{part}".encode()).hexdigest()[:20]
+
+
+def locate(rows: pd.DataFrame, root: Root, report: Report) -> pd.DataFrame:
+    """`rows` with `path` as the file is called below the root; rows without a file are dropped and counted."""
+    found = {path: root.resolve(path) for path in rows["path"].unique()}
+    rows = report.drop(rows, [found[path] is None for path in rows["path"]], MISSING)
+    return rows.assign(path=[found[path] for path in rows["path"]])
+
+
+def assemble(rows: pd.DataFrame, origin: Origin, root: Root, report: Report, *, seed: int | None) -> Built:
+    """The manifest of `rows`.
+
+    Args:
+        rows: one row per sample. `path` is relative to the root and exists; optional are `valence`,
+            `arousal`, `valence_std`, `arousal_std` in source units, `group` (default: each picture its
+            own), `split` (published), `frame_index`, `timestamp`, `sequence`, `part` (tells the rows of
+            one picture apart) and any further columns, which go along.
+        origin: the data set.
+        root: where the files lie.
+        report: what was read and dropped so far; completed here.
+        seed: of the splits, where none are published; None leaves them open.
+
+    Raises:
+        DataError: if nothing is left, or labels leave the data set's scale.
+    """
+    rows = rows.reset_index(drop=True)
+    part = rows["frame_index"] if "frame_index" in rows else rows.get("part", [""] * len(rows))
+    rows["sample_id"] = [sample_id(origin.name, path, p) for path, p in zip(rows["path"], part, strict=True)]
+    rows = report.drop(rows, rows["sample_id"].duplicated(), REPEATED)
+    if rows.empty:
+        raise DataError(f"no picture of {origin.name} is left below {root.address}: {report.explain()}")
+    by = ["path", *(name for name in ("frame_index", "part") if name in rows)]
+    rows = _in_reference_units(rows.sort_values(by, ignore_index=True), origin.scale)
+    rows = _with_splits(rows, root, report, seed)
+    rows["uri"] = [root.uri(path) for path in rows["path"]]
+    report.kept = len(rows)
+    report.note(int(rows[list(AXES)].isna().any(axis=1).sum()), NO_LABEL)
+    return Built(_table(rows, origin, report, seed), report)
+
+
+def _in_reference_units(rows: pd.DataFrame, scale: Scale | None) -> pd.DataFrame:
+    for axis in AXES:
+        spread = f"{axis}_std"
+        known = {name: rows[name].to_numpy(dtype=np.float64) for name in (axis, spread) if name in rows}
+        if scale is None or axis not in known:
+            rows[axis] = np.nan
+            continue
+        rows[axis] = scale.to_reference(known[axis], axis)
+        if spread in known:
+            rows[spread] = scale.spread_to_reference(known[spread], axis)
+    return rows
+
+
+def _with_splits(rows: pd.DataFrame, root: Root, report: Report, seed: int | None) -> pd.DataFrame:
+    content = content_keys(root, rows["path"].unique())
+    groups = splits.join_groups(rows.get("group", rows["path"]), [content[path] for path in rows["path"]])
+    rows = rows.assign(group=groups)
+    published = "split" in rows and rows["split"].notna().any()
+    if published:
+        rows = report.drop(rows, ~splits.keep_last(rows["split"].to_numpy(), groups), STRADDLING)
+        rows = rows.reset_index(drop=True)
+    if seed is None:
+        return rows
+    present = set(rows["split"].dropna()) if published else set()
+    if not published:
+        rows["split"] = splits.assign(_labels(rows), rows["group"].to_numpy(), seed)
+        if rows["split"].isna().all():
+            report.notes.append("too few groups for splits: all rows are judged together")
+    elif "train" in present and "valid" not in present:
+        rows["split"] = _carve_valid(rows, seed)
+        report.notes.append("no valid split is published: a part of train became it")
+    return rows
+
+
+def _carve_valid(rows: pd.DataFrame, seed: int) -> np.ndarray:
+    split = rows["split"].to_numpy(dtype=object).copy()
+    train = split == "train"
+    share = splits.FRACTIONS["valid"] / (splits.FRACTIONS["train"] + splits.FRACTIONS["valid"])
+    dealt = splits.assign(
+        _labels(rows)[train], rows["group"].to_numpy()[train], seed, {"train": 1 - share, "valid": share}
+    )
+    if dealt is not None:
+        split[train] = dealt
+    return split
+
+
+def _labels(rows: pd.DataFrame) -> np.ndarray:
+    return rows[list(AXES)].to_numpy(dtype=np.float64)
+
+
+def content_keys(root: Root, paths: Iterable[str]) -> dict[str, str]:
+    """A key per file, equal where the bytes are equal.
+
+    Only files of equal size can have equal bytes, so only those are read.
+    """
+    by_size: dict[int, list[str]] = {}
+    for path in paths:
+        by_size.setdefault(root.sizes[path], []).append(path)
+    doubtful = [path for same in by_size.values() if len(same) > 1 for path in same]
+    keys = {path: path for same in by_size.values() for path in same}
+    with ThreadPoolExecutor(8) as pool:
+        hashes = pool.map(lambda path: content_hash(root.read_bytes(path)), doubtful)
+        keys.update({path: f"sha256:{digest}" for path, digest in zip(doubtful, hashes, strict=True)})
+    return keys
+
+
+def _table(rows: pd.DataFrame, origin: Origin, report: Report, seed: int | None) -> pa.Table:
+    rows = rows.drop(columns=[name for name in ("path", "part") if name in rows])
+    table = pa.Table.from_pandas(rows, preserve_index=False).replace_schema_metadata()
+    table = schema.check_manifest(table)
+    counts = {"read": report.read, "kept": report.kept, "dropped": report.dropped, "notes": report.notes}
+    return schema.with_metadata(table, **origin.metadata(), split_seed=seed, counts=counts)

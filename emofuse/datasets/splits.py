@@ -1,0 +1,119 @@
+"""Train, valid and test, disjoint by group and by what the pictures show.
+
+A data set's own splits are kept. Otherwise groups are dealt 70/15/15, stratified on joint
+bins of valence and arousal, by a seed. Rows enter in the order of their paths, so the
+same data set is split the same way wherever it lies.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from emofuse.schema import SPLITS
+
+FRACTIONS: Mapping[str, float] = {"train": 0.70, "valid": 0.15, "test": 0.15}
+_FOLDS = 20
+_BINS = (3, 2, 1)
+
+
+def join_groups(groups: Sequence[str], contents: Sequence[str]) -> np.ndarray:
+    """Groups that share a picture become one.
+
+    Args:
+        groups: (N,) the unit that must not straddle two splits.
+        contents: (N,) equal where two rows show the same bytes.
+
+    Returns:
+        str, (N,): per row the name of its joined group, the alphabetically first of its members.
+    """
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    names, group = np.unique(np.asarray(groups, dtype=object).astype(str), return_inverse=True)
+    _, content = np.unique(np.asarray(contents, dtype=object).astype(str), return_inverse=True)
+    size = len(names) + int(content.max(initial=-1)) + 1
+    edges = coo_array((np.ones(len(group)), (group, len(names) + content)), shape=(size, size))
+    member = connected_components(edges, directed=False)[1][: len(names)]
+    # Names are sorted, so the first index of a component is its alphabetically first name.
+    _, first = np.unique(member, return_index=True)
+    return names[first[member]][group]
+
+
+def assign(
+    labels: np.ndarray, groups: np.ndarray, seed: int, fractions: Mapping[str, float] = FRACTIONS
+) -> np.ndarray | None:
+    """Deal rows to splits, whole groups at a time.
+
+    Args:
+        labels: (N, 2) valence and arousal, NaN where there is none; any scale.
+        groups: (N,) joined groups.
+        seed: fixes the deal.
+        fractions: share of the rows per split, in the order of the deal; they add up to 1.
+
+    Returns:
+        str, (N,): the split of each row; None where there are fewer groups than splits.
+    """
+    count = len(np.unique(groups))
+    if count < len(fractions):
+        return None
+    folds = min(_FOLDS, count)
+    ends = _ends(folds, list(fractions.values()))
+    split = np.empty(len(groups), dtype=object)
+    order = np.array(list(fractions), dtype=object)
+    for fold, rows in enumerate(_folds(labels, groups, folds, seed)):
+        split[rows] = order[np.searchsorted(ends, fold, side="right")]
+    return split
+
+
+def keep_last(splits: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """Where published splits share a group, which rows may stay: those of the last of its splits.
+
+    A test picture that also stands in train would make the test easier, so it is train that loses it.
+
+    Args:
+        splits: (N,) published splits, None where a row has none.
+        groups: (N,) joined groups.
+
+    Returns:
+        bool, (N,): the rows that stay; rows without a split always do.
+    """
+    rank = np.array([SPLITS.index(s) if s in SPLITS else -1 for s in splits])
+    _, group = np.unique(groups, return_inverse=True)
+    last = np.full(group.max(initial=-1) + 1, -1)
+    np.maximum.at(last, group, rank)
+    return (rank == last[group]) | (rank < 0)
+
+
+def _ends(folds: int, shares: list[float]) -> np.ndarray:
+    """The first fold after each split; every split gets at least one."""
+    later = [max(1, round(folds * share)) for share in shares[1:]]
+    return np.cumsum([folds - sum(later), *later])[:-1]
+
+
+def _folds(labels: np.ndarray, groups: np.ndarray, folds: int, seed: int) -> list[np.ndarray]:
+    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+
+    bins = _joint_bins(labels, folds)
+    alone = len(np.unique(groups)) == len(groups)
+    kind = StratifiedKFold if alone else StratifiedGroupKFold  # the same deal, without a loop over every group
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # bins rarer than the folds are dealt as evenly as they go
+        dealt = kind(folds, shuffle=True, random_state=seed).split(bins, bins, groups)
+        return [rows for _, rows in dealt]
+
+
+def _joint_bins(labels: np.ndarray, folds: int) -> np.ndarray:
+    """Joint quantile bins of both axes, as fine as the folds can serve; -1 where a label is missing."""
+    known = np.isfinite(labels).all(axis=1)
+    for bins in _BINS:
+        joint = np.full(len(labels), -1)
+        if known.any():
+            cuts = np.quantile(labels[known], np.arange(1, bins) / bins, axis=0)
+            parts = [np.searchsorted(cuts[:, axis], labels[known, axis], side="right") for axis in (0, 1)]
+            joint[known] = parts[0] * bins + parts[1]
+        if np.unique(joint, return_counts=True)[1].max() >= folds:
+            break
+    return joint

@@ -1,0 +1,67 @@
+"""Reading the tables that data sets publish, with messages that name file, column and row."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable
+from typing import IO, TYPE_CHECKING, Any
+
+import numpy as np
+
+from emofuse.errors import DataError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def read_csv(file: IO[bytes], name: str, **options: Any) -> pd.DataFrame:
+    """A CSV file as text: every cell a string, an absent one empty; column names without outer spaces.
+
+    Any line ends, with or without a byte-order mark; UTF-8, else Latin-1.
+
+    Raises:
+        DataError: if it cannot be read as a table.
+    """
+    import pandas as pd
+
+    data = file.read()
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        text = data.decode("latin-1")
+    # Old Mac line ends stay a mystery to the parser unless they are made new ones.
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    try:
+        rows = pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False, **options)
+    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        raise DataError(f"{name} is no CSV table: {error}") from None
+    return rows.rename(columns=lambda column: column.strip() if isinstance(column, str) else column)
+
+
+def need(rows: pd.DataFrame, columns: Iterable[str], name: str) -> None:
+    """Check that a table has these columns.
+
+    Raises:
+        DataError: with those it lacks and those it has.
+    """
+    absent = [column for column in columns if column not in rows]
+    if absent:
+        raise DataError(f"{name} lacks {', '.join(absent)}; it has {', '.join(map(str, rows.columns))}")
+
+
+def numbers(rows: pd.DataFrame, column: str, name: str) -> np.ndarray:
+    """A column of a table as float64, (N,); empty cells and the usual words for none become NaN.
+
+    Raises:
+        DataError: if a cell is neither a number nor empty.
+    """
+    import pandas as pd
+
+    cells = rows[column]
+    text = cells.astype(str).str.strip()
+    values = pd.to_numeric(text, errors="coerce").to_numpy(dtype=np.float64)
+    wrong = np.isnan(values) & ~text.str.lower().isin(("", "nan", "na", "n/a", "none", "null", "<na>")).to_numpy()
+    if wrong.any():
+        first = int(np.flatnonzero(wrong)[0])
+        raise DataError(f"{name}: column {column} must hold numbers; data row {first + 1} has {cells.iloc[first]!r}")
+    return np.where(np.isfinite(values), values, np.nan)

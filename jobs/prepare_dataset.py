@@ -1,0 +1,101 @@
+#!/usr/bin/env python
+"""A data set as published becomes a manifest: `prepare_dataset.py NAME --root DIR --out MANIFEST.parquet`."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any, Union
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from emofuse import schema
+from emofuse.cli import run_job
+from emofuse.datasets import CONVERTERS, Built, write_table
+
+DESCRIPTION = """Turn a data set, as published, into a manifest that the other jobs read: one row per picture or
+frame, ratings on the reference scale [-1, 1], splits disjoint by group and by picture.
+`prepare_dataset.py NAME --help` tells what each data set expects."""
+
+
+def _later(build: Callable[..., Built]) -> Callable[..., Callable[[], Built]]:
+    """`build`, seen by the command line with its own options, but run only when the job runs."""
+
+    @functools.wraps(build)
+    def prepared(*args: Any, **options: Any) -> Callable[[], Built]:
+        return functools.partial(build, *args, **options)
+
+    return prepared
+
+
+_Dataset = Union[  # noqa: UP007 - the members are only known here
+    tuple(
+        Annotated[Callable[[], Built], tyro.conf.subcommand(name, constructor=_later(build))]
+        for name, build in CONVERTERS.items()
+    )
+]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to prepare, and where to."""
+
+    dataset: _Dataset  # type: ignore[valid-type]
+    """Which data set."""
+    out: str
+    """The Parquet file to write; any address that fsspec opens."""
+
+
+def main(options: Options) -> None:
+    """Build the table, write it, and tell what is in it."""
+    built = options.dataset()  # type: ignore[operator]
+    write_table(built.table, options.out)
+    tell(built, options.out, Console())
+
+
+def tell(built: Built, out: str, console: Console) -> None:
+    """Print what was read, kept and dropped, the units, the licence and the splits."""
+    about = schema.read_metadata(built.table.schema)
+    facts = Table(title=str(about["title"]), title_justify="left", show_header=False)
+    facts.add_column(style="bold")
+    facts.add_column(overflow="fold")
+    for name, value in _facts(built, about):
+        facts.add_row(name, value)
+    console.print(facts)
+    console.print(f"{built.table.num_rows:,} rows written to {out}", highlight=False, soft_wrap=True)
+
+
+def _facts(built: Built, about: dict[str, Any]) -> list[tuple[str, str]]:
+    report, units = built.report, about["source_units"]
+    facts = [("read", f"{report.read:,}"), ("kept", f"{report.kept:,}")]
+    facts += [("dropped", f"{n:,} {why} (first: {report.examples[why]})") for why, n in report.dropped.items()]
+    facts += [("note", note) for note in report.notes]
+    if units:
+        low, high = zip(units["valence"], units["arousal"], strict=True)
+        ranges = [f"{axis} {lo:g} to {hi:g}" for axis, lo, hi in zip(("valence", "arousal"), low, high, strict=True)]
+        facts.append(("source units", f"{', '.join(ranges)} ({units['scale']}); in the table -1 to 1"))
+    facts.append(("licence", str(about["licence"])))
+    splits = built.table.column("split").value_counts().to_pylist()
+    names = {None: "no split", **{name: name for name in schema.SPLITS}}
+    count = {entry["values"]: entry["counts"] for entry in splits}
+    facts.append(
+        ("splits", ", ".join(f"{names[name]} {count[name]:,}" for name in (*schema.SPLITS, None) if name in count))
+    )
+    facts.append(("groups", f"{len(built.table.column('group').unique()):,}"))
+    return facts
+
+
+if __name__ == "__main__":
+    run_job(
+        main,
+        Annotated[  # type: ignore[arg-type]
+            Options,
+            tyro.conf.OmitArgPrefixes,
+            tyro.conf.OmitSubcommandPrefixes,
+            tyro.conf.CascadeSubcommandArgs,
+        ],
+        DESCRIPTION,
+    )
