@@ -1,0 +1,141 @@
+"""The report: one self-contained HTML file from the tables of a run directory."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from emofuse import storage
+from emofuse.affect import AXES
+from emofuse.config import MediaConfig, StatisticsConfig
+from emofuse.report import facts, figures, gallery, tables, verdicts
+from emofuse.report.run_folder import RunFolder, open_run
+
+EXPERT_NAMES = {"rated": "Rated", "scene": "Scene", "face": "Face", "fused": "Fused"}
+
+
+def build_report(
+    run_dir: str | Path, *, config: StatisticsConfig | None = None, media: MediaConfig | None = None
+) -> Path:
+    """Write `report.html` into a run directory.
+
+    Args:
+        run_dir: a run directory with run.json; tables that are absent leave their sections out.
+        config: how many pictures the gallery holds, and the confidence of the intervals.
+        media: how pictures are read for thumbnails; one that cannot be read gets a placeholder.
+
+    Returns:
+        The page's path (of a run elsewhere than on local disk: the last parts of its address).
+
+    Raises:
+        DataError: if the directory is no run, or a table in it is not what it should be.
+    """
+    run = open_run(run_dir)
+    storage.write_bytes(run.run.report, render(run, config, media).encode("utf-8"))
+    return Path(run.run.report)
+
+
+def render(run: RunFolder, config: StatisticsConfig | None = None, media: MediaConfig | None = None) -> str:
+    """The page as text; see `build_report`."""
+    config = config or StatisticsConfig()
+    # The content policy admits this one script by its hash: nothing in a name or path can run.
+    script = _asset("page.js")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
+    return (
+        _environment()
+        .get_template("page.html")
+        .render(
+            css=Markup(_asset("page.css")),
+            script=Markup(script),
+            script_hash=f"sha256-{digest}",
+            **_what(run),
+            **_judgement(run, config),
+            plots=figures.plots(run),
+            cards=gallery.gallery(run, config.gallery, media),
+            orders=gallery.ORDERS,
+            expert_names=EXPERT_NAMES,
+        )
+    )
+
+
+def _what(run: RunFolder) -> dict[str, Any]:
+    """What was run, on what, and the counts."""
+    return {
+        "title": str(run.dataset.get("name") or "Evaluation"),
+        "dataset": run.dataset,
+        "counts": facts.counts(run),
+        "reasons": facts.reasons(run),
+        "reasons_shown": facts.REASONS_SHOWN,
+        "stages": facts.stages(run),
+        "experts": {name: list(facts.flat(card)) for name, card in run.section("experts").items()},
+        "weights": list(facts.flat(run.section("weights"))),
+        "options": list(facts.flat(run.section("config"))),
+        "provenance": facts.provenance(run),
+        "dataset_facts": list(facts.flat(run.dataset)),
+        "started": str(run.facts.get("started") or ""),
+        "version": str(run.facts.get("emofuse") or ""),
+    }
+
+
+def _judgement(run: RunFolder, config: StatisticsConfig) -> dict[str, Any]:
+    """The tables, the verdicts and the sentences."""
+    weight = verdicts.face_weights(run.fused, run.judged())
+    blocks = {
+        kind: [_block(run, subset, in_sample, wanted) for subset, in_sample in _cases(run)]
+        for kind, wanted in (("accuracy", tables.ACCURACY), ("uncertainty", tables.UNCERTAINTY))
+    }
+    return {
+        "split": run.split,
+        "confidence": round(100 * config.confidence),
+        "sentences": verdicts.summary_sentences(run.metrics, run.comparisons, face_weight=weight),
+        "face_weight": weight,
+        "blocks": {kind: [block for block in of if block["tables"]] for kind, of in blocks.items()},
+        "comparisons": verdicts.verdicts(run.comparisons, split=run.split),
+        "metric_name": tables.metric_name,
+        "metric_help": tables.METRIC_HELP,
+        "system_name": tables.system_name,
+        "decimal": tables.decimal,
+        "interval": tables.interval,
+        "p_value": verdicts.p_value,
+    }
+
+
+def _cases(run: RunFolder) -> list[tuple[str, bool]]:
+    subsets = set(run.metrics.column("subset").to_pylist())
+    ordered = [name for name in tables.SUBSET_NAMES if name in subsets]
+    return [(name, in_sample) for in_sample in (False, True) for name in ordered if not (in_sample and name != "all")]
+
+
+def _block(run: RunFolder, subset: str, in_sample: bool, wanted: tuple[str, ...]) -> dict[str, Any]:
+    made = [
+        tables.systems(run.metrics, axis, subset=subset, split=run.split, in_sample=in_sample, wanted=wanted)
+        for axis in AXES
+    ]
+    return {
+        "subset": subset,
+        "name": tables.SUBSET_NAMES[subset],
+        "in_sample": in_sample,
+        "tables": [table for table in made if table.rows],
+    }
+
+
+def _asset(name: str) -> str:
+    return resources.files("emofuse.report").joinpath(name).read_text(encoding="utf-8")
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("emofuse.report", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["count"] = lambda n: f"{n:,}"
+    return environment
