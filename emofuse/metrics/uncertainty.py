@@ -116,9 +116,7 @@ def constant_variance(truth: ArrayLike, mean: ArrayLike) -> Metric:
     return per_axis(lambda y, m: np.square(y - m).mean(), truth, mean)
 
 
-def uncertainty_metrics(
-    truth: ArrayLike, mean: ArrayLike, variance: ArrayLike, bins: int = 10
-) -> dict[str, Metric]:
+def uncertainty_metrics(truth: ArrayLike, mean: ArrayLike, variance: ArrayLike, bins: int = 10) -> dict[str, Metric]:
     """Every metric of uncertainty by its name in the metrics table.
 
     Args:
