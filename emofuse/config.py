@@ -28,12 +28,14 @@ class MediaConfig:
 class SceneConfig:
     """The scene expert."""
 
-    tower: str = "embedded"
-    """embedded | timm:NAME | open_clip:NAME (as in open_clip:ViT-B-32)."""
+    tower: str | None = None
+    """embedded | timm:NAME | open_clip:NAME (as in open_clip:ViT-B-32); by default the tower of the head's card."""
     weights: str | None = None
-    """A weights file, or a pretrained tag of the tower's hub; none for the embedded tower."""
+    """A weights file, or a pretrained tag of the tower's hub; by default those of the head's card."""
     head: str | None = None
     """A head file of train_scene.py; by default the embedded head."""
+    preprocessing: Literal["own", "squash", "crop"] | None = None
+    """The tower's own, or its own with another geometry; by default that of the head's card, and no other is served."""
     passes: int = 20
     """MC-dropout passes T."""
 
@@ -119,9 +121,21 @@ class StabilizerConfig:
     uncertainty_threshold: float = 0.4
     """The gate's threshold on the fused variance, per axis."""
     process_variance: float = 0.01
-    """Kalman: variance of the level's step, reference units squared per frame."""
+    """Variance of the level's step, reference units squared per frame (Kalman), or per held frame (the others)."""
+    time_constant: float | None = None
+    """EMA: seconds; takes the place of alpha and means the same at any frame rate."""
+    min_cutoff: float = 1.0
+    """One-Euro: cutoff at rest, Hz."""
+    beta: float = 0.5
+    """One-Euro: rise of the cutoff with speed."""
+    derivative_cutoff: float = 1.0
+    """One-Euro: cutoff of the speed's own low pass, Hz."""
+    frame_rate: float = 30.0
+    """Frames per second where frames carry no timestamp."""
     max_gap: float = 1.0
     """Seconds without a frame after which the filter starts anew."""
+    max_hold: float = 5.0
+    """Seconds after which a held level is no longer given out as valid."""
     window: int = 60
     """Frames of the window in which stability is reported."""
 

@@ -1,0 +1,85 @@
+"""The process variance of the local level model, by maximum likelihood."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.optimize import minimize_scalar
+
+from emofuse.errors import DataError
+from emofuse.stabilizer.laws import KalmanLaw, State, advance
+from emofuse.stabilizer.steps import Timing
+from emofuse.stabilizer.sweeps import AXIS_COUNT, Sequences
+
+LEAST, GREATEST = 1e-8, 1.0
+"""Bounds of the search, reference units squared per frame; the range [-1, 1] has a greatest variance of 1."""
+
+GRID = 33
+
+
+def log_likelihood(process_variance: ArrayLike, sequences: Sequences, timing: Timing | None = None) -> np.ndarray:
+    """Gaussian log-likelihood of the innovations, summed over frames and sequences.
+
+    The sum of -1/2 (log 2 pi F + e^2 / F), with e = x - s and F = P- + v. The first sample of a
+    sequence, or after a gap, fixes the level and adds nothing (a diffuse start).
+
+    Args:
+        process_variance: (C,).
+        sequences: S of them; samples of unknown variance are left out.
+        timing: gaps.
+
+    Returns:
+        (C, 2), per axis.
+
+    Source: Durbin & Koopman 2012, Time Series Analysis by State Space Methods, section 2.10.
+    """
+    timing = timing or Timing()
+    candidates = np.asarray(process_variance, dtype=np.float64)[:, None, None]
+    law = KalmanLaw(candidates)
+    shape = (len(candidates), len(sequences.lengths), AXIS_COUNT)
+    start = state = State.initial(shape, None, None)
+    restarts = timing.restarts(sequences.elapsed)
+    total = np.zeros(shape)
+    for t in range(sequences.mean.shape[1]):
+        inside = (t < sequences.lengths)[:, None]
+        sample = np.where(inside, sequences.mean[:, t], np.nan)
+        state = state.restarted(restarts[:, t, None], start)
+        spread = state.variance + candidates + sequences.variance[:, t]
+        after, held = advance(law, state, sample, sequences.variance[:, t], 0.0)
+        term = -0.5 * (np.log(2 * np.pi * spread) + (sample - state.mean) ** 2 / spread)
+        total += np.where(state.started & ~held, term, 0.0)
+        state = after
+    return total.sum(axis=1)
+
+
+def fit_process_variance(sequences: Sequences, timing: Timing | None = None) -> np.ndarray:
+    """The process variance under which the sequences are likeliest.
+
+    A grid over the whole range finds the neighbourhood, a bounded search the maximum.
+
+    Args:
+        sequences: of the valid split; their variances count as measurement noise.
+        timing: gaps.
+
+    Returns:
+        (2,), valence and arousal, reference units squared per frame.
+
+    Raises:
+        DataError: if an axis has no two samples that follow each other.
+    """
+    grid = np.logspace(np.log10(LEAST), np.log10(GREATEST), GRID)
+    surface = log_likelihood(grid, sequences, timing)
+    if (surface == 0).all(axis=0).any():
+        raise DataError("the process variance needs sequences of at least two samples with known variance on each axis")
+    return np.array(
+        [_refine(grid, int(best), sequences, axis, timing) for axis, best in enumerate(surface.argmax(axis=0))]
+    )
+
+
+def _refine(grid: np.ndarray, best: int, sequences: Sequences, axis: int, timing: Timing | None) -> float:
+    low, high = np.log(grid[max(best - 1, 0)]), np.log(grid[min(best + 1, len(grid) - 1)])
+
+    def loss(log_variance: float) -> float:
+        return -log_likelihood(np.array([np.exp(log_variance)]), sequences, timing)[0, axis]
+
+    return float(np.exp(minimize_scalar(loss, bounds=(low, high), method="bounded", options={"xatol": 1e-6}).x))

@@ -1,0 +1,257 @@
+"""The filters over configurations x sequences x frames at once.
+
+Time is the only loop: each step advances every configuration and every sequence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from emofuse.affect import Affect
+from emofuse.stabilizer.laws import EmaLaw, KalmanLaw, Law, OneEuroLaw, State, advance
+from emofuse.stabilizer.steps import Timing
+
+AXIS_COUNT = 2
+
+
+@dataclass(frozen=True)
+class Sequences:
+    """Sequences side by side, padded to the longest.
+
+    Attributes:
+        mean: (S, T, 2), reference scale; NaN = no sample.
+        variance: (S, T, 2), reference units squared; NaN = unknown.
+        elapsed: (S, T), seconds since the frame before.
+        lengths: (S,), frames of each.
+    """
+
+    mean: np.ndarray
+    variance: np.ndarray
+    elapsed: np.ndarray
+    lengths: np.ndarray
+
+    @classmethod
+    def of(
+        cls,
+        mean: ArrayLike,
+        variance: ArrayLike,
+        timestamps: ArrayLike | None = None,
+        lengths: ArrayLike | None = None,
+        *,
+        timing: Timing | None = None,
+    ) -> Sequences:
+        """Padded arrays as sequences.
+
+        Args:
+            mean: (S, T, 2).
+            variance: (S, T, 2).
+            timestamps: (S, T) seconds; None, or NaN in places = one frame at the frame rate of `timing`.
+            lengths: (S,); by default every sequence has T frames.
+
+        Raises:
+            ValueError: if the shapes do not belong together.
+        """
+        m, v = np.asarray(mean, dtype=np.float64), np.asarray(variance, dtype=np.float64)
+        if m.ndim != 3 or m.shape[2] != AXIS_COUNT or v.shape != m.shape:
+            raise ValueError(f"mean and variance must both have shape (S, T, 2); got {m.shape} and {v.shape}")
+        count, frames = m.shape[:2]
+        times = np.full((count, frames), np.nan) if timestamps is None else np.asarray(timestamps, dtype=np.float64)
+        sizes = np.full(count, frames) if lengths is None else np.asarray(lengths)
+        if times.shape != (count, frames) or sizes.shape != (count,):
+            expected = f"timestamps {(count, frames)} and lengths {(count,)}"
+            raise ValueError(f"expected {expected}; got {times.shape} and {sizes.shape}")
+        return cls(m, v, elapsed_seconds(times, (timing or Timing()).frame_rate), sizes)
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One frame of every configuration and sequence.
+
+    Attributes:
+        index: the place of the frame in its sequence.
+        mean: (C, S, 2), the level; read it where `valid`.
+        variance: (C, S, 2), its variance.
+        held: (C, S, 2) bool, where the sample was held.
+        valid: (C, S, 2) bool; false after the end of a sequence too.
+    """
+
+    index: int
+    mean: np.ndarray
+    variance: np.ndarray
+    held: np.ndarray
+    valid: np.ndarray
+
+
+@dataclass(frozen=True)
+class Steady:
+    """Steadied sequences.
+
+    Attributes:
+        mean: (C, S, T, 2), NaN where not valid.
+        variance: (C, S, T, 2), NaN where unknown.
+        held: (C, S, T, 2) bool.
+        valid: (C, S, T, 2) bool.
+    """
+
+    mean: np.ndarray
+    variance: np.ndarray
+    held: np.ndarray
+    valid: np.ndarray
+
+    @classmethod
+    def gather(cls, frames: Iterator[Frame]) -> Steady:
+        """All frames of `frames` in one; mind that this is configurations x frames in size."""
+        kept = [(f.mean, f.variance, f.held, f.valid) for f in frames]
+        mean, variance, held, valid = (np.stack(column, axis=2) for column in zip(*kept, strict=True))
+        steadied = Affect.of(mean, variance, valid)
+        return cls(steadied.mean, steadied.variance, held, steadied.valid)
+
+
+def elapsed_seconds(timestamps: np.ndarray, frame_rate: float) -> np.ndarray:
+    """Seconds since the frame before, 0 at the first.
+
+    Args:
+        timestamps: (S, T) seconds; NaN = one frame at `frame_rate` after the one before.
+        frame_rate: Hz.
+
+    Returns:
+        (S, T); negative where time runs backwards.
+    """
+    frames = np.arange(timestamps.shape[1])
+    known = np.isfinite(timestamps)
+    last = np.maximum.accumulate(np.where(known, frames, 0), axis=1)
+    base = np.nan_to_num(np.take_along_axis(timestamps, last, axis=1))
+    clock = base + (frames - last) / frame_rate
+    elapsed = np.diff(clock, axis=1, prepend=clock[:, :1])
+    return np.where(known | (frames == 0), elapsed, 1 / frame_rate)
+
+
+def run(
+    law: Law,
+    sequences: Sequences,
+    configurations: int,
+    *,
+    timing: Timing | None = None,
+    initial: State | None = None,
+) -> Iterator[Frame]:
+    """Every frame in turn, for all configurations and sequences; nothing is kept.
+
+    Args:
+        law: with parameters that broadcast to (C, S, 2), as from `per_configuration`.
+        sequences: what to steady.
+        configurations: C.
+        timing: gaps and holds.
+        initial: the state before the first frame, shape (C, S, 2).
+    """
+    timing = timing or Timing()
+    shape = (configurations, len(sequences.lengths), AXIS_COUNT)
+    start = State.initial(shape, None, None) if initial is None else initial
+    state = start
+    restarts = timing.restarts(sequences.elapsed)
+    elapsed = np.where(restarts, 0.0, sequences.elapsed)
+    for t in range(sequences.mean.shape[1]):
+        if restarts[:, t].any():
+            state = state.restarted(restarts[:, t, None], start)
+        inside = (t < sequences.lengths)[:, None]
+        sample = np.where(inside, sequences.mean[:, t], np.nan)
+        state, held = advance(law, state, sample, sequences.variance[:, t], elapsed[:, t, None])
+        valid = state.started & (state.age <= timing.max_hold) & inside
+        yield Frame(t, state.mean, state.variance, held & inside, valid)
+
+
+def per_configuration(values: ArrayLike) -> np.ndarray:
+    """Parameters (C,), or (C, 2) for one per axis, in a form that broadcasts to (C, S, 2)."""
+    array = np.asarray(values, dtype=np.float64)
+    if array.ndim not in (1, 2) or (array.ndim == 2 and array.shape[1] != AXIS_COUNT):
+        raise ValueError(f"parameters must have shape (C,) or (C, 2); got {array.shape}")
+    return array.reshape(len(array), 1, -1)
+
+
+def run_ema(
+    mean: ArrayLike,
+    variance: ArrayLike,
+    timestamps: ArrayLike | None,
+    lengths: ArrayLike | None,
+    alpha: ArrayLike,
+    threshold: ArrayLike,
+    *,
+    time_constant: ArrayLike | None = None,
+    process_variance: ArrayLike = (0.01,),
+    soft: bool = False,
+    timing: Timing | None = None,
+) -> Steady:
+    """`GatedEma` for configurations x sequences x frames.
+
+    Args:
+        mean: (S, T, 2), reference scale.
+        variance: (S, T, 2), reference units squared.
+        timestamps: (S, T) seconds, or None.
+        lengths: (S,), or None.
+        alpha: (C,) or (1,), weight of the new sample.
+        threshold: (C,) or (1,), or (C, 2) for one per axis, on the variance.
+        time_constant: (C,) or (1,) seconds; takes the place of alpha.
+        process_variance: (C,) or (1,), growth of the variance per held frame.
+        soft: the soft gate.
+        timing: gaps, holds and the frame rate.
+    """
+    tau = None if time_constant is None else per_configuration(time_constant)
+    weight, gate, growth = (per_configuration(p) for p in (alpha, threshold, process_variance))
+    law = EmaLaw(weight, gate, growth, tau, soft)
+    count = max(len(p) for p in (weight, gate, growth, tau) if p is not None)
+    sequences = Sequences.of(mean, variance, timestamps, lengths, timing=timing)
+    return Steady.gather(run(law, sequences, count, timing=timing))
+
+
+def run_kalman(
+    mean: ArrayLike,
+    variance: ArrayLike,
+    timestamps: ArrayLike | None,
+    lengths: ArrayLike | None,
+    process_variance: ArrayLike,
+    *,
+    initial_mean: float | np.ndarray | None = None,
+    initial_variance: float | np.ndarray | None = None,
+    timing: Timing | None = None,
+) -> Steady:
+    """`LocalLevelKalman` for configurations x sequences x frames; arguments as for `run_ema`.
+
+    Args:
+        process_variance: (C,), or (C, 2) for one per axis, variance of the level's step per frame.
+        initial_mean: the level before the first frame, a float or (2,); by default the first sample.
+        initial_variance: its variance.
+    """
+    parts = per_configuration(process_variance)
+    sequences = Sequences.of(mean, variance, timestamps, lengths, timing=timing)
+    shape = (len(parts), len(sequences.lengths), AXIS_COUNT)
+    initial = State.initial(shape, initial_mean, initial_variance)
+    return Steady.gather(run(KalmanLaw(parts), sequences, len(parts), timing=timing, initial=initial))
+
+
+def run_one_euro(
+    mean: ArrayLike,
+    variance: ArrayLike,
+    timestamps: ArrayLike | None,
+    lengths: ArrayLike | None,
+    min_cutoff: ArrayLike,
+    beta: ArrayLike,
+    *,
+    derivative_cutoff: ArrayLike = (1.0,),
+    process_variance: ArrayLike = (0.01,),
+    timing: Timing | None = None,
+) -> Steady:
+    """`OneEuro` for configurations x sequences x frames; arguments as for `run_ema`.
+
+    Args:
+        min_cutoff: (C,) or (1,) Hz.
+        beta: (C,) or (1,).
+        derivative_cutoff: (C,) or (1,) Hz.
+    """
+    rest, rise, speed, growth = (per_configuration(p) for p in (min_cutoff, beta, derivative_cutoff, process_variance))
+    law = OneEuroLaw(rest, rise, speed, (timing or Timing()).frame_rate, growth)
+    count = max(len(p) for p in (rest, rise, speed, growth))
+    sequences = Sequences.of(mean, variance, timestamps, lengths, timing=timing)
+    return Steady.gather(run(law, sequences, count, timing=timing))
