@@ -9,6 +9,7 @@ import numpy as np
 from scipy.special import ndtr, ndtri
 
 Method = Literal["BCa", "percentile"]
+METHODS = ("BCa", "percentile")
 _CHUNK_ENTRIES = 2_000_000
 _TIE = 1e-12
 

@@ -62,7 +62,7 @@ def compare(
         ValueError: if shapes do not agree, or no row is complete.
     """
     values = columns(truth, a, b)
-    complete = np.isfinite(values).all(axis=(0, 2) if values[0].ndim == 2 else 0)
+    complete = np.asarray(np.isfinite(values).all(axis=(0, 2) if values[0].ndim == 2 else 0))
     if not complete.any():
         raise ValueError("no row has a value of truth, a and b")
     number, _ = group_numbers(groups, len(complete))

@@ -40,7 +40,7 @@ class RankResampler:
 class _Ties:
     def __init__(self, values: np.ndarray) -> None:
         self._order = np.argsort(values, kind="stable")
-        distinct, self._tie, size = np.unique(values, return_inverse=True, return_counts=True)
+        _, self._tie, size = np.unique(values, return_inverse=True, return_counts=True)
         self._starts = np.concatenate([[0], np.cumsum(size)[:-1]])
 
     def ranks(self, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from emofuse.affect import AXES
 from emofuse.metrics.accuracy import METRICS
-from emofuse.metrics.axes import columns
-from emofuse.metrics.intervals import Method, bootstrap_counts, interval
+from emofuse.metrics.cells import SystemCell, blocks, cells_of
+from emofuse.metrics.intervals import METHODS, Method, bootstrap_counts, interval
 from emofuse.metrics.permutations import p_values, swaps
 from emofuse.metrics.ranks import RankResampler
-from emofuse.metrics.sums import SUMMABLE, Cell, SummedMetrics, group_numbers
+from emofuse.metrics.sums import SUMMABLE, SummedMetrics
 
 COMPARED = ("mae", "rmse", "ccc", "pearson", "sagr")
 """The metrics in which two systems are compared; a difference of signed biases says nothing."""
-_SUMS_ENTRIES = 4_000_000
 
 
 @dataclass(frozen=True)
@@ -86,22 +84,18 @@ def metric_table(
         ValueError: if shapes do not agree or a metric is unknown.
     """
     names = _known(metrics, METRICS)
+    _known([method], METHODS)
     summed = [name for name in names if name in SUMMABLE]
-    cells = _cells(truth, {(name,): (mean,) for name, mean in systems.items()}, groups)
-    seed, ends = _seed(rng), {}
-    for block in _blocks(cells) if resamples else ():
+    cells = cells_of(truth, {(name,): (mean,) for name, mean in systems.items()}, groups)
+    seed = _seed(rng)
+    ends: dict[_Key, tuple[float, float]] = {}
+    for block in blocks(cells) if resamples else ():
         table = SummedMetrics([[cell.side(0) for cell in block]], block[0].n_groups, summed)
         for key, low, high in _intervals(table, block, summed, resamples, confidence, method, seed):
             ends[key] = (low, high)
         for cell in block if "spearman" in names else ():
-            ends[cell.key, "spearman"] = _spearman(cell, min(resamples, spearman_resamples), confidence, seed)
-    return [
-        MetricRow(
-            *cell.key, name, cell.value(name), *ends.get((cell.key, name), (np.nan, np.nan)), cell.n, cell.n_groups
-        )
-        for cell in cells
-        for name in names
-    ]
+            ends[id(cell), "spearman"] = _spearman(cell, min(resamples, spearman_resamples), confidence, seed)
+    return [_metric_row(cell, name, *ends.get((id(cell), name), (np.nan, np.nan))) for cell in cells for name in names]
 
 
 def difference_table(
@@ -135,103 +129,55 @@ def difference_table(
         ValueError: if shapes do not agree, or a metric or system is unknown.
     """
     names = _known(metrics, SUMMABLE)
+    _known([method], METHODS)
     wanted = [tuple(_known(pair, systems)) for pair in pairs]
-    cells = _cells(truth, {(a, b): (systems[a], systems[b]) for a, b in wanted}, groups)
-    seed, found = _seed(rng), {}
-    for block in _blocks(cells):
+    cells = cells_of(truth, {(a, b): (systems[a], systems[b]) for a, b in wanted}, groups)
+    seed = _seed(rng)
+    found: dict[_Key, tuple[float, float, float]] = {}
+    for block in blocks(cells) if names else ():
         table = SummedMetrics([[cell.side(i) for cell in block] for i in (0, 1)], block[0].n_groups, names)
         exact, chunks = swaps(block[0].n_groups, resamples, np.random.default_rng(seed))
         p = p_values(table.observed(), map(table.swapped, chunks), exact=exact)
         ends = _intervals(table, block, names, resamples, confidence, method, seed)
         for (key, low, high), chance in zip(ends, p, strict=True):
             found[key] = (low, high, float(chance))
-    return [
-        DifferenceRow(
-            *cell.key, name, cell.value(name), *found.get((cell.key, name), (np.nan,) * 3), cell.n, cell.n_groups
-        )
-        for cell in cells
-        for name in names
-    ]
+    nothing = (np.nan, np.nan, np.nan)
+    return [_difference_row(cell, name, *found.get((id(cell), name), nothing)) for cell in cells for name in names]
 
 
-@dataclass(frozen=True, eq=False)
-class _SystemCell:
-    """One system, or a pair of them, on one axis: its complete rows, and which groups those belong to.
-
-    Attributes:
-        key: the names of the systems, then of the axis.
-        means: one for each system, (n,) like `truth`.
-        group: each row's group, numbered among those present, (n,).
-        present: the groups with a row, as bytes; cells of equal bytes are resampled together.
-    """
-
-    key: tuple[str, ...]
-    truth: np.ndarray
-    means: tuple[np.ndarray, ...]
-    group: np.ndarray
-    n_groups: int
-    present: bytes
-
-    @property
-    def n(self) -> int:
-        return len(self.truth)
-
-    def side(self, i: int) -> Cell:
-        return self.truth, self.means[i], self.group
-
-    def value(self, metric: str) -> float:
-        values = [METRICS[metric](self.truth, mean) for mean in self.means]
-        return float(values[0] if len(values) == 1 else values[0] - values[1])
+_Key = tuple[int, str]
+"""A cell, by its identity, and a metric."""
 
 
-def _cells(
-    truth: ArrayLike, systems: Mapping[tuple[str, ...], Sequence[ArrayLike]], groups: ArrayLike | None
-) -> list[_SystemCell]:
-    cells = []
-    for names, means in systems.items():
-        y, *sides = columns(truth, *means)
-        if y.ndim != 2:
-            raise ValueError(f"expected both axes, shape (N, 2); got {y.shape}")
-        number, _ = group_numbers(groups, len(y))
-        for i, axis in enumerate(AXES):
-            complete = np.isfinite([x[:, i] for x in (y, *sides)]).all(axis=0)
-            present, group = np.unique(number[complete], return_inverse=True)
-            rows = tuple(side[complete, i] for side in sides)
-            cells.append(_SystemCell((*names, axis), y[complete, i], rows, group, len(present), present.tobytes()))
-    return cells
+def _metric_row(cell: SystemCell, name: str, low: float, high: float) -> MetricRow:
+    return MetricRow(cell.systems[0], cell.axis, name, cell.value(name), low, high, cell.n, cell.n_groups)
 
 
-def _blocks(cells: list[_SystemCell]) -> Iterator[list[_SystemCell]]:
-    """Cells of the same groups together, as many as memory is meant to hold; those of one group are left out."""
-    same: dict[bytes, list[_SystemCell]] = {}
-    for cell in cells:
-        if cell.n_groups > 1:
-            same.setdefault(cell.present, []).append(cell)
-    for block in same.values():
-        step = max(1, _SUMS_ENTRIES // (10 * block[0].n_groups))
-        yield from (block[start : start + step] for start in range(0, len(block), step))
+def _difference_row(cell: SystemCell, name: str, low: float, high: float, p: float) -> DifferenceRow:
+    a, b = cell.systems
+    return DifferenceRow(a, b, cell.axis, name, cell.value(name), low, high, p, cell.n, cell.n_groups)
 
 
 def _intervals(
     table: SummedMetrics,
-    block: list[_SystemCell],
+    block: list[SystemCell],
     names: Sequence[str],
     resamples: int,
     confidence: float,
     method: Method,
     seed: int,
-) -> list[tuple[tuple[tuple[str, ...], str], float, float]]:
+) -> list[tuple[_Key, float, float]]:
     if not names:
         return []
     counts = bootstrap_counts(block[0].n_groups, resamples, np.random.default_rng(seed))
     resampled = np.concatenate([table.weighted(chunk) for chunk in counts])
     jackknife = table.without_each() if method == "BCa" else None
     low, high = interval(table.observed(), resampled, jackknife, confidence)
-    keys = [(cell.key, name) for cell in block for name in names]
+    keys = [(id(cell), name) for cell in block for name in names]
     return list(zip(keys, low.tolist(), high.tolist(), strict=True))
 
 
-def _spearman(cell: _SystemCell, resamples: int, confidence: float, seed: int) -> tuple[float, float]:
+def _spearman(cell: SystemCell, resamples: int, confidence: float, seed: int) -> tuple[float, float]:
     ranks = RankResampler(cell.truth, cell.means[0], cell.group)
     counts = bootstrap_counts(cell.n_groups, resamples, np.random.default_rng(seed))
     drawn = np.concatenate([ranks.correlations(chunk) for chunk in counts])

@@ -11,7 +11,7 @@ from statsmodels.stats.multitest import multipletests
 
 from emofuse.metrics.accuracy import mae
 from emofuse.metrics.axes import Metric
-from emofuse.metrics.intervals import Method, interval
+from emofuse.metrics.intervals import METHODS, Method, interval
 from emofuse.metrics.pairs import Statistic, compare
 from emofuse.metrics.permutations import p_values, swaps
 
@@ -85,7 +85,7 @@ def paired_bootstrap(
     Raises:
         ValueError: if shapes do not agree, or `method` or `confidence` is not one of those above.
     """
-    if method not in ("BCa", "percentile"):
+    if method not in METHODS:
         raise ValueError(f"expected method BCa or percentile; got {method!r}")
     pair = compare(truth, a, b, statistic, groups)
     observed = pair.observed()

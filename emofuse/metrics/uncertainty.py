@@ -6,6 +6,8 @@ left out of that axis; a variance that is NaN, infinite, zero or negative is unk
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import ndtr
@@ -129,21 +131,18 @@ def uncertainty_metrics(truth: ArrayLike, mean: ArrayLike, variance: ArrayLike, 
         nll, crps, zms, ence, ence_expected, miscalibration_area, sharpness, coverage_50, coverage_68,
         coverage_90, coverage_95, sigma_error_spearman: a float each for (N,), an array (2,) for (N, 2).
     """
-    arrays = columns(truth, mean, variance)
+    y, m, v = columns(truth, mean, variance)
     values: dict[str, Metric] = {
-        "nll": nll(*arrays),
-        "crps": crps(*arrays),
-        "zms": mean_squared_z(*arrays),
-        "ence": ence(*arrays, bins=bins),
-        # Fewer distinct sigmas than bins make fewer bins, and another expectation.
-        "ence_expected": per_axis(
-            lambda y, m, v: expected_ence(len(v), min(bins, len(np.unique(v)))), *arrays, positive_last=True
-        ),
-        "miscalibration_area": miscalibration_area(*arrays),
-        "sharpness": sharpness(*arrays),
-        "sigma_error_spearman": sigma_error_spearman(*arrays),
+        "nll": nll(y, m, v),
+        "crps": crps(y, m, v),
+        "zms": mean_squared_z(y, m, v),
+        "ence": ence(y, m, v, bins),
+        "ence_expected": per_axis(partial(_expected_ence, bins), y, m, v, positive_last=True),
+        "miscalibration_area": miscalibration_area(y, m, v),
+        "sharpness": sharpness(y, m, v),
+        "sigma_error_spearman": sigma_error_spearman(y, m, v),
     }
-    return values | {f"coverage_{round(100 * level)}": coverage(*arrays, level=level) for level in LEVELS}
+    return values | {f"coverage_{round(100 * level)}": coverage(y, m, v, level) for level in LEVELS}
 
 
 def constant_variance_metrics(
@@ -172,6 +171,11 @@ def crps_rows(y: np.ndarray, m: np.ndarray, v: np.ndarray) -> np.ndarray:
     z = (y - m) / sigma
     density = np.exp(-0.5 * z * z) / np.sqrt(2 * np.pi)
     return sigma * (z * (2 * ndtr(z) - 1) + 2 * density - 1 / np.sqrt(np.pi))
+
+
+def _expected_ence(bins: int, _y: np.ndarray, _m: np.ndarray, v: np.ndarray) -> float:
+    # Fewer distinct variances than bins make fewer bins, and another expectation.
+    return expected_ence(len(v), min(bins, len(np.unique(v))))
 
 
 def _half_width(level: float) -> float:
