@@ -1,0 +1,176 @@
+"""All that was fitted on valid, in one file: `calibration.json`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from emofuse.calibration import files
+from emofuse.calibration.conformal import ConformalIntervals
+from emofuse.calibration.means import MEAN_LAYERS, MeanLayer
+from emofuse.calibration.variance import VARIANCE_LAYERS, VarianceLayer
+from emofuse.config import CalibrationConfig, FusionConfig
+from emofuse.errors import ConfigError, DataError
+
+FORMAT, VERSION = "emofuse.calibration", 1
+
+
+@dataclass(frozen=True, eq=False)
+class ExpertCalibration:
+    """One expert's corrections.
+
+    Attributes:
+        mean: the mean calibration.
+        variance: the variance recalibration, after the means; None where no variance was ever known.
+        pooled: (2,), the mean squared error of the calibrated means, for unknown variances.
+        conformal: intervals for the corrected means and variances; None without variances.
+        card: what the expert was (name, weights), as its predictions said; empty where they did not.
+    """
+
+    mean: MeanLayer
+    variance: VarianceLayer | None
+    pooled: np.ndarray
+    conformal: ConformalIntervals | None = None
+    card: dict[str, Any] = field(default_factory=dict)
+
+    def apply(self, mean: ArrayLike, variance: ArrayLike) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """As `Calibration.apply`."""
+        m, v = self.mean.apply(mean, variance)
+        v = np.where(np.isfinite(v) & (v > 0), v, np.nan)
+        v = np.full_like(v, np.nan) if self.variance is None else self.variance.apply(v)
+        present = np.isfinite(m)
+        known = present & np.isfinite(v)
+        pooled = present & ~known & np.isfinite(self.pooled)
+        source = np.where(known, "model", np.where(pooled, "pooled", "none"))
+        return m, np.where(known, v, np.where(pooled, self.pooled, np.nan)), source
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything that serving it needs."""
+        return {
+            "mean": self.mean.to_dict(),
+            "variance": None if self.variance is None else self.variance.to_dict(),
+            "pooled": self.pooled,
+            "conformal": None if self.conformal is None else self.conformal.to_dict(),
+            "card": self.card,
+        }
+
+    @classmethod
+    def from_dict(cls, content: dict[str, Any]) -> ExpertCalibration:
+        """The inverse of `to_dict`."""
+        mean, variance, conformal = content["mean"], content["variance"], content["conformal"]
+        return cls(
+            MEAN_LAYERS[mean["kind"]](mean),
+            None if variance is None else VARIANCE_LAYERS[variance["kind"]].from_dict(variance),
+            files.numbers(content["pooled"]),
+            None if conformal is None else ConformalIntervals.from_dict(conformal),
+            dict(content["card"]),
+        )
+
+
+@dataclass(frozen=True)
+class FittedOn:
+    """The rows a calibration was fitted on.
+
+    Attributes:
+        split: always "valid" for one that a job fitted.
+        fingerprint: of the predictions.
+        rows: with a label and any opinion.
+        groups: among these rows.
+    """
+
+    split: str
+    fingerprint: str
+    rows: int
+    groups: int
+
+
+@dataclass(frozen=True, eq=False)
+class Calibration:
+    """All that was fitted on valid.
+
+    Attributes:
+        experts: "scene", "face": their corrections.
+        correlation: (2,), of the two experts' errors, shrunk and capped; 0 where they were never both there.
+        weights: (2, 2), constant weights, experts first; None where they were never both there.
+        fusion: the method and gates chosen on valid.
+        config: how it was fitted.
+        fitted_on: the rows.
+    """
+
+    experts: dict[str, ExpertCalibration]
+    correlation: np.ndarray
+    weights: np.ndarray | None
+    fusion: FusionConfig
+    config: CalibrationConfig
+    fitted_on: FittedOn
+
+    def apply(self, expert: str, mean: ArrayLike, variance: ArrayLike) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """One expert's predictions, corrected.
+
+        Args:
+            expert: "scene" or "face".
+            mean: (..., 2), as predicted; NaN = no opinion.
+            variance: (..., 2), as predicted; NaN, 0, negative, infinite = unknown.
+
+        Returns:
+            Means, variances, and where each variance comes from: "model", "pooled" or "none"; all (..., 2).
+
+        Raises:
+            ConfigError: if it was not fitted for that expert.
+        """
+        if expert not in self.experts:
+            raise ConfigError(f"this calibration was fitted for {', '.join(self.experts)}, not for {expert!r}")
+        return self.experts[expert].apply(mean, variance)
+
+    def fusion_arguments(self, experts: tuple[str, str] = ("scene", "face")) -> dict[str, Any]:
+        """`pooled`, `correlation` and `weights`, as `emofuse.fusion.fuse` takes them."""
+        nothing = np.full(2, np.nan)
+        pooled = np.stack([self.experts[name].pooled if name in self.experts else nothing for name in experts])
+        return {"pooled": pooled, "correlation": self.correlation, "weights": self.weights}
+
+    def in_sample(self, fingerprint: str, splits: ArrayLike) -> np.ndarray:
+        """Which rows are of the data and split it was fitted on: bool, the shape of `splits`."""
+        same = fingerprint == self.fitted_on.fingerprint
+        return (np.asarray(splits, dtype=object) == self.fitted_on.split) & same
+
+    def save(self, path: str | Path) -> None:
+        """Write it as JSON."""
+        content = {
+            "experts": {name: expert.to_dict() for name, expert in self.experts.items()},
+            "correlation": self.correlation,
+            "weights": self.weights,
+            "fusion": asdict(self.fusion),
+            "config": asdict(self.config),
+            "fitted_on": asdict(self.fitted_on),
+        }
+        files.write(path, FORMAT, VERSION, content)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Calibration:
+        """Read what `save` wrote.
+
+        Raises:
+            DataError: if the file is absent, another, damaged, or of an unknown version.
+        """
+        return files.rebuild(str(path), cls._from_dict, files.read(path, FORMAT, VERSION))
+
+    @classmethod
+    def _from_dict(cls, content: Mapping[str, Any]) -> Calibration:
+        experts = {name: ExpertCalibration.from_dict(each) for name, each in content["experts"].items()}
+        correlation = files.numbers(content["correlation"])
+        weights = None if content["weights"] is None else files.numbers(content["weights"])
+        if correlation.shape != (2,) or (weights is not None and weights.shape != (2, 2)):
+            raise DataError(f"expected a correlation (2,) and weights (2, 2); got {correlation.shape}, {weights}")
+        return cls(
+            experts,
+            correlation,
+            weights,
+            FusionConfig(**content["fusion"]),
+            CalibrationConfig(**content["config"]),
+            FittedOn(**content["fitted_on"]),
+        )
