@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+Split = Literal["train", "valid", "test", "all"]
+
 
 @dataclass(frozen=True)
 class MediaConfig:
@@ -70,10 +72,12 @@ class FaceConfig:
 
 @dataclass(frozen=True)
 class ComputeConfig:
-    """Where and how wide; only `batch_size`, `dtype` and `threads` can change a number, in its last digits."""
+    """Where and how wide; only `batch_size`, `face_chunk`, `dtype` and `threads` can change a number, in its last digits."""
 
     batch_size: int = 32
     """Pictures per network batch; smaller batches are padded to this."""
+    face_chunk: int | None = None
+    """EmoNet views per network call; by default what a short probe finds fastest at the same bits."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """auto takes bfloat16 for EmoNet where the hardware gains by it, float32 otherwise."""
     threads: int = 1
@@ -108,6 +112,20 @@ class FusionConfig:
     """Gate: leave the face out above this standard deviation, on either axis."""
     min_luma: float | None = None
     """Gate: leave the face out in pictures darker than this, 0-255."""
+
+
+@dataclass(frozen=True)
+class CalibrationConfig:
+    """How means and variances are corrected; everything is fitted on valid."""
+
+    mean: Literal["identity", "affine", "linear", "quadratic", "spline", "isotonic"] = "affine"
+    """identity | affine (a scale and a shift) | linear, quadratic, spline (both outputs as features) | isotonic"""
+    loss: Literal["mse", "mae", "ccc"] = "mse"
+    """The declared target of the means: squared error | absolute error | .7 (1 - CCC) + .3 MSE (affine only)."""
+    l2: float = 1e-4
+    """What draws the mean calibration to the identity."""
+    variance: Literal["scaling", "affine", "isotonic", "constant", "none"] = "affine"
+    """scaling (one factor) | affine (a factor and a floor) | isotonic | constant | none"""
 
 
 @dataclass(frozen=True)
@@ -170,7 +188,7 @@ class JudgeConfig:
 
     seed: int = 0
     """Fixes the resampling."""
-    split: Literal["train", "valid", "test", "all"] | None = None
+    split: Split | None = None
     """The split that is judged; by default test where there is one, else all."""
     calibration: str | None = None
     """A calibration.json of fit_calibration.py."""
