@@ -1,0 +1,165 @@
+"""An expert: a tower, a head, and the numbers they give for fixed-size pictures.
+
+A picture's numbers depend on the picture alone: every network call has the one batch shape of the config, padded
+where short, and the dropout masks are one fixed set from the seed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from emofuse.affect import Affect
+from emofuse.config import ComputeConfig, SceneConfig
+from emofuse.errors import CheckpointError
+from emofuse.scene.backbone import EMBEDDED, Tower, load_tower
+from emofuse.scene.card import embedded_head, is_in_sample, load_head, read_card
+from emofuse.scene.head import Head, Moments, closed_form_moments, sampled_moments
+from emofuse.scene.preprocess import Preprocessing
+
+
+class HeadExpert:
+    """A trained head on its tower.
+
+    Args:
+        head_file: a head file of train_scene.py.
+        compute: batch shape, precision and device.
+        seed: fixes the dropout masks.
+        passes: MC-dropout passes T; a head with a closed form needs none and uses it.
+        tower: the tower's name; by default the card's. Another one is refused.
+        weights: the tower's weights; by default the file beside the head, or what the card names.
+
+    Attributes:
+        card: the head's card.
+        preprocessing: what `__call__` expects to have been applied.
+
+    Raises:
+        CheckpointError: if head, tower and weights do not belong together.
+    """
+
+    def __init__(
+        self,
+        head_file: Path,
+        compute: ComputeConfig,
+        *,
+        seed: int = 0,
+        passes: int = 20,
+        tower: str | None = None,
+        weights: str | None = None,
+    ) -> None:
+        self._head, self.card = load_head(head_file)
+        self.preprocessing = Preprocessing.from_json(self.card["preprocessing"])
+        self._device = torch.device(_device(compute.device))
+        loaded = tower_of(head_file, self.card, tower, weights)
+        self._tower = loaded.to(self._device).to(memory_format=torch.channels_last)
+        self._tower.normalise_with(self.preprocessing)
+        self._head.to(self._device)
+        self._features = torch.compile(self._tower) if compute.compile else self._tower
+        self._dtype = torch.bfloat16 if compute.dtype == "bfloat16" else torch.float32
+        self._batch = compute.batch_size
+        self._masks = [mask.to(self._device) for mask in self._head.masks(passes, seed)]
+
+    @property
+    def variance_source(self) -> str:
+        """ "model" where the head says how sure it is, "none" where it cannot."""
+        return "model" if self._head.spec.dropout > 0 or self._head.spec.log_variance else "none"
+
+    def in_sample(self, hashes: Iterable[str | None]) -> np.ndarray:
+        """Whether pictures with these content hashes were in the head's training set; bool (N,)."""
+        return is_in_sample(self.card, hashes)
+
+    def __call__(self, pictures: np.ndarray) -> Affect:
+        """Affect (B, 2) of preprocessed uint8 pictures (B, S, S, 3), for any B; raw variances.
+
+        Raises:
+            ValueError: if the pictures have another shape or type.
+        """
+        size = self.preprocessing.size
+        if pictures.dtype != np.uint8 or pictures.shape[1:] != (size, size, 3):
+            raise ValueError(f"expected uint8 (B, {size}, {size}, 3), got {pictures.dtype} {pictures.shape}")
+        chunks = [self._chunk(pictures[i : i + self._batch]) for i in range(0, len(pictures), self._batch)]
+        if not chunks:
+            return Affect.missing((0, 2))
+        mean, variance = (np.concatenate(values) for values in zip(*chunks, strict=True))
+        return Affect.of(np.clip(mean, -1, 1), variance)
+
+    def _chunk(self, pictures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        count = len(pictures)
+        if count < self._batch:
+            pictures = np.concatenate([pictures, np.zeros((self._batch - count, *pictures.shape[1:]), np.uint8)])
+        with torch.inference_mode():
+            batch = torch.from_numpy(np.ascontiguousarray(pictures)).to(self._device)
+            with torch.autocast(self._device.type, self._dtype, enabled=self._dtype != torch.float32):
+                features = self._features(batch)
+            moments = head_moments(self._head, features.float(), self._masks)
+        both = torch.stack([moments.mean, moments.variance]).cpu().numpy().astype(np.float64)
+        return both[0, :count], both[1, :count]
+
+
+def head_moments(head: Head, features: torch.Tensor, masks: list[torch.Tensor]) -> Moments:
+    """The moments of MC dropout on features (B, D): in closed form where the head has one, else over `masks`."""
+    if head.is_closed_form:
+        return closed_form_moments(head, features)
+    return sampled_moments(*head.split(head.sample(features, masks)))
+
+
+class SceneExpert(HeadExpert):
+    """The scene expert of a config: by default the embedded tower and the head that ships with the package."""
+
+    def __init__(self, scene: SceneConfig, compute: ComputeConfig, seed: int = 0) -> None:
+        preprocessing_of(scene)
+        super().__init__(
+            head_path(scene), compute, seed=seed, passes=scene.passes, tower=scene.tower, weights=scene.weights
+        )
+
+
+def head_path(scene: SceneConfig) -> Path:
+    """The head file of a config."""
+    return Path(scene.head) if scene.head else embedded_head("scene")
+
+
+def preprocessing_of(scene: SceneConfig) -> Preprocessing:
+    """The preprocessing of a config's scene expert, read from the head's card: cheap, without any tower.
+
+    Raises:
+        CheckpointError: if there is no such head, or another preprocessing is asked for than it was trained with.
+    """
+    card = read_card(head_path(scene))
+    trained = card.get("preprocessing_choice", "own")
+    if scene.preprocessing not in (None, trained):
+        raise CheckpointError(
+            f"{head_path(scene)} was trained with the preprocessing {trained!r}, "
+            f"and cannot be served with {scene.preprocessing!r}"
+        )
+    return Preprocessing.from_json(card["preprocessing"])
+
+
+def tower_of(head_file: Path, card: dict, tower: str | None = None, weights: str | None = None) -> Tower:
+    """The tower that a head was trained on, with the very weights it was trained on.
+
+    Raises:
+        CheckpointError: if another tower is asked for, or its weights are missing or have another hash.
+    """
+    trained = card["tower"]
+    if tower is not None and tower != trained["name"]:
+        raise CheckpointError(
+            f"{head_file} was trained on the tower {trained['name']}, and cannot be served on {tower}"
+        )
+    beside = head_file.parent / trained["file"] if trained.get("file") else None
+    source = weights or (str(beside) if beside else trained["weights"])
+    loaded = load_tower(trained["name"], None if trained["name"] == EMBEDDED and source == "package" else source)
+    found = loaded.fingerprint()
+    if found != trained["sha256"]:
+        raise CheckpointError(
+            f"{head_file} was trained on {trained['name']} with weights {trained['weights']} "
+            f"(sha256 {trained['sha256'][:12]}…), but {source} has sha256 {found[:12]}…; "
+            "name the right file with --scene.weights"
+        )
+    return loaded
+
+
+def _device(name: str) -> str:
+    return ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name

@@ -1,0 +1,216 @@
+"""A tower's features of a manifest's pictures: computed once, then read from Parquet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+
+from emofuse import runs
+from emofuse.affect import AXES
+from emofuse.config import ComputeConfig, FaceConfig, MediaConfig
+from emofuse.errors import DataError
+from emofuse.media import MediaError, content_hash, decode_picture, read_bytes
+from emofuse.scene.backbone import Tower
+from emofuse.scene.preprocess import Preprocessing
+
+Cutter = Callable[[np.ndarray], np.ndarray | None]
+"""From a decoded picture to the part that is judged, or None where there is none."""
+
+
+@dataclass(frozen=True, eq=False)
+class FeatureSet:
+    """The rows of a manifest that could be read, with their features.
+
+    Attributes:
+        sample_id: str, (N,).
+        content_hash: sha256 of each picture's file, str, (N,).
+        group: str, (N,).
+        split: str or None, (N,).
+        labels: float64, (N, 2), reference scale; NaN where there is none.
+        features: float32, (N, D).
+        fingerprint: of pictures, tower, weights and preprocessing: the key of the cache.
+        cached: whether the features were read and not computed.
+        left_out: reason → number of rows.
+    """
+
+    sample_id: np.ndarray
+    content_hash: np.ndarray
+    group: np.ndarray
+    split: np.ndarray
+    labels: np.ndarray
+    features: np.ndarray
+    fingerprint: str
+    cached: bool
+    left_out: dict[str, int]
+
+    def __len__(self) -> int:
+        return len(self.sample_id)
+
+    def rows(self, chosen: np.ndarray) -> FeatureSet:
+        """These rows only; a mask or indices."""
+        names = ("sample_id", "content_hash", "group", "split", "labels", "features")
+        parts = {name: getattr(self, name)[chosen] for name in names}
+        return FeatureSet(**parts, fingerprint=self.fingerprint, cached=self.cached, left_out=self.left_out)
+
+
+@dataclass(frozen=True)
+class FeatureSource:
+    """What features are made of and with, besides the tower.
+
+    Attributes:
+        preprocessing: applied to each picture or crop.
+        cut: which part of a picture is judged: all of it, or its main face.
+        face: how faces are found, where they are.
+        media: how pictures are read.
+        compute: batch shape, precision and device.
+    """
+
+    preprocessing: Preprocessing
+    cut: Literal["scene", "face"] = "scene"
+    face: FaceConfig = field(default_factory=FaceConfig)
+    media: MediaConfig = field(default_factory=MediaConfig)
+    compute: ComputeConfig = field(default_factory=ComputeConfig)
+
+    def cutter(self) -> Cutter:
+        """The function that takes the judged part out of a decoded picture."""
+        if self.cut == "scene":
+            return lambda rgb: rgb
+        from emofuse.face.finder import FaceFinder
+
+        finder = FaceFinder(self.face)
+
+        def main_face(rgb: np.ndarray) -> np.ndarray | None:
+            crops = finder(rgb).crops
+            return crops[0] if len(crops) else None
+
+        return main_face
+
+
+def features_of(manifest: pa.Table, tower: Tower, source: FeatureSource, cache: Path) -> FeatureSet:
+    """Features of every readable picture of a manifest, from `cache` where they are there already.
+
+    Args:
+        manifest: in the form of `schema.MANIFEST`; frames of videos are refused.
+        tower: computes the features, with the mean and standard deviation of the source's preprocessing.
+        source: how pictures are read, cut and prepared.
+        cache: folder of feature tables, one for each fingerprint.
+
+    Raises:
+        DataError: if no picture can be read, or the manifest holds frames of videos.
+    """
+    if manifest.column("frame_index").null_count < manifest.num_rows:
+        raise DataError("training takes pictures; this manifest holds frames of videos")
+    uris = manifest.column("uri").to_pylist()
+    hashes: list[str | None] = []
+    left_out: dict[str, int] = {}
+    for uri in uris:
+        try:
+            hashes.append(content_hash(read_bytes(uri or "", source.media)))
+        except MediaError as error:
+            hashes.append(None)
+            left_out[error.kind] = left_out.get(error.kind, 0) + 1
+    key = _fingerprint([value for value in hashes if value], tower, source)
+    path = cache / f"features-{key[:16]}.parquet"
+    cached = path.is_file()
+    if not cached:
+        by_hash = {value: uri for value, uri in zip(hashes, uris, strict=True) if value}
+        cache.mkdir(parents=True, exist_ok=True)
+        beside = path.with_suffix(".part")
+        pq.write_table(_compute(by_hash, tower, source), beside)
+        beside.replace(path)
+    return _join(manifest, hashes, pq.read_table(path), key, cached, left_out)
+
+
+def _fingerprint(hashes: list[str], tower: Tower, source: FeatureSource) -> str:
+    face = source.face if source.cut == "face" else None
+    shape = (source.compute.batch_size, source.compute.dtype)
+    return runs.fingerprint(
+        sorted(set(hashes)), tower.name, tower.fingerprint(), source.preprocessing, source.cut, face, shape,
+        source.media.max_pixels,
+    )  # fmt: skip
+
+
+def _compute(by_hash: dict[str, str], tower: Tower, source: FeatureSource) -> pa.Table:
+    hashes, reasons, rows = [], [], []
+    for chunk in _chunks(by_hash, source):
+        pictures = [picture for _, picture, _ in chunk if picture is not None]
+        features = iter(tower_features(tower, pictures, source) if pictures else [])
+        for value, picture, reason in chunk:
+            hashes.append(value)
+            reasons.append(reason)
+            rows.append(None if picture is None else next(features))
+    kind = pa.list_(pa.float32(), tower.dimension)
+    columns = {
+        "content_hash": pa.array(hashes),
+        "reason": pa.array(reasons, pa.string()),
+        "features": pa.array(rows, kind),
+    }
+    return pa.table(columns)
+
+
+def _chunks(
+    by_hash: dict[str, str], source: FeatureSource
+) -> Iterator[list[tuple[str, np.ndarray | None, str | None]]]:
+    cut, chunk = source.cutter(), []
+    least = source.preprocessing.min_side if source.cut == "scene" else None
+    for value, uri in by_hash.items():
+        try:
+            part = cut(decode_picture(read_bytes(uri, source.media), source.media, least).rgb)
+            reason = None if part is not None else "no face"
+        except MediaError as error:
+            part, reason = None, error.kind
+        chunk.append((value, None if part is None else source.preprocessing.apply(part), reason))
+        if len(chunk) == source.compute.batch_size:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk
+
+
+def tower_features(tower: Tower, pictures: list[np.ndarray], source: FeatureSource) -> np.ndarray:
+    """Features float32 (n, D) of n prepared pictures, n at most the batch size; padded to the one batch shape."""
+    size, batch = source.preprocessing.size, source.compute.batch_size
+    full = np.zeros((batch, size, size, 3), np.uint8)
+    full[: len(pictures)] = pictures
+    device = next(tower.parameters()).device
+    with torch.inference_mode():
+        return tower(torch.from_numpy(full).to(device)).float().cpu().numpy()[: len(pictures)]
+
+
+def _join(
+    manifest: pa.Table, hashes: list[str | None], table: pa.Table, key: str, cached: bool, left_out: dict[str, int]
+) -> FeatureSet:
+    place = {value: i for i, value in enumerate(table.column("content_hash").to_pylist())}
+    reasons = table.column("reason").to_pylist()
+    kept = [i for i, value in enumerate(hashes) if value is not None and reasons[place[value]] is None]
+    for value in hashes:
+        if value is not None and (reason := reasons[place[value]]) is not None:
+            left_out[reason] = left_out.get(reason, 0) + 1
+    if not kept:
+        raise DataError(f"no picture of the manifest can be used: {left_out}")
+    column = table.column("features").combine_chunks()
+    width = column.type.list_size
+    # flatten() leaves nulls out, so the place of a row is its place among those that have features
+    flat = np.asarray(column.flatten(), dtype=np.float32).reshape(-1, width)
+    order = {i: n for n, i in enumerate(j for j, reason in enumerate(reasons) if reason is None)}
+    features = flat[[order[place[hashes[i]]] for i in kept]]  # type: ignore[index]
+    rows = manifest.take(kept)
+    labels = np.stack([rows.column(axis).to_numpy().astype(np.float64) for axis in AXES], axis=1)
+    text = {name: np.array(rows.column(name).to_pylist(), dtype=object) for name in ("sample_id", "group", "split")}
+    content = np.array([hashes[i] for i in kept], dtype=object)
+    return FeatureSet(
+        **text,
+        content_hash=content,
+        labels=labels,
+        features=features,
+        fingerprint=key,
+        cached=cached,
+        left_out=left_out,
+    )
