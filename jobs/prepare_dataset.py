@@ -6,15 +6,15 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, Union
+from typing import TYPE_CHECKING, Annotated, Any, Union
 
 import tyro
 from rich.console import Console
 from rich.table import Table
 
-from emofuse import schema
+from emofuse import schema, storage
 from emofuse.cli import run_job
-from emofuse.datasets import CONVERTERS, Built, write_table
+from emofuse.datasets import CONVERTERS, Built
 
 DESCRIPTION = """Turn a data set, as published, into a manifest that the other jobs read: one row per picture or
 frame, ratings on the reference scale [-1, 1], splits disjoint by group and by picture.
@@ -31,19 +31,22 @@ def _later(build: Callable[..., Built]) -> Callable[..., Callable[[], Built]]:
     return prepared
 
 
-_Dataset = Union[  # noqa: UP007 - the members are only known here
-    tuple(
-        Annotated[Callable[[], Built], tyro.conf.subcommand(name, constructor=_later(build))]
-        for name, build in CONVERTERS.items()
-    )
-]
+if TYPE_CHECKING:
+    Dataset = Callable[[], Built]
+else:
+    Dataset = Union[  # noqa: UP007 - the members are only known here
+        tuple(
+            Annotated[Callable[[], Built], tyro.conf.subcommand(name, constructor=_later(build))]
+            for name, build in CONVERTERS.items()
+        )
+    ]
 
 
 @dataclass(frozen=True)
 class Options:
     """What to prepare, and where to."""
 
-    dataset: _Dataset  # type: ignore[valid-type]
+    dataset: Dataset
     """Which data set."""
     out: str
     """The Parquet file to write; any address that fsspec opens."""
@@ -51,8 +54,8 @@ class Options:
 
 def main(options: Options) -> None:
     """Build the table, write it, and tell what is in it."""
-    built = options.dataset()  # type: ignore[operator]
-    write_table(built.table, options.out)
+    built = options.dataset()
+    storage.write_table(options.out, built.table)
     tell(built, options.out, Console())
 
 
@@ -71,19 +74,16 @@ def tell(built: Built, out: str, console: Console) -> None:
 def _facts(built: Built, about: dict[str, Any]) -> list[tuple[str, str]]:
     report, units = built.report, about["source_units"]
     facts = [("read", f"{report.read:,}"), ("kept", f"{report.kept:,}")]
-    facts += [("dropped", f"{n:,} {why} (first: {report.examples[why]})") for why, n in report.dropped.items()]
+    facts += [("dropped", f"{n:,}: {why} (first: {report.examples[why]})") for why, n in report.dropped.items()]
     facts += [("note", note) for note in report.notes]
     if units:
         low, high = zip(units["valence"], units["arousal"], strict=True)
         ranges = [f"{axis} {lo:g} to {hi:g}" for axis, lo, hi in zip(("valence", "arousal"), low, high, strict=True)]
         facts.append(("source units", f"{', '.join(ranges)} ({units['scale']}); in the table -1 to 1"))
     facts.append(("licence", str(about["licence"])))
-    splits = built.table.column("split").value_counts().to_pylist()
-    names = {None: "no split", **{name: name for name in schema.SPLITS}}
-    count = {entry["values"]: entry["counts"] for entry in splits}
-    facts.append(
-        ("splits", ", ".join(f"{names[name]} {count[name]:,}" for name in (*schema.SPLITS, None) if name in count))
-    )
+    split = built.table.column("split").to_pylist()
+    counts = [(name or "none", split.count(name)) for name in (*schema.SPLITS, None)]
+    facts.append(("splits", ", ".join(f"{name} {count:,}" for name, count in counts if count)))
     facts.append(("groups", f"{len(built.table.column('group').unique()):,}"))
     return facts
 

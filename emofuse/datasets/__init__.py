@@ -7,16 +7,17 @@
 
 from collections.abc import Callable
 
-from emofuse.datasets import csv, demo, folder, oasis
+from emofuse.datasets import csv, demo, findingemo, folder, oasis, predictions
 from emofuse.datasets.base import Built, Origin, Report
-from emofuse.datasets.output import write_table
 
 CONVERTERS: dict[str, Callable[..., Built]] = {
     "demo": demo.build,
     "folder": folder.build,
     "csv": csv.build,
     "oasis": oasis.build,
+    "findingemo": findingemo.build,
+    "predictions": predictions.build,
 }
 """How a data set is called on the command line, and what makes its table."""
 
-__all__ = ["CONVERTERS", "Built", "Origin", "Report", "write_table"]
+__all__ = ["CONVERTERS", "Built", "Origin", "Report"]

@@ -76,10 +76,14 @@ class Report:
         if count:
             self.notes.append(f"{count:,} {text}")
 
+    def counts(self) -> dict[str, object]:
+        """The entries of a table's metadata."""
+        return {"read": self.read, "kept": self.kept, "dropped": self.dropped, "notes": self.notes}
+
     def explain(self) -> str:
         """The reasons for which rows were dropped, in one line."""
-        parts = [f"{count:,} {reason} (first: {self.examples[reason]})" for reason, count in self.dropped.items()]
-        return "; ".join(parts) or "nothing was dropped"
+        parts = [f"{reason}: {count:,} (first: {self.examples[reason]})" for reason, count in self.dropped.items()]
+        return "; ".join(parts) or "there was none"
 
 
 @dataclass(frozen=True)
@@ -209,5 +213,4 @@ def _table(rows: pd.DataFrame, origin: Origin, report: Report, seed: int | None)
     rows = rows.drop(columns=[name for name in ("path", "part") if name in rows])
     table = pa.Table.from_pandas(rows, preserve_index=False).replace_schema_metadata()
     table = schema.check_manifest(table)
-    counts = {"read": report.read, "kept": report.kept, "dropped": report.dropped, "notes": report.notes}
-    return schema.with_metadata(table, **origin.metadata(), split_seed=seed, counts=counts)
+    return schema.with_metadata(table, **origin.metadata(), split_seed=seed, counts=report.counts())

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 from emofuse.affect import AXES
 from emofuse.datasets.base import Built, Origin, Report, assemble, locate
 from emofuse.datasets.storage import Root
-from emofuse.datasets.tables import need, numbers, read_csv
+from emofuse.datasets.tables import need, numbers, read_csv, split_names, words
 from emofuse.errors import DataError
 from emofuse.scales import scale as scale_of
-from emofuse.schema import SPLITS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -66,8 +65,7 @@ def _tables(root: Root, table: str | None) -> list[tuple[str, str | None]]:
 def _read(root: Root, path: str, split: str | None) -> pd.DataFrame:
     import pandas as pd
 
-    with root.open_file(path) as file:
-        read = read_csv(file, path)
+    read = read_csv(root.read_bytes(path), path)
     need(read, ("image_path", *AXES), path)
     rows = pd.DataFrame({"path": read["image_path"]})
     for column in (*AXES, *_OPTIONAL_NUMBERS):
@@ -75,15 +73,11 @@ def _read(root: Root, path: str, split: str | None) -> pd.DataFrame:
             rows[column] = numbers(read, column, path)
     for column in _OPTIONAL_WORDS:
         if column in read:
-            words = read[column].str.strip()
-            rows[column] = words.where(words != "", None)
+            rows[column] = words(read, column)
     if "group" in rows:
         rows["group"] = rows["group"].fillna(rows["path"])
     if split is not None:
         rows["split"] = split
     elif "split" in rows:
-        rows["split"] = rows["split"].replace({"val": "valid", "validation": "valid"})
-        unknown = sorted(set(rows["split"].dropna()) - set(SPLITS))
-        if unknown:
-            raise DataError(f"{path}: split must be one of {', '.join(SPLITS)}; got {', '.join(unknown)}")
+        rows["split"] = split_names(rows["split"], path)
     return rows

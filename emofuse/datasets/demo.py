@@ -52,37 +52,15 @@ def build() -> Built:
     import pandas as pd
     import skimage
 
-    # The two packages need not lie in the same folder; a path begins with its package's name.
-    homes = {module.__name__: Path(module.__file__).resolve().parent for module in (skimage, matplotlib)}
+    # The two packages need not lie in one folder, so a path begins with its package's name.
+    homes = {module.__name__: Path(str(module.__file__)).resolve().parent.parent for module in (skimage, matplotlib)}
     listed = pd.DataFrame({"path": [*_STAND_INS, *_UNLABELLED]})
-    listed["theme"], listed["valence"], listed["arousal"] = zip(
-        *[_STAND_INS.get(path, (None, float("nan"), float("nan"))) for path in listed["path"]], strict=True
-    )
+    nothing = (None, float("nan"), float("nan"))
+    for position, column in enumerate(("theme", "valence", "arousal")):
+        listed[column] = [_STAND_INS.get(path, nothing)[position] for path in listed["path"]]
+    files = {path: homes[path.split("/")[0]] / path for path in listed["path"]}
+    root = Root.of(files, address=" and ".join(sorted({str(home) for home in homes.values()})))
     report = Report(read=len(listed))
-    root = _Packages(homes)
     built = assemble(locate(listed, root, report), ORIGIN, root, report, seed=None)
     report.notes.append(LABEL_NOTE)
     return Built(schema.with_metadata(built.table, demonstration=True, label_note=LABEL_NOTE), report)
-
-
-class _Packages(Root):
-    """Files of installed packages; a path starts with the package's name."""
-
-    def __init__(self, homes: dict[str, Path]) -> None:
-        super().__init__(address=" and ".join(map(str, homes.values())), base="", system=None)
-        self.__dict__["homes"] = homes
-
-    def _file(self, path: str) -> Path:
-        package, _, inner = path.partition("/")
-        return self.__dict__["homes"][package] / inner
-
-    @property
-    def sizes(self) -> dict[str, int]:  # type: ignore[override]
-        files = {path: self._file(path) for path in (*_STAND_INS, *_UNLABELLED)}
-        return {path: file.stat().st_size for path, file in files.items() if file.is_file()}
-
-    def uri(self, path: str) -> str:
-        return str(self._file(path))
-
-    def read_bytes(self, path: str) -> bytes:
-        return self._file(path).read_bytes()

@@ -41,8 +41,7 @@ def build(root: str, *, seed: int = 0) -> Built:
     """
     place = Root.open(root)
     name = place.one_of("OASIS table", *_TABLES)
-    with place.open_file(name) as file:
-        rows = _rows(read_csv(file, name), name, place)
+    rows = _rows(read_csv(place.read_bytes(name), name), name, place)
     report = Report(read=len(rows))
     return assemble(locate(rows, place, report), ORIGIN, place, report, seed=seed)
 
@@ -61,7 +60,7 @@ def _rows(read: pd.DataFrame, name: str, root: Root) -> pd.DataFrame:
         rows[axis] = numbers(read, f"{axis}_mean", name)
         rows[f"{axis}_std"] = numbers(read, f"{axis}_sd", name)
         if f"{axis}_n" in read:
-            rows[f"{axis}_raters"] = numbers(read, f"{axis}_n", name)
+            rows[f"{axis}_raters"] = pd.array(numbers(read, f"{axis}_n", name), dtype="Int32")
     return rows
 
 

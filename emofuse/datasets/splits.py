@@ -61,11 +61,8 @@ def assign(
         return None
     folds = min(_FOLDS, count)
     ends = _ends(folds, list(fractions.values()))
-    split = np.empty(len(groups), dtype=object)
     order = np.array(list(fractions), dtype=object)
-    for fold, rows in enumerate(_folds(labels, groups, folds, seed)):
-        split[rows] = order[np.searchsorted(ends, fold, side="right")]
-    return split
+    return order[np.searchsorted(ends, _folds(labels, groups, folds, seed), side="right")]
 
 
 def keep_last(splits: np.ndarray, groups: np.ndarray) -> np.ndarray:
@@ -93,16 +90,29 @@ def _ends(folds: int, shares: list[float]) -> np.ndarray:
     return np.cumsum([folds - sum(later), *later])[:-1]
 
 
-def _folds(labels: np.ndarray, groups: np.ndarray, folds: int, seed: int) -> list[np.ndarray]:
+def _folds(labels: np.ndarray, groups: np.ndarray, folds: int, seed: int) -> np.ndarray:
+    """The fold of each row, whole groups at a time.
+
+    Groups of one row are dealt apart where there are enough of them: the same deal, without
+    the loop over every group, which would take minutes for a hundred thousand.
+    """
     from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
-    bins = _joint_bins(labels, folds)
-    alone = len(np.unique(groups)) == len(groups)
-    kind = StratifiedKFold if alone else StratifiedGroupKFold  # the same deal, without a loop over every group
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # bins rarer than the folds are dealt as evenly as they go
-        dealt = kind(folds, shuffle=True, random_state=seed).split(bins, bins, groups)
-        return [rows for _, rows in dealt]
+    _, group, size = np.unique(groups, return_inverse=True, return_counts=True)
+    alone = size[group] == 1
+    if alone.sum() < folds or 0 < len(size) - alone.sum() < folds:
+        alone[:] = (size == 1).all()
+    fold = np.empty(len(groups), dtype=int)
+    for rows, kind in ((np.flatnonzero(alone), StratifiedKFold), (np.flatnonzero(~alone), StratifiedGroupKFold)):
+        if not len(rows):
+            continue
+        bins = _joint_bins(labels[rows], folds)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # bins rarer than the folds are dealt as evenly as they go
+            dealt = kind(folds, shuffle=True, random_state=seed).split(bins, bins, group[rows])
+            for number, (_, held) in enumerate(dealt):
+                fold[rows[held]] = number
+    return fold
 
 
 def _joint_bins(labels: np.ndarray, folds: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Where a data set lies: a local folder or any address that fsspec opens."""
+"""The files of a data set: below a local folder, or any address that fsspec opens."""
 
 from __future__ import annotations
 
@@ -6,94 +6,103 @@ import os
 import unicodedata
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import IO, Any
+from pathlib import Path
+from typing import Any
 
+from emofuse import storage
 from emofuse.errors import DataError
 from emofuse.media import is_remote
 
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".jp2", ".avif")
+VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp", ".ts")
 
 
 @dataclass(frozen=True)
 class Root:
-    """A folder with everything below it; paths are relative to it, with forward slashes.
+    """Every file of a data set, by its path relative to the data set's folder, with forward slashes.
 
     Attributes:
-        address: as the user gave it, for messages.
-        base: the folder as its file system calls it.
+        address: the folder as the user gave it, for messages.
+        sizes: bytes of each file, by relative path, sorted.
+        places: where each file is, as its file system calls it.
         system: the fsspec file system.
     """
 
     address: str
-    base: str
+    sizes: dict[str, int] = field(repr=False)
+    places: dict[str, str] = field(repr=False)
     system: Any = field(repr=False)
 
     @classmethod
     def open(cls, address: str) -> Root:
-        """The folder behind an address.
+        """Everything below a folder.
 
         Raises:
-            DataError: if there is no such folder, or no driver for its scheme.
+            DataError: if there is no such folder, or it cannot be reached.
+            ConfigError: if nothing installed serves the scheme.
         """
-        import fsspec
-
-        # A local path is no URL: fsspec would read a "::" or a "#" in it as part of its own grammar.
-        target = address if is_remote(address) else "file://" + os.path.abspath(os.path.expanduser(_local(address)))
+        system, base = storage.filesystem(address)
+        base = base.rstrip("/")
         try:
-            system, base = fsspec.core.url_to_fs(target)
-            found = system.isdir(base)
-        except (ImportError, ValueError) as error:
-            raise DataError(f"cannot open {address}: {error}") from None
+            if not system.isdir(base):
+                raise DataError(f"no folder at {address}")
+            found = _local_files(base) if not is_remote(address) else _remote_files(system, base)
         except OSError as error:
-            raise DataError(f"cannot reach {address}: {type(error).__name__}: {error}") from None
-        if not found:
-            raise DataError(f"no folder at {address}")
-        return cls(address, base.rstrip("/"), system)
+            raise DataError(f"cannot list {address}: {error.strerror or error}") from None
+        cut = len(base) + 1
+        files = {place[cut:]: place for place in sorted(found)}
+        return cls(address, {path: found[place] for path, place in files.items()}, files, system)
 
-    @cached_property
-    def sizes(self) -> dict[str, int]:
-        """Size in bytes of every file below the folder, by relative path, sorted."""
-        found = self.system.find(self.base, detail=True)
-        cut = len(self.base) + 1
-        return {path[cut:]: int(found[path].get("size") or 0) for path in sorted(found)}
+    @classmethod
+    def of(cls, files: dict[str, Path], address: str) -> Root:
+        """Files of this machine gathered under names of their own; those that are absent are left out."""
+        from fsspec.implementations.local import LocalFileSystem
 
-    @cached_property
-    def _by_form(self) -> dict[str, str]:
-        return {unicodedata.normalize("NFC", path): path for path in self.sizes}
+        there = {name: file for name, file in sorted(files.items()) if file.is_file()}
+        sizes = {name: file.stat().st_size for name, file in there.items()}
+        return cls(address, sizes, {name: str(file) for name, file in there.items()}, LocalFileSystem())
 
     def resolve(self, path: str) -> str | None:
         """The relative path of the file that a data set's table means, or None where there is none.
 
-        Tables write leading slashes, `./`, backslashes, or another Unicode form than the disk; `%`,
-        `+` and spaces are letters like any other and stay as they are.
+        Tables write leading slashes, `./`, backslashes, absolute paths, or another Unicode form than
+        the disk; `%`, `+` and spaces are letters like any other and stay as they are.
         """
+        if not path.strip():
+            return None
         for candidate in (path, path.strip(), path.replace("\\", "/")):
-            trimmed = os.path.normpath(candidate.lstrip("/")) if candidate else candidate
+            trimmed = os.path.normpath(candidate.lstrip("/"))
             for form in (candidate, trimmed):
                 if form in self.sizes:
                     return form
-            found = self._by_form.get(unicodedata.normalize("NFC", trimmed))
-            if found is not None:
+            if found := self._composed.get(unicodedata.normalize("NFC", trimmed)):
                 return found
-        inside = path.removeprefix(self.base + "/")
-        return inside if inside in self.sizes else None
+        return self._by_place.get(path)
+
+    @cached_property
+    def _composed(self) -> dict[str, str]:
+        return {unicodedata.normalize("NFC", path): path for path in self.sizes}
+
+    @cached_property
+    def _by_place(self) -> dict[str, str]:
+        return {self.uri(path): path for path in self.places}
 
     def uri(self, path: str) -> str:
         """The address of a file, for a manifest: absolute for local files."""
-        full = f"{self.base}/{path}"
-        return full if self._is_local else self.system.unstrip_protocol(full)
-
-    @property
-    def _is_local(self) -> bool:
-        return "file" in (self.system.protocol if isinstance(self.system.protocol, tuple) else (self.system.protocol,))
-
-    def open_file(self, path: str, mode: str = "rb", **options: Any) -> IO[Any]:
-        """Open a file below the folder."""
-        return self.system.open(f"{self.base}/{path}", mode, **options)
+        place = self.places[path]
+        return place if place.startswith("/") or os.path.isabs(place) else self.system.unstrip_protocol(place)
 
     def read_bytes(self, path: str) -> bytes:
-        """A whole file below the folder."""
-        return self.system.cat_file(f"{self.base}/{path}")
+        """A whole file.
+
+        Raises:
+            DataError: if it cannot be read.
+        """
+        try:
+            with self.system.open(self.places[path], "rb") as file:
+                return file.read()
+        except OSError as error:
+            raise DataError(f"cannot read {path} in {self.address}: {error.strerror or error}") from None
 
     def one_of(self, what: str, *names: str) -> str:
         """The first of these files that is there.
@@ -107,10 +116,41 @@ class Root:
         raise DataError(f"no {what} in {self.address}: looked for {', '.join(names)}")
 
 
-def _local(address: str) -> str:
-    return address.removeprefix("file://") if address.startswith("file://") else address
+def _local_files(base: str) -> dict[str, int]:
+    # Unlike fsspec's own walk this one follows linked folders, which is how large data sets are often laid out.
+    found = {}
+    for folder, inner, names in os.walk(base or "/", onerror=_refuse, followlinks=True):
+        inner[:] = [name for name in inner if not _leads_back(folder, name)]
+        for name in names:
+            place = os.path.join(folder, name)
+            if os.path.isfile(place):
+                found[place] = os.path.getsize(place)
+    return found
+
+
+def _refuse(error: OSError) -> None:
+    raise error
+
+
+def _leads_back(folder: str, name: str) -> bool:
+    """Whether an inner folder is a link to one that holds it."""
+    place = os.path.join(folder, name)
+    return os.path.islink(place) and Path(os.path.realpath(folder)).is_relative_to(os.path.realpath(place))
+
+
+def _remote_files(system: Any, base: str) -> dict[str, int]:
+    return {place: int(info.get("size") or 0) for place, info in system.find(base, detail=True).items()}
 
 
 def is_picture(path: str) -> bool:
     """Whether a file's name says that it is a picture; hidden files are none."""
-    return path.lower().endswith(PICTURE_SUFFIXES) and not any(part.startswith(".") for part in path.split("/"))
+    return _is(path, PICTURE_SUFFIXES)
+
+
+def is_video(path: str) -> bool:
+    """Whether a file's name says that it is a video; hidden files are none."""
+    return _is(path, VIDEO_SUFFIXES)
+
+
+def _is(path: str, suffixes: tuple[str, ...]) -> bool:
+    return path.lower().endswith(suffixes) and not any(part.startswith(".") for part in path.split("/"))

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from emofuse.errors import DataError
+from emofuse.schema import SPLITS
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-def read_csv(file: IO[bytes], name: str, **options: Any) -> pd.DataFrame:
+def read_csv(data: bytes, name: str, **options: Any) -> pd.DataFrame:
     """A CSV file as text: every cell a string, an absent one empty; column names without outer spaces.
 
     Any line ends, with or without a byte-order mark; UTF-8, else Latin-1.
@@ -24,7 +25,6 @@ def read_csv(file: IO[bytes], name: str, **options: Any) -> pd.DataFrame:
     """
     import pandas as pd
 
-    data = file.read()
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -58,10 +58,33 @@ def numbers(rows: pd.DataFrame, column: str, name: str) -> np.ndarray:
     import pandas as pd
 
     cells = rows[column]
-    text = cells.astype(str).str.strip()
+    if pd.api.types.is_numeric_dtype(cells):
+        values = cells.to_numpy(dtype=np.float64, na_value=np.nan)
+        return np.where(np.isfinite(values), values, np.nan)
+    text = cells.astype("string").fillna("").str.strip()
     values = pd.to_numeric(text, errors="coerce").to_numpy(dtype=np.float64)
     wrong = np.isnan(values) & ~text.str.lower().isin(("", "nan", "na", "n/a", "none", "null", "<na>")).to_numpy()
     if wrong.any():
         first = int(np.flatnonzero(wrong)[0])
         raise DataError(f"{name}: column {column} must hold numbers; data row {first + 1} has {cells.iloc[first]!r}")
     return np.where(np.isfinite(values), values, np.nan)
+
+
+def words(rows: pd.DataFrame, column: str) -> pd.Series:
+    """A column of a table as text without outer spaces; empty cells become None."""
+    text = rows[column].astype("string").str.strip()
+    return text.where(text.notna() & (text != ""), None).astype(object)
+
+
+def split_names(names: pd.Series, table: str) -> pd.Series:
+    """Splits under our names: train, valid, test; None where there is none.
+
+    Raises:
+        DataError: if one is called otherwise.
+    """
+    known = {**{name: name for name in SPLITS}, "val": "valid", "validation": "valid", "training": "train"}
+    lower = names.str.lower()
+    unknown = sorted(set(lower.dropna()) - set(known))
+    if unknown:
+        raise DataError(f"{table}: split must be one of {', '.join(SPLITS)}; got {', '.join(unknown[:5])}")
+    return lower.map(known).astype(object).where(lower.notna(), None)
