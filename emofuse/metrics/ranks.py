@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+_ENTRIES = 200_000
+
 
 class RankResampler:
     """Spearman's correlation of one (truth, mean) under any counts of groups.
@@ -20,17 +22,18 @@ class RankResampler:
             group: int, shape (n,), the number of each row's group.
         """
         self._group = group
-        self._sides = [_Ties(truth), _Ties(mean)]
+        self._sides = [_Ties(truth, group), _Ties(mean, group)]
 
     def correlations(self, counts: np.ndarray) -> np.ndarray:
         """The correlation under each row of `counts` (r, groups): shape (r,); NaN where one side is constant."""
-        weights = counts[:, self._group]
-        n = weights.sum(axis=1)
-        (y_rank, y_square), (m_rank, m_square) = (side.ranks(weights) for side in self._sides)
-        centre = (n + 1) / 2
-        y_rank -= centre[:, None]
-        m_rank -= centre[:, None]
-        together = np.einsum("rn,rn,rn->r", weights, y_rank, m_rank)
+        # Small enough for the caches: the sums below pass over the same entries several times.
+        parts = np.array_split(counts, -(-len(counts) * len(self._group) // _ENTRIES) or 1)
+        return np.concatenate([self._correlations(np.ascontiguousarray(part.T)) for part in parts])
+
+    def _correlations(self, counts: np.ndarray) -> np.ndarray:
+        # Resamples lie along the last axis, where gathering rows copies whole stretches.
+        (y, y_square), (m, m_square) = (side.ranks(counts) for side in self._sides)
+        together = np.einsum("nr,nr,nr->r", counts[self._group], y, m)
         with np.errstate(divide="ignore", invalid="ignore"):
             # Sums of squares of half-integers: exactly zero where a side is constant.
             below = np.sqrt(y_square) * np.sqrt(m_square)
@@ -38,14 +41,15 @@ class RankResampler:
 
 
 class _Ties:
-    def __init__(self, values: np.ndarray) -> None:
-        self._order = np.argsort(values, kind="stable")
+    def __init__(self, values: np.ndarray, group: np.ndarray) -> None:
+        self._group = group[np.argsort(values, kind="stable")]
         _, self._tie, size = np.unique(values, return_inverse=True, return_counts=True)
         self._starts = np.concatenate([[0], np.cumsum(size)[:-1]])
 
-    def ranks(self, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Mean ranks of the rows, (r, n), and their summed squared deviation from the mean rank, (r,)."""
-        size = np.add.reduceat(weights[:, self._order], self._starts, axis=1)
-        rank = np.cumsum(size, axis=1) - (size - 1) / 2
-        centre = (size.sum(axis=1, keepdims=True) + 1) / 2
-        return rank[:, self._tie], np.sum(size * np.square(rank - centre), axis=1)
+    def ranks(self, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Ranks of the rows less the mean rank, (n, r), and the sum of their squares over the resample, (r,)."""
+        size = np.add.reduceat(counts[self._group], self._starts, axis=0)
+        rank = np.cumsum(size, axis=0)
+        centre = (rank[-1] + 1) / 2
+        rank -= (size - 1) / 2 + centre
+        return rank[self._tie], np.einsum("nr,nr,nr->r", size, rank, rank)
