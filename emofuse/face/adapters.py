@@ -131,7 +131,7 @@ class Fan:
     def _points(self, rgb: np.ndarray, face: Face) -> np.ndarray | None:
         if (face.box[2:] - face.box[:2]).min() < FAN_LEAST:
             return None
-        (points,) = self._network.get_landmarks_from_image(rgb, detected_faces=[face.box])
+        (points,) = self._network.get_landmarks_from_image(rgb, detected_faces=[face.box.tolist()])
         return np.asarray(points, np.float32).reshape(FAN_POINTS, 2)
 
 

@@ -89,10 +89,15 @@ class YuNet:
     fan_reference = 165
 
     def __init__(self, path: Path, min_score: float) -> None:
+        # OpenCV 5 would warn of a compute target that nobody asked for.
+        level = cv2.utils.logging.getLogLevel()
+        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
         try:
             self._detector = cv2.FaceDetectorYN.create(str(path), "", (320, 320), min_score, 0.3, 5000)
         except cv2.error as error:
             raise CheckpointError(f"{path} is not a YuNet model that OpenCV can read ({error.err})") from None
+        finally:
+            cv2.utils.logging.setLogLevel(level)
 
     def __call__(self, rgb: np.ndarray) -> list[Face]:
         height, width = rgb.shape[:2]

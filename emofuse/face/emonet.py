@@ -17,8 +17,9 @@ from face_alignment.models.fan import ConvBlock, HourGlass
 from torch import nn
 from torch.nn import functional
 
+from emofuse.checkpoints import check_names, read_tensors
 from emofuse.errors import CheckpointError
-from emofuse.weights import KNOWN, check_hash, check_names, read_tensors
+from emofuse.weights import KNOWN, check_hash
 
 LANDMARKS = 68
 INPUT_SIZE = 256
@@ -29,6 +30,7 @@ EXPRESSIONS = {
 }
 """The expression classes in the order of the published outputs."""
 _HEAD = "emo_fc_2.3.weight"
+_PREFIX = "module."
 _STACKS = 2
 
 
@@ -141,7 +143,9 @@ def load_emonet(path: str | Path, n_expression: int | None = None, *, sha256: st
         raise CheckpointError(missing_message(file))
     if sha256 is not None:
         check_hash(file, sha256)
-    found = {name.removeprefix("module."): tensor for name, tensor in read_tensors(file).items()}
+    found = read_tensors(file)
+    if all(name.startswith(_PREFIX) for name in found):
+        found = {name.removeprefix(_PREFIX): tensor for name, tensor in found.items()}
     head = found.get(_HEAD)
     if n_expression is None:
         n_expression = 8 if head is None or head.ndim != 2 else int(head.shape[0]) - 2

@@ -1,0 +1,100 @@
+"""Checkpoints read strictly: named tensors of the very network they are for; no code that a file holds is run."""
+
+from __future__ import annotations
+
+import pickle
+import struct
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from emofuse.errors import CheckpointError
+
+SHOWN = 3
+"""Differences of a kind that a message lists."""
+_UNREADABLE = (
+    SafetensorError,
+    RuntimeError,
+    EOFError,
+    OSError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    AssertionError,
+    ArithmeticError,
+    MemoryError,
+    struct.error,
+    zipfile.BadZipFile,
+)
+"""What torch and safetensors raise on files that are damaged or something else."""
+
+
+def read_tensors(path: Path) -> dict[str, torch.Tensor]:
+    """The named tensors of a safetensors file or of a torch state dict, on the CPU; runs no code of the file.
+
+    Raises:
+        CheckpointError: if the file is damaged, holds anything but named tensors, or holds NaN or infinity.
+    """
+    try:
+        found = (
+            load_file(path)
+            if path.suffix == ".safetensors"
+            else torch.load(path, map_location="cpu", weights_only=True)
+        )
+    except pickle.UnpicklingError as error:
+        if any(word in str(error) for word in ("GLOBAL", "Unsupported", "global")):
+            raise CheckpointError(
+                f"{path} holds pickled code, which is refused and was not run; a checkpoint may hold tensors only"
+            ) from None
+        raise CheckpointError(_damaged(path, error)) from None
+    except _UNREADABLE as error:
+        raise CheckpointError(_damaged(path, error)) from None
+    if not isinstance(found, Mapping) or not all(
+        isinstance(name, str) and isinstance(tensor, torch.Tensor) for name, tensor in found.items()
+    ):
+        raise CheckpointError(f"{path} is not a state dict: expected names and tensors, found {_kind(found)}")
+    bad = [name for name, tensor in found.items() if not torch.isfinite(tensor).all()]
+    if bad:
+        raise CheckpointError(f"{path} holds NaN or infinity in {', '.join(bad[:SHOWN])}")
+    return dict(found)
+
+
+def _damaged(path: Path, error: BaseException) -> str:
+    first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return f"{path} ({path.stat().st_size} bytes) is truncated or not a weights file: {first[:160]}"
+
+
+def _kind(found: object) -> str:
+    if isinstance(found, Mapping):
+        odd = next(f"{name!r}: {type(value).__name__}" for name, value in found.items() if not hasattr(value, "shape"))
+        return f"a mapping with {odd}"
+    return type(found).__name__
+
+
+def check_names(found: Mapping[str, torch.Tensor], wanted: Mapping[str, torch.Tensor], what: str, hint: str) -> None:
+    """Hold a state dict to the names and shapes of a network.
+
+    Raises:
+        CheckpointError: with the first differences of each kind, and `hint`.
+    """
+    differences = {
+        "lacks": [name for name in wanted if name not in found],
+        "has unknown": [name for name in found if name not in wanted],
+        "has other shapes in": [
+            f"{name} {tuple(found[name].shape)} instead of {tuple(wanted[name].shape)}"
+            for name in wanted
+            if name in found and found[name].shape != wanted[name].shape
+        ],
+    }
+    told = [
+        f"{kind} {', '.join(names[:SHOWN])}" + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
+        for kind, names in differences.items()
+        if names
+    ]
+    if told:
+        raise CheckpointError(f"{what}: it {'; it '.join(told)}; {hint}")
