@@ -5,17 +5,19 @@ The public names load torch only when they are asked for, so that a decode task 
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from emofuse.scene.expert import SceneExpert, preprocessing_of
+    from emofuse.scene.card import preprocessing_of
+    from emofuse.scene.expert import SceneExpert
+    from emofuse.scene.training import PhaseTrainer
 
-__all__ = ["SceneExpert", "preprocessing_of"]
+_HOMES = {"PhaseTrainer": "training", "SceneExpert": "expert", "preprocessing_of": "card"}
+__all__ = ["PhaseTrainer", "SceneExpert", "preprocessing_of"]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in __all__:
+    if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from emofuse.scene import expert
-
-    return getattr(expert, name)
+    return getattr(import_module(f"emofuse.scene.{_HOMES[name]}"), name)

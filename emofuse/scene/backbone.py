@@ -124,7 +124,7 @@ class StagePooling(nn.Module):
 
 
 def _load_embedded(_: str, weights: str | None) -> Tower:
-    import timm
+    import timm  # slow to import, and only some towers need it
 
     trunk = timm.create_model("tf_efficientnet_lite1", pretrained=False)
     if weights is None:
@@ -154,7 +154,7 @@ def _embedded_state(network: nn.Module) -> dict[str, torch.Tensor]:
 
 
 def _load_timm(model: str, weights: str | None) -> Tower:
-    import timm
+    import timm  # slow to import, and only some towers need it
     from timm.data import resolve_data_config
 
     file = weights is not None and Path(weights).is_file()

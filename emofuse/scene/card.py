@@ -1,4 +1,4 @@
-"""A head's file: safetensors with its card, a JSON object, in the metadata.
+"""A head's card: a JSON object in the metadata of its safetensors file; read here without torch.
 
 The card says what the head was trained on and with, what it reached, and what it needs to be served.
 """
@@ -7,16 +7,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save
 
+from emofuse.config import SceneConfig
 from emofuse.errors import CheckpointError
-from emofuse.scene.head import Head, HeadSpec
+from emofuse.scene.preprocess import Preprocessing
 
 FORMAT = "emofuse-head/1"
 REQUIRED = ("format", "expert", "tower", "preprocessing", "head", "pooled_error", "variance_scale", "training_pictures")
@@ -27,21 +26,6 @@ HASH_DIGITS = 16
 def embedded_head(expert: str) -> Path:
     """The head that ships with the package, for the `scene` or the `face` expert."""
     return Path(__file__).resolve().parents[1] / expert / "embedded.safetensors"
-
-
-def save_head(path: Path, head: Head, card: dict[str, Any]) -> None:
-    """Write `head` and its card; the file appears whole or not at all.
-
-    Raises:
-        CheckpointError: if the card lacks a field.
-    """
-    card = {"format": FORMAT, "head": asdict(head.spec), **card}
-    _check(card, str(path))
-    state = {key: value.detach().cpu().contiguous().clone() for key, value in head.state_dict().items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(path.name + ".part")
-    beside.write_bytes(save(state, metadata={"card": json.dumps(card, sort_keys=True, separators=(",", ":"))}))
-    beside.replace(path)
 
 
 def read_card(path: Path) -> dict[str, Any]:
@@ -61,25 +45,8 @@ def read_card(path: Path) -> dict[str, Any]:
         raise CheckpointError(
             f"{path} is not a head: expected safetensors with a card, as train_scene.py writes"
         ) from None
-    _check(card, str(path))
+    check_card(card, str(path))
     return card
-
-
-def load_head(path: Path) -> tuple[Head, dict[str, Any]]:
-    """A head, ready to serve, and its card.
-
-    Raises:
-        CheckpointError: as `read_card`, or if the tensors are not those the card announces.
-    """
-    card = read_card(path)
-    try:
-        head = Head(HeadSpec(**card["head"]))
-        head.load_state_dict(load_file(path), strict=True)
-    except (RuntimeError, TypeError) as error:
-        raise CheckpointError(
-            f"{path} does not hold the head its card announces: {' '.join(str(error).split())}"
-        ) from None
-    return head.eval(), card
 
 
 def pack_hashes(hashes: Iterable[str]) -> str:
@@ -94,9 +61,35 @@ def is_in_sample(card: dict[str, Any], hashes: Iterable[str | None]) -> np.ndarr
     return np.array([value is not None and value[:HASH_DIGITS].lower() in known for value in hashes], dtype=bool)
 
 
-def _check(card: dict[str, Any], where: str) -> None:
+def check_card(card: dict[str, Any], where: str) -> None:
+    """Refuse a card that lacks a field or has another format.
+
+    Raises:
+        CheckpointError: saying which.
+    """
     missing = [key for key in REQUIRED if key not in card]
     if missing:
         raise CheckpointError(f"the card of {where} lacks {', '.join(missing)}")
     if card["format"] != FORMAT:
         raise CheckpointError(f"{where} has the card format {card['format']!r}, expected {FORMAT!r}")
+
+
+def head_path(scene: SceneConfig) -> Path:
+    """The head file of a config."""
+    return Path(scene.head) if scene.head else embedded_head("scene")
+
+
+def preprocessing_of(scene: SceneConfig) -> Preprocessing:
+    """The preprocessing of a config's scene expert, read from the head's card: cheap, without any tower.
+
+    Raises:
+        CheckpointError: if there is no such head, or another preprocessing is asked for than it was trained with.
+    """
+    card = read_card(head_path(scene))
+    trained = card.get("preprocessing_choice", "own")
+    if scene.preprocessing not in (None, trained):
+        raise CheckpointError(
+            f"{head_path(scene)} was trained with the preprocessing {trained!r}, "
+            f"and cannot be served with {scene.preprocessing!r}"
+        )
+    return Preprocessing.from_json(card["preprocessing"])

@@ -16,8 +16,9 @@ from emofuse.affect import Affect
 from emofuse.config import ComputeConfig, SceneConfig
 from emofuse.errors import CheckpointError
 from emofuse.scene.backbone import EMBEDDED, Tower, load_tower
-from emofuse.scene.card import embedded_head, is_in_sample, load_head, read_card
+from emofuse.scene.card import head_path, is_in_sample, preprocessing_of
 from emofuse.scene.head import Head, Moments, closed_form_moments, sampled_moments
+from emofuse.scene.head_file import load_head
 from emofuse.scene.preprocess import Preprocessing
 
 
@@ -114,27 +115,6 @@ class SceneExpert(HeadExpert):
         super().__init__(
             head_path(scene), compute, seed=seed, passes=scene.passes, tower=scene.tower, weights=scene.weights
         )
-
-
-def head_path(scene: SceneConfig) -> Path:
-    """The head file of a config."""
-    return Path(scene.head) if scene.head else embedded_head("scene")
-
-
-def preprocessing_of(scene: SceneConfig) -> Preprocessing:
-    """The preprocessing of a config's scene expert, read from the head's card: cheap, without any tower.
-
-    Raises:
-        CheckpointError: if there is no such head, or another preprocessing is asked for than it was trained with.
-    """
-    card = read_card(head_path(scene))
-    trained = card.get("preprocessing_choice", "own")
-    if scene.preprocessing not in (None, trained):
-        raise CheckpointError(
-            f"{head_path(scene)} was trained with the preprocessing {trained!r}, "
-            f"and cannot be served with {scene.preprocessing!r}"
-        )
-    return Preprocessing.from_json(card["preprocessing"])
 
 
 def tower_of(head_file: Path, card: dict, tower: str | None = None, weights: str | None = None) -> Tower:

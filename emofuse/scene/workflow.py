@@ -14,10 +14,11 @@ from emofuse import schema
 from emofuse.config import ComputeConfig, FaceConfig, MediaConfig
 from emofuse.errors import DataError
 from emofuse.scene.backbone import Tower, load_tower
-from emofuse.scene.card import pack_hashes, save_head
+from emofuse.scene.card import pack_hashes
 from emofuse.scene.evaluation import OutOfFold, fit_in_closed_form, out_of_fold
 from emofuse.scene.features import FeatureSet, FeatureSource, features_of
 from emofuse.scene.head import Head
+from emofuse.scene.head_file import save_head
 
 
 @dataclass(frozen=True)
