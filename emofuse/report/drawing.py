@@ -10,6 +10,7 @@ import io
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import matplotlib
@@ -20,13 +21,15 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
+from emofuse.affect import AXES
+
 INK, MUTED, LINE, ACCENT, PAPER = "#010101", "#020202", "#030303", "#040404", "#050505"
 _VARIABLES = {INK: "--ink", MUTED: "--muted", LINE: "--line", ACCENT: "--accent", PAPER: "--paper"}
 SCATTER_LIMIT = 1500
 """More points than this are drawn as counts in cells, which open quickly and do not overplot."""
 PANEL = (3.5, 3.1)
 WIDE = (9.0, 2.6)
-_STYLE: dict[str, Any] = {
+_STYLE: Any = {
     "svg.fonttype": "none",
     "font.size": 8.5,
     "axes.titlesize": 9.5,
@@ -107,6 +110,11 @@ def _for_page(svg: str, key: str) -> str:
     return re.sub(r">\s+<", "><", svg)
 
 
+def per_axis(key: str, paint: Callable[[int, Axes], str]) -> tuple[Panel, ...]:
+    """One panel for valence and one for arousal; `paint` gets the axis's number before the axes to draw on."""
+    return tuple(draw(f"{key}-{axis}", partial(paint, d)) for d, axis in enumerate(AXES))
+
+
 def density(axes: Axes, x: np.ndarray, y: np.ndarray, extent: tuple[float, float, float, float]) -> int:
     """Points, or above `SCATTER_LIMIT` hexagons shaded by the logarithm of their count.
 
@@ -120,9 +128,26 @@ def density(axes: Axes, x: np.ndarray, y: np.ndarray, extent: tuple[float, float
     shades = ListedColormap([(4 / 255, 4 / 255, 4 / 255, opacity) for opacity in np.linspace(0.15, 1.0, 24)])
     cells = axes.hexbin(x, y, gridsize=32, extent=extent, mincnt=1, bins="log", cmap=shades, linewidths=0, zorder=2)
     counts = np.asarray(cells.get_array())
-    return round(float(counts.max())) if counts.size else 0
+    largest = round(float(counts.max())) if counts.size else 0
+    where: dict[str, Any] = {
+        "xy": (1, 1.02),
+        "xycoords": "axes fraction",
+        "ha": "right",
+        "fontsize": 7.5,
+        "color": MUTED,
+    }
+    axes.annotate(f"1 to {largest:,} pictures per cell", **where)
+    return largest
 
 
 def cells_note(largest: int) -> str:
     """How to read the shades of `density`, for an alternative text; empty where points were drawn."""
     return f" Shaded by the number of pictures in each cell, 1 to {largest:,}." if largest else ""
+
+
+SYSTEM_LINES: dict[str, Any] = {
+    "fused": {"color": ACCENT, "linestyle": "-", "linewidth": 1.8},
+    "scene": {"color": INK, "linestyle": (0, (5, 2)), "linewidth": 1.2},
+    "face": {"color": MUTED, "linestyle": (0, (1, 1.5)), "linewidth": 1.6},
+}
+"""The line of each system, told apart without colour."""

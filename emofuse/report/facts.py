@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from emofuse.columns import both, column, texts
 from emofuse.report.run_folder import RunFolder
 
 REASONS_SHOWN = 40
-_IN_SECTIONS = {"config", "dataset", "experts", "stages", "counts", "weights"}
+MOST_LISTED = 12
+_IN_SECTIONS = {"config", "dataset", "experts", "stages", "counts", "weights", "judged_split"}
 
 
 @dataclass(frozen=True)
@@ -47,13 +49,11 @@ class Counts:
 
 def counts(run: RunFolder) -> Counts:
     """Rows in and out of the run, by what became of them."""
-    status = run.fused.column("status").to_pylist()
-    rows = len(status)
-    judged = run.judged()
-    in_sample = run.fused.column("in_sample").to_numpy().astype(bool)
-    read = np.array([s != "error" for s in status], dtype=bool)
-    rated = np.isfinite(run.values("valence")) | np.isfinite(run.values("arousal"))
-    groups = np.array([group or "" for group in run.fused.column("group").to_pylist()], dtype=object)
+    status = texts(run.fused, "status")
+    rows, read, judged = len(status), status != "error", run.judged
+    in_sample = column(run.fused, "in_sample").astype(bool)
+    rated = np.isfinite(both(run.fused)).any(axis=1)
+    groups = {group for group in texts(run.fused, "group")[judged] if group is not None}
     recorded = run.section("counts").get("in", rows)
     return Counts(
         rows_in=recorded if isinstance(recorded, int) else rows,
@@ -61,11 +61,11 @@ def counts(run: RunFolder) -> Counts:
         judged=int(judged.sum()),
         in_sample=int((in_sample & read).sum()),
         other_split=int((read & ~in_sample & ~judged).sum()),
-        faces=status.count("ok"),
-        no_face=status.count("no_face"),
-        errors=status.count("error"),
+        faces=int((status == "ok").sum()),
+        no_face=int((status == "no_face").sum()),
+        errors=int((~read).sum()),
         rated=int((judged & rated).sum()),
-        groups=len(set(groups[judged]) - {""}),
+        groups=len(groups),
     )
 
 
@@ -82,13 +82,32 @@ def reasons(run: RunFolder) -> list[Reason]:
     return sorted(found.values(), key=lambda reason: (-reason.count, reason.kind))
 
 
+def dropped(run: RunFolder) -> dict[str, int]:
+    """Rows the manifest's converter left out, by reason."""
+    found = _made(run).get("dropped")
+    return {str(reason): int(number) for reason, number in found.items()} if isinstance(found, Mapping) else {}
+
+
+def notes(run: RunFolder) -> list[str]:
+    """What the manifest's converter had to tell, without the note on labels, which stands at the top."""
+    found = _made(run).get("notes")
+    own = run.dataset.get("label_note")
+    return [str(note) for note in found if note != own] if isinstance(found, list) else []
+
+
+def _made(run: RunFolder) -> Mapping[str, Any]:
+    found = run.dataset.get("counts")
+    return found if isinstance(found, Mapping) else {}
+
+
 def flat(value: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
     """A nested record as pairs of a dotted name and a text, in order."""
     if isinstance(value, Mapping):
         for key, inner in value.items():
             yield from flat(inner, f"{prefix}.{key}" if prefix else str(key))
     elif isinstance(value, Sequence) and not isinstance(value, str):
-        yield prefix, _short(", ".join(map(str, value)))
+        few = len(value) <= MOST_LISTED and not any(isinstance(item, Mapping) for item in value)
+        yield prefix, _short(", ".join(map(_text, value))) if few else f"{len(value)} entries"
     else:
         yield prefix, _short(_text(value))
 

@@ -7,8 +7,9 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from emofuse.affect import AXES
-from emofuse.report.drawing import ACCENT, INK, LINE, MUTED, Plot, cells_note, density, draw
-from emofuse.report.run_folder import RunFolder, pair
+from emofuse.columns import both, column, texts
+from emofuse.report.drawing import ACCENT, INK, LINE, MUTED, Plot, cells_note, density, draw, per_axis
+from emofuse.report.run_folder import RunFolder
 from emofuse.report.tables import decimal
 
 UNITS = "reference scale, −1 to 1"
@@ -17,14 +18,14 @@ _LIMITS = (-1.05, 1.05)
 
 def plots(run: RunFolder) -> list[Plot]:
     """Every figure this run has the columns for, over the rows its headline speaks of."""
-    rows = run.fused.filter(run.judged())
+    rows = run.fused.filter(run.judged)
     data = {
-        "truth": pair(rows, ""),
-        "fused": pair(rows, "fused_"),
-        "variance": pair(rows, "fused_", "_variance"),
-        "scene": pair(rows, "scene_"),
-        "face": pair(rows, "face_"),
-        "weight": 1.0 - pair(rows, "scene_weight_"),
+        "truth": both(rows),
+        "fused": both(rows, "fused"),
+        "variance": both(rows, "fused", "variance"),
+        "scene": both(rows, "scene"),
+        "face": both(rows, "face"),
+        "weight": 1.0 - both(rows, "scene_weight"),
     }
     made = [
         predicted_against_rated(data["truth"], data["fused"]),
@@ -40,7 +41,7 @@ def plots(run: RunFolder) -> list[Plot]:
 def predicted_against_rated(truth: np.ndarray, mean: np.ndarray) -> Plot | None:
     """Fused estimates over ratings, arrays of shape (rows, 2)."""
 
-    def paint(axes: Axes, d: int) -> str:
+    def paint(d: int, axes: Axes) -> str:
         ok = np.isfinite(truth[:, d]) & np.isfinite(mean[:, d])
         x, y = truth[ok, d], mean[ok, d]
         axes.plot(_LIMITS, _LIMITS, color=MUTED, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
@@ -62,7 +63,7 @@ def predicted_against_rated(truth: np.ndarray, mean: np.ndarray) -> Plot | None:
     return Plot(
         "rated",
         "Predicted against rated",
-        tuple(draw(f"rated-{axis}", lambda a, d=d: paint(a, d)) for d, axis in enumerate(AXES)),  # type: ignore[misc]
+        per_axis("rated", paint),
         "A perfect model lies on the dashed line. A flat cloud means that predictions shrink towards the mean.",
     )
 
@@ -70,7 +71,7 @@ def predicted_against_rated(truth: np.ndarray, mean: np.ndarray) -> Plot | None:
 def error_against_deviation(truth: np.ndarray, mean: np.ndarray, variance: np.ndarray) -> Plot | None:
     """Absolute errors over predicted standard deviations, with the RMSE of equal-count bins; shapes (rows, 2)."""
 
-    def paint(axes: Axes, d: int) -> str:
+    def paint(d: int, axes: Axes) -> str:
         error, sigma = np.abs(truth[:, d] - mean[:, d]), np.sqrt(variance[:, d])
         ok = np.isfinite(error) & np.isfinite(sigma)
         error, sigma = error[ok], sigma[ok]
@@ -97,7 +98,7 @@ def error_against_deviation(truth: np.ndarray, mean: np.ndarray, variance: np.nd
     return Plot(
         "deviation",
         "Error against predicted standard deviation",
-        tuple(draw(f"deviation-{axis}", lambda a, d=d: paint(a, d)) for d, axis in enumerate(AXES)),  # type: ignore[misc]
+        per_axis("deviation", paint),
         "Joined dots: root mean square error in bins of equal count. On the dashed line the predicted deviation is the "
         "error made; above it the model is too sure, below it not sure enough.",
     )
@@ -115,7 +116,7 @@ def plane(mean: np.ndarray) -> Plot | None:
         axes.axvline(0, color=MUTED, linewidth=0.8)
         largest = density(axes, v, a, (*_LIMITS, *_LIMITS))
         _square(axes)
-        axes.set(xlabel=f"valence ({UNITS})", ylabel=f"arousal ({UNITS})", title="Fused estimates")
+        axes.set(xlabel=f"valence ({UNITS})", ylabel=f"arousal ({UNITS})")
         inside = f"{decimal(100 * float(((v > 0) & (a > 0)).mean()), 0)} % are pleasant and aroused"
         return (
             f"Valence-arousal plane with {len(v):,} fused estimates: mean valence {decimal(float(v.mean()), 2)}, mean "
@@ -130,8 +131,8 @@ def faces(run: RunFolder) -> Plot | None:
     """How many faces were found, over all rows of the run."""
     if not run.fused.num_rows:
         return None
-    count = run.values("face_count")
-    status = np.array(run.fused.column("status").to_pylist())
+    count = column(run.fused, "face_count")
+    status = texts(run.fused, "status")
     names = ["unreadable", "no face", "1 face", "2 faces", "3 or more"]
     read = status != "error"
     found = np.nan_to_num(count)
@@ -145,7 +146,7 @@ def faces(run: RunFolder) -> Plot | None:
         share = 100 * np.array(numbers) / len(status)
         bars = axes.barh(names, share, color=[MUTED, MUTED, ACCENT, ACCENT, ACCENT], height=0.62, zorder=2)
         axes.bar_label(bars, labels=[f"{n:,}" for n in numbers], padding=4, fontsize=8.5)
-        axes.set(xlim=(0, max(share) * 1.18), xlabel="share of pictures (%)", title="Faces found")
+        axes.set(xlim=(0, max(share) * 1.18), xlabel="share of pictures (%)")
         axes.invert_yaxis()
         axes.grid(visible=False, axis="y")
         with_face = sum(numbers[2:])
@@ -165,10 +166,10 @@ def disagreement(scene: np.ndarray, face: np.ndarray) -> Plot | None:
     """The distribution of face minus scene, shapes (rows, 2)."""
     difference = face - scene
 
-    def paint(axes: Axes, d: int) -> str:
+    def paint(d: int, axes: Axes) -> str:
         values = difference[np.isfinite(difference[:, d]), d]
         reach = max(0.2, float(np.abs(values).max()) * 1.05)
-        axes.hist(values, bins=np.linspace(-reach, reach, 32).tolist(), color=ACCENT, zorder=2)
+        axes.hist(values, bins=np.linspace(-reach, reach, _bins(len(values))).tolist(), color=ACCENT, zorder=2)
         axes.axvline(0, color=MUTED, linewidth=0.9, linestyle=(0, (4, 3)), zorder=3)
         axes.axvline(float(values.mean()), color=INK, linewidth=1.2, zorder=3)
         axes.set(xlabel=f"face − scene, {AXES[d]} (reference units)", ylabel="pictures", title=AXES[d].capitalize())
@@ -185,7 +186,7 @@ def disagreement(scene: np.ndarray, face: np.ndarray) -> Plot | None:
     return Plot(
         "disagreement",
         "Disagreement of scene and face",
-        tuple(draw(f"disagreement-{a}", lambda x, d=d: paint(x, d)) for d, a in enumerate(AXES)),  # type: ignore[misc]
+        per_axis("disagreement", paint),
         "Pictures in which both experts have an opinion. The solid line is the mean; off the dashed zero, the two "
         "experts differ systematically and one of them wants calibration.",
     )
@@ -195,9 +196,9 @@ def weights(weight: np.ndarray, has_face: np.ndarray) -> Plot | None:
     """The distribution of the face's weight where a face was judged, shapes (rows, 2)."""
     known = np.isfinite(weight) & has_face
 
-    def paint(axes: Axes, d: int) -> str:
+    def paint(d: int, axes: Axes) -> str:
         values = weight[known[:, d], d]
-        axes.hist(values, bins=np.linspace(0, 1, 26).tolist(), color=ACCENT, zorder=2)
+        axes.hist(values, bins=np.linspace(0, 1, _bins(len(values))).tolist(), color=ACCENT, zorder=2)
         axes.axvline(float(values.mean()), color=INK, linewidth=1.2, zorder=3)
         axes.set(xlim=(0, 1), xlabel="weight of the face (0 to 1)", ylabel="pictures", title=AXES[d].capitalize())
         axes.yaxis.set_major_locator(MaxNLocator(integer=True))
@@ -213,10 +214,15 @@ def weights(weight: np.ndarray, has_face: np.ndarray) -> Plot | None:
     return Plot(
         "weights",
         "Weight of the face",
-        tuple(draw(f"weights-{axis}", lambda a, d=d: paint(a, d)) for d, axis in enumerate(AXES)),  # type: ignore[misc]
+        per_axis("weights", paint),
         "Pictures in which both experts have an opinion; the scene has the rest of the weight. "
         "The solid line is the mean. A weight at 0 for all would make this scene only.",
     )
+
+
+def _bins(n: int) -> int:
+    """Edges of a histogram of `n` values: few for few, so that it shows a shape and not each value."""
+    return int(np.clip(2 * np.sqrt(n), 9, 41))
 
 
 def _square(axes: Axes) -> None:

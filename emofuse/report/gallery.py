@@ -11,10 +11,11 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from emofuse.affect import AXES
+from emofuse.columns import both
 from emofuse.config import MediaConfig
 from emofuse.errors import DataError
 from emofuse.media import read_picture
-from emofuse.report.run_folder import RunFolder, pair
+from emofuse.report.run_folder import RunFolder
 from emofuse.report.tables import decimal
 
 THUMBNAIL = 320
@@ -61,13 +62,13 @@ class Card:
 
 def rank_keys(run: RunFolder) -> dict[str, np.ndarray]:
     """What each order sorts by, larger first, shape (rows,): distances in the plane and the predicted deviation."""
-    fused = pair(run.fused, "fused_")
-    error = np.linalg.norm(pair(run.fused, "") - fused, axis=-1)
+    fused = both(run.fused, "fused")
+    error = np.linalg.norm(both(run.fused) - fused, axis=-1)
     return {
         "worst": error,
         "best": -error,
-        "uncertain": np.sqrt(pair(run.fused, "fused_", "_variance").mean(axis=-1)),
-        "disagree": np.linalg.norm(pair(run.fused, "scene_") - pair(run.fused, "face_"), axis=-1),
+        "uncertain": np.sqrt(both(run.fused, "fused", "variance").mean(axis=-1)),
+        "disagree": np.linalg.norm(both(run.fused, "scene") - both(run.fused, "face"), axis=-1),
     }
 
 
@@ -104,7 +105,7 @@ def gallery(run: RunFolder, most: int, media: MediaConfig | None = None) -> list
     if not run.fused.num_rows or most < 1:
         return []
     keys = rank_keys(run)
-    allowed = run.judged() & np.isfinite(pair(run.fused, "fused_")).any(axis=-1)
+    allowed = run.judged & np.isfinite(both(run.fused, "fused")).any(axis=-1)
     if not allowed.any():
         return []
     config = media or MediaConfig()

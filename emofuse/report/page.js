@@ -6,7 +6,7 @@
   const status = document.getElementById("sorted");
   const more = document.getElementById("more");
   const cards = [...list.children];
-  const step = 24;
+  const step = window.matchMedia("(max-width: 34rem)").matches ? 8 : 24;
   let shown = step;
   let order = "";
 

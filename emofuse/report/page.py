@@ -14,7 +14,7 @@ from markupsafe import Markup
 from emofuse import storage
 from emofuse.affect import AXES
 from emofuse.config import MediaConfig, StatisticsConfig
-from emofuse.report import facts, figures, gallery, tables, verdicts
+from emofuse.report import certainty, facts, figures, gallery, sequences, surface, tables, verdicts
 from emofuse.report.run_folder import RunFolder, open_run
 
 EXPERT_NAMES = {"rated": "Rated", "scene": "Scene", "face": "Face", "fused": "Fused"}
@@ -56,7 +56,7 @@ def render(run: RunFolder, config: StatisticsConfig | None = None, media: MediaC
             script_hash=f"sha256-{digest}",
             **_what(run),
             **_judgement(run, config),
-            plots=figures.plots(run),
+            **_drawn(run, media),
             cards=gallery.gallery(run, config.gallery, media),
             orders=gallery.ORDERS,
             expert_names=EXPERT_NAMES,
@@ -67,25 +67,43 @@ def render(run: RunFolder, config: StatisticsConfig | None = None, media: MediaC
 def _what(run: RunFolder) -> dict[str, Any]:
     """What was run, on what, and the counts."""
     return {
-        "title": str(run.dataset.get("name") or "Evaluation"),
+        "title": str(run.dataset.get("title") or run.dataset.get("dataset") or "Evaluation"),
         "dataset": run.dataset,
         "counts": facts.counts(run),
         "reasons": facts.reasons(run),
+        "dropped": facts.dropped(run),
+        "notes": facts.notes(run),
         "reasons_shown": facts.REASONS_SHOWN,
         "stages": facts.stages(run),
         "experts": {name: list(facts.flat(card)) for name, card in run.section("experts").items()},
         "weights": list(facts.flat(run.section("weights"))),
         "options": list(facts.flat(run.section("config"))),
         "provenance": facts.provenance(run),
-        "dataset_facts": list(facts.flat(run.dataset)),
+        "dataset_facts": list(facts.flat({k: v for k, v in run.dataset.items() if k != "counts"})),
         "started": str(run.facts.get("started") or ""),
         "version": str(run.facts.get("emofuse") or ""),
     }
 
 
+def _drawn(run: RunFolder, media: MediaConfig | None) -> dict[str, Any]:
+    """Figures and sequences."""
+    clips, in_all = sequences.clips(run, media)
+    stability = [
+        tables.systems(run.metrics, axis, subset="sequences", split=run.split, wanted=tables.STABILITY) for axis in AXES
+    ]
+    return {
+        "plots": figures.plots(run),
+        "certainty": certainty.plots(run),
+        "sweep": surface.plots(run),
+        "clips": clips,
+        "clips_in_all": in_all,
+        "stability": [table for table in stability if table.rows],
+    }
+
+
 def _judgement(run: RunFolder, config: StatisticsConfig) -> dict[str, Any]:
     """The tables, the verdicts and the sentences."""
-    weight = verdicts.face_weights(run.fused, run.judged())
+    weight = verdicts.face_weights(run.fused, run.judged)
     blocks = {
         kind: [_block(run, subset, in_sample, wanted) for subset, in_sample in _cases(run)]
         for kind, wanted in (("accuracy", tables.ACCURACY), ("uncertainty", tables.UNCERTAINTY))
@@ -93,10 +111,10 @@ def _judgement(run: RunFolder, config: StatisticsConfig) -> dict[str, Any]:
     return {
         "split": run.split,
         "confidence": round(100 * config.confidence),
-        "sentences": verdicts.summary_sentences(run.metrics, run.comparisons, face_weight=weight),
+        "conclusions": verdicts.conclusions(run.metrics, run.comparisons, face_weight=weight),
         "face_weight": weight,
         "blocks": {kind: [block for block in of if block["tables"]] for kind, of in blocks.items()},
-        "comparisons": verdicts.verdicts(run.comparisons, split=run.split),
+        "comparisons": _compared(run),
         "metric_name": tables.metric_name,
         "metric_help": tables.METRIC_HELP,
         "system_name": tables.system_name,
@@ -104,6 +122,19 @@ def _judgement(run: RunFolder, config: StatisticsConfig) -> dict[str, Any]:
         "interval": tables.interval,
         "p_value": verdicts.p_value,
     }
+
+
+def _compared(run: RunFolder) -> list[dict[str, Any]]:
+    """The comparisons of each subset that has any."""
+    made = [
+        {
+            "name": tables.SUBSET_NAMES[subset],
+            "in_sample": in_sample,
+            "rows": verdicts.verdicts(run.comparisons, split=run.split, subset=subset, in_sample=in_sample),
+        }
+        for subset, in_sample in _cases(run)
+    ]
+    return [block for block in made if block["rows"]]
 
 
 def _cases(run: RunFolder) -> list[tuple[str, bool]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from emofuse import schema, storage
-from emofuse.affect import AXES
+from emofuse.columns import column, texts
 from emofuse.errors import DataError
 from emofuse.runs import Run
 
@@ -43,27 +44,34 @@ class RunFolder:
 
     @property
     def dataset(self) -> dict[str, Any]:
-        """What is known of the data set: run.json first, then the table's own metadata."""
-        stored = schema.read_metadata(self.fused.schema)
-        of_table = stored.get("dataset")
-        return {**(of_table if isinstance(of_table, Mapping) else {}), **self.section("dataset")}
+        """What the manifest says of the data set: dataset, title, source_units, licence, counts, label_note, …"""
+        sources = (
+            schema.read_metadata(self.fused.schema).get("dataset"),
+            self.section("manifest").get("dataset"),
+            self.facts.get("dataset"),
+        )
+        return {key: value for of in sources if isinstance(of, Mapping) for key, value in of.items()}
 
     @property
     def split(self) -> str:
         """The split that was judged."""
-        return headline_split(self.metrics)
+        return str(self.facts.get("judged_split") or headline_split(self.metrics))
 
-    def values(self, name: str) -> np.ndarray:
-        """A numeric column of the fused table as float64, shape (rows,); null is NaN."""
-        return column_values(self.fused, name)
-
+    @cached_property
     def judged(self) -> np.ndarray:
         """bool, shape (rows,): rows of the judged split that could be read and no expert was trained on."""
-        mask = np.array([status != "error" for status in self.fused.column("status").to_pylist()], dtype=bool)
-        mask &= ~self.fused.column("in_sample").to_numpy().astype(bool)
-        if self.split in schema.SPLITS:
-            mask &= np.array([split == self.split for split in self.fused.column("split").to_pylist()], dtype=bool)
-        return mask
+        mask = (texts(self.fused, "status") != "error") & ~column(self.fused, "in_sample").astype(bool)
+        return mask & (texts(self.fused, "split") == self.split) if self.split in schema.SPLITS else mask
+
+    @cached_property
+    def predictions(self) -> pa.Table:
+        """The experts' means as they came (`schema.PREDICTIONS`); without rows where the run holds none."""
+        return _read(self.run.predictions, schema.PREDICTIONS, "predictions")
+
+    @cached_property
+    def surface(self) -> pa.Table:
+        """surface.parquet of a sweep; without rows where the run is none."""
+        return _read(storage.join(self.run.address, "surface.parquet"), pa.schema([]), "surface")
 
 
 def headline_split(metrics: pa.Table) -> str:
@@ -71,18 +79,6 @@ def headline_split(metrics: pa.Table) -> str:
     splits = {row["split"] for row in metrics.select(["split", "in_sample"]).to_pylist() if not row["in_sample"]}
     splits = splits or set(metrics.column("split").to_pylist())
     return next((split for split in SPLIT_ORDER if split in splits), "all")
-
-
-def column_values(table: pa.Table, name: str) -> np.ndarray:
-    """A numeric column as float64, shape (rows,); null, and a column that is absent, is NaN."""
-    if name not in table.column_names:
-        return np.full(table.num_rows, np.nan)
-    return table.column(name).cast(pa.float64()).to_numpy(zero_copy_only=False).astype(np.float64)
-
-
-def pair(table: pa.Table, prefix: str, suffix: str = "") -> np.ndarray:
-    """The valence and arousal columns of one name, float64, shape (rows, 2)."""
-    return np.stack([column_values(table, f"{prefix}{axis}{suffix}") for axis in AXES], axis=-1)
 
 
 def open_run(address: str | Path) -> RunFolder:

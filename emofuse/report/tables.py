@@ -14,6 +14,9 @@ SYSTEM_NAMES = {
     "scene": "Scene alone",
     "face": "Face alone",
     "equal": "Equal weights",
+    "fixed_60_40": "Fixed weights 0.6 / 0.4",
+    "constant_weight": "Fitted constant weight",
+    "steady": "Fusion, steadied",
     "constant_mean": "Constant: mean label",
     "constant_median": "Constant: median label",
 }
@@ -40,6 +43,7 @@ METRIC_NAMES = {
     "jitter": "Jitter",
     "jitter_reduction": "Jitter reduction",
     "noise_variance": "Noise variance",
+    "window_variance": "Window variance",
     "hold_rate": "Hold rate",
     "response_time": "Response time",
     "lag": "Lag",
@@ -59,7 +63,7 @@ UNCERTAINTY = (
     "coverage_95",
     "sigma_error_spearman",
 )
-STABILITY = ("jitter", "jitter_reduction", "noise_variance", "hold_rate", "response_time", "lag")
+STABILITY = ("jitter", "jitter_reduction", "noise_variance", "window_variance", "hold_rate", "response_time", "lag")
 SUBSET_NAMES = {"all": "all pictures", "face": "pictures with a face", "no_face": "pictures without a face"}
 
 
@@ -187,5 +191,12 @@ METRIC_HELP = {
     "coverage_90": "share of ratings inside the 90 % interval; 0.90 is calibrated",
     "coverage_95": "share of ratings inside the 95 % interval; 0.95 is calibrated",
     "sigma_error_spearman": "rank correlation of predicted deviation and absolute error; higher is better",
+    "jitter": "mean absolute step per frame, reference units; lower is steadier, and a frozen output has none",
+    "jitter_reduction": "1 − jitter after / jitter before",
+    "noise_variance": "half the mean squared step, reference units squared",
+    "window_variance": "mean variance within a window: signal and noise together, not to be optimised",
+    "hold_rate": "share of frames the gate held",
+    "response_time": "frames to 90 % of a synthetic step; lower is faster",
+    "lag": "frames the output runs behind; lower is faster",
 }
 """What each metric is, its unit, and which way is good."""

@@ -14,13 +14,31 @@ import numpy as np
 import pyarrow as pa
 
 from emofuse.affect import AXES
-from emofuse.report.run_folder import column_values, headline_split
-from emofuse.report.tables import decimal, metric_name, system_name, systems
+from emofuse.columns import column
+from emofuse.report.run_folder import headline_split
+from emofuse.report.tables import Row, decimal, system_name, systems
 
 SCENE_ONLY_BELOW = 0.05
 """Mean weight of the face below which a result is called scene only."""
 PRIMARY = "mae"
+NO_LABELS = "No labels, so nothing may be concluded about accuracy; what needs no labels is shown below."
+IN_SAMPLE_ONLY = (
+    "Nothing may be concluded: every labelled picture of this split was in an expert's training set, "
+    "so there is no score on pictures that are new to it."
+)
 BETTER, WORSE, NOT_SHOWN = "better", "worse", "not shown"
+
+
+_SCENE_WORDS = {
+    BETTER: "fusion is better than the scene alone",
+    WORSE: "fusion is worse than the scene alone",
+    NOT_SHOWN: "it is not shown that fusion differs from the scene alone",
+}
+_CONSTANT_WORDS = {
+    BETTER: "it beats a constant",
+    WORSE: "it is worse than a constant",
+    NOT_SHOWN: "it is not shown to beat a constant",
+}
 
 
 @dataclass(frozen=True)
@@ -84,10 +102,56 @@ def face_weights(fused: pa.Table, mask: np.ndarray | None = None) -> dict[str, f
     keep = np.ones(fused.num_rows, dtype=bool) if mask is None else mask
     means = {}
     for axis in AXES:
-        weight = 1.0 - column_values(fused, f"scene_weight_{axis}")[keep]
+        weight = 1.0 - column(fused, f"scene_weight_{axis}")[keep]
         weight = weight[np.isfinite(weight)]
         means[axis] = float(weight.mean()) if weight.size else math.nan
     return means
+
+
+@dataclass(frozen=True)
+class Conclusion:
+    """What may be concluded on one axis.
+
+    Attributes:
+        axis: "valence" or "arousal"; empty where nothing can be said of either.
+        claim: the sentence to remember.
+        evidence: the numbers behind it, as sentences; may be empty.
+    """
+
+    axis: str
+    claim: str
+    evidence: str
+
+
+def conclusions(
+    metrics: pa.Table,
+    comparisons: pa.Table,
+    *,
+    face_weight: dict[str, float] | None = None,
+    split: str | None = None,
+    subset: str = "all",
+) -> list[Conclusion]:
+    """What may be concluded, one entry for each axis; a single one where nothing can be said.
+
+    Args:
+        metrics: a table of `schema.METRICS`.
+        comparisons: a table of `schema.COMPARISONS`.
+        face_weight: mean weight of the face per axis (`face_weights`); left out of the words where None.
+        split: the split spoken of; by default the one of the headline.
+        subset: "all", "face" or "no_face".
+    """
+    split = headline_split(metrics) if split is None else split
+    found = verdicts(comparisons, split=split, subset=subset)
+    said = []
+    for axis in AXES:
+        rows = systems(metrics, axis, subset=subset, split=split, wanted=(PRIMARY,)).rows
+        if any(row.system == "fused" for row in rows):
+            said.append(_conclude(rows, found, axis, None if face_weight is None else face_weight.get(axis, math.nan)))
+    if said:
+        return said
+    if any(metrics.column("in_sample").to_pylist()):
+        return [Conclusion("", IN_SAMPLE_ONLY, "")]
+    return [Conclusion("", NO_LABELS, "")]
 
 
 def summary_sentences(
@@ -98,52 +162,27 @@ def summary_sentences(
     split: str | None = None,
     subset: str = "all",
 ) -> list[str]:
-    """What may be concluded, one entry for each axis.
-
-    Args:
-        metrics: a table of `schema.METRICS`.
-        comparisons: a table of `schema.COMPARISONS`.
-        face_weight: mean weight of the face per axis (`face_weights`); left out of the words where None.
-        split: the split spoken of; by default the one of the headline.
-        subset: "all", "face" or "no_face".
-
-    Returns:
-        Sentences in the order valence, arousal; a single one where nothing can be said.
-    """
-    split = headline_split(metrics) if split is None else split
-    found = verdicts(comparisons, split=split, subset=subset)
-    said = [_axis_sentences(metrics, found, axis, face_weight, split, subset) for axis in AXES]
-    if any(said):
-        return [sentence for sentence in said if sentence]
-    if any(metrics.column("in_sample").to_pylist()):
-        return [
-            "Nothing may be concluded: every labelled picture of this split was in an expert's training set, "
-            "so there is no score on pictures that are new to it."
-        ]
-    return ["No labels, so nothing may be concluded about accuracy; what needs no labels is shown below."]
+    """The claims and evidence of `conclusions` as plain text, one entry for each axis."""
+    said = conclusions(metrics, comparisons, face_weight=face_weight, split=split, subset=subset)
+    return [f"{one.claim} {one.evidence}".strip() for one in said]
 
 
-def _axis_sentences(
-    metrics: pa.Table,
-    found: list[Verdict],
-    axis: str,
-    face_weight: dict[str, float] | None,
-    split: str,
-    subset: str,
-) -> str:
-    table = systems(metrics, axis, subset=subset, split=split, wanted=(PRIMARY,))
-    values = {row.system: row.cells[0].value for row in table.rows if row.cells[0] is not None}
-    if "fused" not in values:
-        return ""
-    n = next(row.n for row in table.rows if row.system == "fused")
-    parts = [_against(found, "scene", axis), _against_constant(found, axis)]
-    text = [f"{axis.capitalize()} (n = {n}): " + "; ".join(part for part in parts if part) + "."]
-    if not any(parts):
-        text = [f"{axis.capitalize()} (n = {n}): fusion has MAE {decimal(values['fused'])}; nothing was compared."]
-    weight = math.nan if face_weight is None else face_weight.get(axis, math.nan)
-    if face_weight is not None:
-        text.append(weight_sentence(weight))
-    return " ".join(text)
+def _conclude(rows: tuple[Row, ...], found: list[Verdict], axis: str, weight: float | None) -> Conclusion:
+    fused = next(row for row in rows if row.system == "fused")
+    scene = find(found, "fused", "scene", axis)
+    constant = _hardest_constant(found, axis)
+    claims = [_SCENE_WORDS[scene.word]] if scene else []
+    claims += [_CONSTANT_WORDS[constant.word]] if constant else []
+    alone = weight is not None and weight < SCENE_ONLY_BELOW
+    claims = ["this is scene only, not fusion"] * alone + (claims or ["nothing was compared"])
+    spoken = ("fused", "scene", constant.b if constant else "")
+    values = [
+        f"{_called(row.system)} {decimal(row.cells[0].value)}" for row in rows if row.cells[0] and row.system in spoken
+    ]
+    evidence = [f"Mean absolute error over {fused.n:,} pictures in {fused.n_groups:,} groups: {', '.join(values)}."]
+    evidence += [f"Fusion minus {_called(v.b)}: {evidence_of(v)}." for v in (scene, constant) if v is not None]
+    evidence += [] if weight is None else [weight_sentence(weight)]
+    return Conclusion(axis, f"{axis.capitalize()}: {'; '.join(claims)}.", " ".join(evidence))
 
 
 def weight_sentence(weight: float) -> str:
@@ -155,49 +194,31 @@ def weight_sentence(weight: float) -> str:
     return f"The face's mean weight is {decimal(weight, 2)}."
 
 
-def _against(found: list[Verdict], other: str, axis: str) -> str:
-    v = find(found, "fused", other, axis)
-    if v is None:
-        return ""
-    claim = {
-        BETTER: f"fusion is better than {_called(other)}",
-        WORSE: f"fusion is worse than {_called(other)}",
-        NOT_SHOWN: f"no difference between fusion and {_called(other)} is shown",
-    }[v.word]
-    return f"{claim} ({evidence(v)})"
-
-
-def _against_constant(found: list[Verdict], axis: str) -> str:
-    """The claim against the constant that is harder to beat: the one with the larger difference."""
+def _hardest_constant(found: list[Verdict], axis: str) -> Verdict | None:
+    """The comparison with the constant that is harder to beat."""
     pairs = [find(found, "fused", name, axis) for name in ("constant_median", "constant_mean")]
     known = [v for v in pairs if v is not None]
-    if not known:
-        return ""
-    hardest = max(known, key=lambda v: (v.word != BETTER, v.difference))
-    claim = {
-        BETTER: "it beats a constant",
-        WORSE: "it is worse than a constant",
-        NOT_SHOWN: "that it beats a constant is not shown",
-    }[hardest.word]
-    return f"{claim} ({evidence(hardest)})"
+    return max(known, key=lambda v: (v.word != BETTER, v.difference), default=None)
 
 
-def evidence(v: Verdict) -> str:
-    """The difference with its interval and p value, in brackets' words."""
-    parts = [f"{metric_name(v.metric)} {decimal(v.difference, sign=True)}"]
+def evidence_of(v: Verdict) -> str:
+    """The difference with its interval and p value, as text."""
+    parts = [decimal(v.difference, sign=True)]
     if math.isfinite(v.low) and math.isfinite(v.high):
         parts.append(f"interval {decimal(v.low, sign=True)} to {decimal(v.high, sign=True)}")
     if math.isfinite(v.p_holm):
-        parts.append(p_value(v.p_holm))
+        parts.append(f"p {p_value(v.p_holm)}" if v.p_holm < 0.001 else f"p = {p_value(v.p_holm)}")
     return ", ".join(parts)
 
 
 def p_value(p: float) -> str:
-    """A p value after Holm as one writes it."""
+    """A p value as one writes it in a table."""
     if not math.isfinite(p):
         return "–"
-    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def _called(system: str) -> str:
-    return {"scene": "the scene alone", "face": "the face alone"}.get(system, system_name(system).lower())
+    """A system's name inside a sentence."""
+    names = {"scene": "scene", "constant_mean": "constant (mean label)", "constant_median": "constant (median label)"}
+    return names.get(system, system_name(system).lower())

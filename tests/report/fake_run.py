@@ -53,7 +53,7 @@ def make_run(
     metrics, comparisons = _judgement(table, labels)
     pq.write_table(metrics, folder / "metrics.parquet")
     pq.write_table(comparisons, folder / "comparisons.parquet")
-    facts = {"emofuse": "0.1.0"} | run_facts(table, demonstration=demonstration)
+    facts = run_facts(table, demonstration=demonstration)
     (folder / "run.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
     (folder / "_SUCCESS").touch()
     return folder
@@ -67,15 +67,30 @@ def run_facts(table: pa.Table, *, demonstration: bool) -> dict[str, object]:
     return {
         "config": {"perceive": {"seed": 0, "scene": {"tower": "embedded", "passes": 20}}, "judge": {"split": None}},
         "fingerprints": {"perceive": "5f1d" * 16, "judge": "77aa" * 16},
-        "versions": {"emofuse": "0.1.0", "python": "3.12.3", "torch": "2.14.1"},
+        "emofuse": "0.1.0",
+        "python": "3.12.3",
+        "started": "2026-11-22T12:00:00+00:00",
+        "libraries": {"ray": "2.60.0", "torch": "2.14.1"},
         "counts": {"in": table.num_rows, "out": table.num_rows, **counts},
         "stages": {"perceive": {"seconds": 41.5, "images_per_second": table.num_rows / 41.5}},
-        "dataset": {
-            "name": "OASIS",
-            "licence": "research",
-            "units": "1-7, (x - 4) / 3",
-            "demonstration": demonstration,
-            "label_note": note if demonstration else "",
+        "judged_split": "test",
+        "manifest": {
+            "address": "oasis.parquet",
+            "rows": table.num_rows,
+            "content": "c0ffee" * 10,
+            "dataset": {
+                "dataset": "oasis",
+                "title": "OASIS (Kurdi, Lozano & Banaji 2017)",
+                "source_units": {"scale": "oasis", "valence": [1, 7], "arousal": [1, 7]},
+                "licence": "free for research",
+                "counts": {
+                    "read": table.num_rows + 2,
+                    "kept": table.num_rows,
+                    "dropped": {"picture missing": 2},
+                    "notes": [],
+                },
+                **({"demonstration": True, "label_note": note} if demonstration else {}),
+            },
         },
         "experts": {"scene": expert, "face": expert},
     }

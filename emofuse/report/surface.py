@@ -1,0 +1,143 @@
+"""The surface of a sweep: what each option does to the objective, and the front of jitter and response."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+import pyarrow as pa
+from matplotlib.axes import Axes
+
+from emofuse import schema
+from emofuse.report.drawing import ACCENT, INK, MUTED, Plot, draw
+from emofuse.report.run_folder import RunFolder
+from emofuse.report.tables import decimal, metric_name
+
+OBJECTIVES = ("objective", "score", "loss", "mae", "mae_avg", "nll")
+"""Columns that are minimised, by preference, where the table's metadata names no `objective`."""
+MEASURED = ("value", "ci_low", "ci_high", "se", "std", "n", "rank", "seconds", "chosen", "pareto", "within_one_se")
+MOST_PARAMETERS = 6
+MOST_LEVELS = 14
+
+
+def plots(run: RunFolder) -> list[Plot]:
+    """The figures of surface.parquet; none where the run is no sweep."""
+    table = run.surface
+    if not table.num_rows:
+        return []
+    made = [by_parameter(table), front(table)]
+    return [plot for plot in made if plot is not None]
+
+
+def by_parameter(table: pa.Table) -> Plot | None:
+    """The best and the median objective at each value of each option that was varied."""
+    objective = objective_of(table)
+    if objective is None:
+        return None
+    value = _floats(table, objective)
+    names = [name for name in parameters_of(table, objective) if len(set(table.column(name).to_pylist())) > 1]
+    names = names[:MOST_PARAMETERS]
+
+    def paint(name: str, axes: Axes) -> str:
+        levels, number = _levels(table.column(name).to_pylist())
+        here = [value[(number == k) & np.isfinite(value)] for k in range(len(levels))]
+        best = [float(v.min()) if len(v) else np.nan for v in here]
+        median = [float(np.median(v)) if len(v) else np.nan for v in here]
+        at = np.arange(len(levels))
+        axes.plot(at, median, color=MUTED, marker="o", markersize=3.5, linestyle=(0, (4, 3)), label="median")
+        axes.plot(at, best, color=ACCENT, marker="o", markersize=4.5, label="best")
+        axes.set_xticks(
+            at,
+            levels,
+            rotation=30 if max(map(len, levels)) > 6 else 0,
+            ha="right" if max(map(len, levels)) > 6 else "center",
+        )
+        axes.set(xlabel=name.replace("_", " "), ylabel=f"{metric_name(objective)} (lower is better)")
+        axes.legend(loc="best")
+        k = int(np.nanargmin(best))
+        return f"{name.replace('_', ' ')}: best {metric_name(objective)} {decimal(best[k], 4)} at {levels[k]}."
+
+    if not names or not np.isfinite(value).any():
+        return None
+    panels = tuple(draw(f"surface-{k}", partial(paint, name)) for k, name in enumerate(names))
+    caption = (
+        f"{table.num_rows:,} configurations. At each value of an option: the best and the median over all others. "
+        "The whole surface stands in surface.parquet."
+    )
+    return Plot("surface", "Surface of the sweep", panels, caption)
+
+
+def front(table: pa.Table) -> Plot | None:
+    """Jitter over response time, with the front of configurations that nothing beats in both."""
+    if not {"jitter", "response_time"} <= set(table.column_names):
+        return None
+    x, y = _floats(table, "response_time"), _floats(table, "jitter")
+    ok = np.isfinite(x) & np.isfinite(y)
+    if not ok.any():
+        return None
+    filters = np.array([str(f) for f in table.column("filter").to_pylist()]) if "filter" in table.column_names else None
+
+    def paint(axes: Axes) -> str:
+        marks = "osD^vP"
+        for k, name in enumerate(dict.fromkeys(filters[ok]) if filters is not None else ["configurations"]):
+            mine = ok if filters is None else ok & (filters == name)
+            edge = _front(x[mine], y[mine])
+            axes.scatter(x[mine], y[mine], s=5, color=MUTED, alpha=0.25, linewidths=0, rasterized=mine.sum() > 2000)
+            axes.plot(
+                *edge, color=(ACCENT, INK)[k % 2], marker=marks[k % 6], markersize=4, label=name.replace("_", " ")
+            )
+        axes.set(xlabel="response time (frames to 90 % of a step)", ylabel="jitter (reference units per frame)")
+        axes.legend(loc="upper right")
+        return (
+            f"Jitter over response time, {int(ok.sum()):,} configurations; the lines join those nothing beats in both."
+        )
+
+    caption = "Compare filters at equal response time: a frozen output has no jitter and never responds."
+    return Plot("front", "Jitter and response", (draw("front-all", paint),), caption)
+
+
+def objective_of(table: pa.Table) -> str | None:
+    """The column that was minimised: the one the table's metadata names, else the first of `OBJECTIVES` it has."""
+    named = schema.read_metadata(table.schema).get("objective")
+    candidates = ([named] if isinstance(named, str) else []) + list(OBJECTIVES)
+    return next((name for name in candidates if name in table.column_names), None)
+
+
+def parameters_of(table: pa.Table, objective: str) -> list[str]:
+    """The options varied: those the table's metadata names, else every column before the objective."""
+    named = schema.read_metadata(table.schema).get("parameters")
+    if isinstance(named, list):
+        return [str(name) for name in named if name in table.column_names]
+    before = table.column_names[: table.column_names.index(objective)]
+    return [name for name in before if name not in MEASURED]
+
+
+def _levels(values: list[object]) -> tuple[list[str], np.ndarray]:
+    """The distinct values in order, many numbers gathered into equal-count bins, and which one each row has."""
+    distinct = sorted(set(values), key=lambda v: (v is None, isinstance(v, str), v if v is not None else 0))
+    if len(distinct) <= MOST_LEVELS or not all(isinstance(v, int | float) for v in distinct):
+        shown = distinct[: 2 * MOST_LEVELS]
+        place = {value: k for k, value in enumerate(shown)}
+        return [_label(value) for value in shown], np.array([place.get(value, -1) for value in values])
+    numbers = np.array(values, dtype=np.float64)
+    edges = np.unique(np.quantile(numbers, np.linspace(0, 1, MOST_LEVELS)))
+    middle = (edges[:-1] + edges[1:]) / 2
+    return [_label(float(m)) for m in middle], np.clip(
+        np.searchsorted(edges, numbers, side="right") - 1, 0, len(middle) - 1
+    )
+
+
+def _label(value: object) -> str:
+    return "none" if value is None else f"{value:.3g}" if isinstance(value, float) else str(value).replace("_", " ")
+
+
+def _front(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The points no other beats in both, by rising x."""
+    order = np.lexsort((y, x))
+    x, y = x[order], y[order]
+    keep = y < np.minimum.accumulate(np.concatenate([[np.inf], y[:-1]]))
+    return x[keep], y[keep]
+
+
+def _floats(table: pa.Table, name: str) -> np.ndarray:
+    return table.column(name).cast(pa.float64()).to_numpy(zero_copy_only=False)
