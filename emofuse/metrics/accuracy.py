@@ -98,5 +98,5 @@ def _concordance(y: np.ndarray, m: np.ndarray) -> float:
 
 def _pearson(y: np.ndarray, m: np.ndarray) -> float:
     dy, dm = _deviations(y)[1], _deviations(m)[1]
-    below = np.sqrt(dy @ dy) * np.sqrt(dm @ dm)
+    below = np.sqrt((dy @ dy) * (dm @ dm))
     return float(np.clip(dy @ dm / below, -1, 1)) if below > 0 else np.nan

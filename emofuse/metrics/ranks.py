@@ -36,7 +36,7 @@ class RankResampler:
         together = np.einsum("nr,nr,nr->r", counts[self._group], y, m)
         with np.errstate(divide="ignore", invalid="ignore"):
             # Sums of squares of half-integers: exactly zero where a side is constant.
-            below = np.sqrt(y_square) * np.sqrt(m_square)
+            below = np.sqrt(y_square * m_square)
             return np.where(below > 0, np.clip(together / below, -1, 1), np.nan)
 
 

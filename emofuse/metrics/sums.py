@@ -111,7 +111,7 @@ def _concordance(moments: np.ndarray) -> np.ndarray:
 
 def _pearson(moments: np.ndarray) -> np.ndarray:
     y_spread, m_spread, together = _spread(moments)
-    below = np.sqrt(y_spread) * np.sqrt(m_spread)
+    below = np.sqrt(y_spread * m_spread)
     return np.where(below > 0, np.clip(together / below, -1, 1), np.nan)
 
 
