@@ -7,7 +7,7 @@
 
 from collections.abc import Callable
 
-from emofuse.datasets import csv, demo, findingemo, folder, oasis, predictions
+from emofuse.datasets import affectnet, csv, demo, emotic, findingemo, folder, hf, oasis, predictions
 from emofuse.datasets.base import Built, Origin, Report
 
 CONVERTERS: dict[str, Callable[..., Built]] = {
@@ -16,6 +16,9 @@ CONVERTERS: dict[str, Callable[..., Built]] = {
     "csv": csv.build,
     "oasis": oasis.build,
     "findingemo": findingemo.build,
+    "emotic": emotic.build,
+    "affectnet": affectnet.build,
+    "hf": hf.build,
     "predictions": predictions.build,
 }
 """How a data set is called on the command line, and what makes its table."""

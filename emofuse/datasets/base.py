@@ -131,6 +131,8 @@ def assemble(rows: pd.DataFrame, origin: Origin, root: Root, report: Report, *, 
     rows = rows.reset_index(drop=True)
     part = rows["frame_index"] if "frame_index" in rows else rows.get("part", [""] * len(rows))
     rows["sample_id"] = [sample_id(origin.name, path, p) for path, p in zip(rows["path"], part, strict=True)]
+    if "split" in rows:  # of a picture in two splits the later keeps it
+        rows = rows.iloc[np.argsort(-splits.rank(rows["split"].to_numpy()), kind="stable")]
     rows = report.drop(rows, rows["sample_id"].duplicated(), REPEATED)
     if rows.empty:
         raise DataError(f"no picture of {origin.name} is left below {root.address}: {report.explain()}")

@@ -86,7 +86,7 @@ def _from_mat(root: Root, name: str) -> Iterator[dict[str, Any]]:
                     "path": f"{picture['folder']}/{picture['filename']}",
                     "part": number,
                     "split": _SPLITS[part],
-                    "person_box": _clipped(person["body_bbox"], _size(picture)),
+                    "person_box": _box(person["body_bbox"]),
                     **{axis: _number(rated, axis) for axis in AXES},
                     **_spread(_listed(person["annotations_continuous"])),
                 }
@@ -114,20 +114,9 @@ def _spread(raters: list[dict[str, Any]]) -> dict[str, float]:
     return out
 
 
-def _size(picture: dict[str, Any]) -> tuple[float, float]:
-    size = picture.get("image_size")
-    if not isinstance(size, dict):
-        return np.inf, np.inf
-    # The published fields are swapped: `n_row` is the width.
-    return float(size.get("n_row", np.inf)), float(size.get("n_col", np.inf))
-
-
-def _clipped(box: Any, size: tuple[float, float]) -> list[float]:
-    """left, top, right, bottom within the picture; published boxes may stick out."""
-    left, top, right, bottom = np.asarray(box, dtype=np.float64).ravel()[:4]
-    x = np.clip([left, right], 0, size[0])
-    y = np.clip([top, bottom], 0, size[1])
-    return [float(x[0]), float(y[0]), float(x[1]), float(y[1])]
+def _box(values: Any) -> list[float]:
+    """left, top, right, bottom; published boxes may begin outside the picture."""
+    return [float(edge) for edge in np.maximum(np.asarray(values, dtype=np.float64).ravel()[:4], 0)]
 
 
 def _from_csv(root: Root) -> Iterator[dict[str, Any]]:
@@ -154,7 +143,7 @@ def _csv_rows(read: pd.DataFrame, name: str, split: str) -> Iterator[dict[str, A
             "path": path,
             "part": seen[path],
             "split": split,
-            "person_box": _clipped(_list(row.BBox, 4, name, number), (np.inf, np.inf)),
+            "person_box": _box(_list(row.BBox, 4, name, number)),
             "valence": ratings[0],
             "arousal": ratings[1],
         }

@@ -6,6 +6,7 @@ from emofuse.datasets.base import Built, Origin, Report, assemble
 from emofuse.datasets.storage import Root, is_picture
 from emofuse.errors import DataError
 
+OTHER = "not named like a picture"
 ORIGIN = Origin("folder", "A folder of pictures", None, "not stated")
 
 
@@ -23,7 +24,7 @@ def build(root: str) -> Built:
     place = Root.open(root)
     rows = pd.DataFrame({"path": list(place.sizes)}, dtype=object)
     report = Report(read=len(rows))
-    rows = report.drop(rows, [not is_picture(path) for path in rows["path"]], "not named like a picture")
+    rows = report.drop(rows, [not is_picture(path) for path in rows["path"]], OTHER)
     if rows.empty:
         raise DataError(f"no picture below {root}: {report.explain()}")
     return assemble(rows, ORIGIN, place, report, seed=None)

@@ -77,11 +77,16 @@ def keep_last(splits: np.ndarray, groups: np.ndarray) -> np.ndarray:
     Returns:
         bool, (N,): the rows that stay; rows without a split always do.
     """
-    rank = np.array([SPLITS.index(s) if s in SPLITS else -1 for s in splits])
+    order = rank(splits)
     _, group = np.unique(groups, return_inverse=True)
     last = np.full(group.max(initial=-1) + 1, -1)
-    np.maximum.at(last, group, rank)
-    return (rank == last[group]) | (rank < 0)
+    np.maximum.at(last, group, order)
+    return (order == last[group]) | (order < 0)
+
+
+def rank(splits: np.ndarray) -> np.ndarray:
+    """Place of each split among train, valid, test, int (N,); -1 for none."""
+    return np.array([SPLITS.index(split) if split in SPLITS else -1 for split in splits], dtype=int)
 
 
 def _ends(folds: int, shares: list[float]) -> np.ndarray:
@@ -125,5 +130,5 @@ def _joint_bins(labels: np.ndarray, folds: int) -> np.ndarray:
             parts = [np.searchsorted(cuts[:, axis], labels[known, axis], side="right") for axis in (0, 1)]
             joint[known] = parts[0] * bins + parts[1]
         if np.unique(joint, return_counts=True)[1].max() >= folds:
-            break
-    return joint
+            return joint
+    return np.zeros(len(labels), dtype=int)

@@ -89,8 +89,10 @@ class Root:
 
     def uri(self, path: str) -> str:
         """The address of a file, for a manifest: absolute for local files."""
+        from fsspec.implementations.local import LocalFileSystem
+
         place = self.places[path]
-        return place if place.startswith("/") or os.path.isabs(place) else self.system.unstrip_protocol(place)
+        return place if isinstance(self.system, LocalFileSystem) else self.system.unstrip_protocol(place)
 
     def read_bytes(self, path: str) -> bytes:
         """A whole file.

@@ -1,0 +1,145 @@
+"""A Hugging Face data set on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from emofuse import storage
+from emofuse.affect import AXES
+from emofuse.datasets.base import Built, Origin, Report, assemble
+from emofuse.datasets.storage import Root
+from emofuse.datasets.tables import numbers, split_names, words
+from emofuse.errors import ConfigError, DataError
+from emofuse.media import content_hash
+from emofuse.scales import scale as scale_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+NO_PICTURE = "row without a picture"
+_ENDINGS = {b"\xff\xd8": ".jpg", b"\x89P": ".png", b"GI": ".gif", b"BM": ".bmp", b"RI": ".webp", b"II": ".tif"}
+
+
+def build(
+    root: str,
+    *,
+    scale: str,
+    pictures: str | None = None,
+    image: str = "image",
+    labels: tuple[str, str] = ("valence", "arousal"),
+    group: str | None = None,
+    licence: str = "as the data set's card says",
+    seed: int = 0,
+) -> Built:
+    """A Hugging Face data set on disk: a folder of save_to_disk, or of Parquet or picture files that datasets reads.
+
+    Splits called train, validation (or valid, val) and test are kept; without a test the rows of each stay where
+    they are, and a single split is dealt 70/15/15 by group. Pictures that the data set holds inside its tables
+    are written out once, named by their content.
+
+    Args:
+        root: The folder.
+        scale: The units of the ratings, by name: reference, unit, sam9, oasis, emotic, findingemo, …
+        pictures: The folder that pictures held inside the tables are written to; needed only for those.
+        image: The column of the pictures.
+        labels: The columns of valence and arousal; may be absent.
+        group: The column of what must not straddle two splits; without it each picture is its own.
+        licence: The terms of the data set, to be kept with the manifest.
+        seed: Fixes the deal of groups to splits.
+
+    Raises:
+        ConfigError: if pictures have to be written and no folder is named, or the scale is unknown.
+        DataError: if the package datasets is not installed, or the folder is no data set of this form.
+    """
+    import pandas as pd
+
+    origin = Origin("hf", f"Hugging Face data set {Path(root).name}", scale_of(scale), licence)
+    parts = _load(root)
+    files: dict[str, Path] = {}
+    tables = []
+    for name, part in parts.items():
+        rows = _rows(part, root, image=image, labels=labels, group=group)
+        rows["path"] = list(_paths(part, image, Path(root), pictures, files))
+        tables.append(rows.assign(split=_split(name, alone=len(parts) == 1)))
+    rows = pd.concat(tables, ignore_index=True)
+    report = Report(read=len(rows))
+    rows = report.drop(rows.assign(path=rows["path"].fillna("")), rows["path"].isna(), NO_PICTURE)
+    place = Root.of(files, root)
+    rows = report.drop(rows, [path not in place.sizes for path in rows["path"]], "picture missing")
+    return assemble(rows, origin, place, report, seed=seed)
+
+
+def _load(root: str) -> dict[str, Any]:
+    """The splits of the data set, by their names."""
+    try:
+        import datasets
+    except ImportError:
+        raise DataError("Hugging Face data sets need a package: pip install datasets") from None
+    folder = Path(storage.absolute(root))
+    if not folder.is_dir():
+        raise DataError(f"no folder at {root}")
+    saved = any((folder / name).is_file() for name in ("dataset_dict.json", "state.json"))
+    try:
+        found = datasets.load_from_disk(str(folder)) if saved else datasets.load_dataset(str(folder))
+    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
+        raise DataError(f"{root} is no data set that the package datasets reads: {str(error).splitlines()[0]}") from None
+    return dict(found) if isinstance(found, datasets.DatasetDict) else {"": found}
+
+
+def _split(name: str, *, alone: bool) -> str | None:
+    import pandas as pd
+
+    if alone:
+        return None
+    return split_names(pd.Series([name or None], dtype=object), "the data set").iloc[0]
+
+
+def _rows(part: Any, root: str, *, image: str, labels: tuple[str, str], group: str | None) -> pd.DataFrame:
+    import pandas as pd
+
+    wanted = [image, *([group] if group else [])]
+    absent = [name for name in wanted if name not in part.column_names]
+    if absent:
+        raise DataError(f"{root} lacks {', '.join(absent)}; it has {', '.join(part.column_names)}")
+    columns = [name for name in (*labels, group) if name in part.column_names]
+    read = part.select_columns(columns).to_pandas() if columns else pd.DataFrame(index=range(len(part)))
+    rows = pd.DataFrame(index=range(len(part)))
+    for axis, column in zip(AXES, labels, strict=True):
+        if column in read:
+            rows[axis] = numbers(read, column, root)
+    if group:
+        rows["group"] = words(read, group).fillna("(none)")
+    return rows
+
+
+def _paths(part: Any, image: str, root: Path, pictures: str | None, files: dict[str, Path]) -> Iterator[str | None]:
+    """The name of each row's picture, which is entered in `files`; None for a row without one."""
+    import datasets
+
+    if isinstance(part.features[image], datasets.Image):
+        part = part.cast_column(image, datasets.Image(decode=False))
+    for row in part.select_columns([image]):
+        value = row[image]
+        value = value if isinstance(value, dict) else {"path": value, "bytes": None}
+        if value.get("bytes"):
+            path = _extract(value["bytes"], pictures)
+            name = path.name
+        elif value.get("path"):
+            path = root / value["path"]
+            name = str(path.relative_to(root)) if path.is_relative_to(root) else str(path)
+        else:
+            yield None
+            continue
+        files[name] = path
+        yield name
+
+
+def _extract(data: bytes, pictures: str | None) -> Path:
+    if pictures is None:
+        raise ConfigError("the data set holds its pictures inside its tables: name a folder for them with --pictures")
+    path = Path(storage.absolute(pictures)) / f"{content_hash(data)[:32]}{_ENDINGS.get(data[:2], '.img')}"
+    if not path.exists():
+        storage.write_bytes(str(path), data)
+    return path
