@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pickle
+import pickletools
 import struct
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -41,19 +43,16 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
         CheckpointError: if the file is damaged, holds anything but named tensors, or holds NaN or infinity.
     """
     try:
-        found = (
-            load_file(path)
-            if path.suffix == ".safetensors"
-            else torch.load(path, map_location="cpu", weights_only=True)
-        )
+        found = load_file(path) if path.suffix == ".safetensors" else _unpickled(path)
     except pickle.UnpicklingError as error:
-        if any(word in str(error) for word in ("GLOBAL", "Unsupported", "global")):
+        reason = str(error).rpartition("WeightsUnpickler error:")[2].strip()
+        if "GLOBAL" in reason or _names_code(path):
             raise CheckpointError(
                 f"{path} holds pickled code, which is refused and was not run; a checkpoint may hold tensors only"
             ) from None
-        raise CheckpointError(_damaged(path, error)) from None
+        raise CheckpointError(_damaged(path, reason)) from None
     except _UNREADABLE as error:
-        raise CheckpointError(_damaged(path, error)) from None
+        raise CheckpointError(_damaged(path, str(error).strip() or type(error).__name__)) from None
     if not isinstance(found, Mapping) or not all(
         isinstance(name, str) and isinstance(tensor, torch.Tensor) for name, tensor in found.items()
     ):
@@ -64,9 +63,26 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
     return dict(found)
 
 
-def _damaged(path: Path, error: BaseException) -> str:
-    first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    return f"{path} ({path.stat().st_size} bytes) is truncated or not a weights file: {first[:160]}"
+def _unpickled(path: Path) -> object:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of pickle's protocol: what is wrong is said by the error
+        return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _names_code(path: Path) -> bool:
+    """Whether a bare pickle names a class or function to call; its opcodes are listed, none is run."""
+    with path.open("rb") as file:
+        if file.read(1) != pickle.PROTO:
+            return False
+        file.seek(0)
+        try:
+            return any(opcode.name in ("GLOBAL", "STACK_GLOBAL", "INST") for opcode, _, _ in pickletools.genops(file))
+        except ValueError:
+            return False
+
+
+def _damaged(path: Path, reason: str) -> str:
+    return f"{path} ({path.stat().st_size} bytes) is truncated or not a weights file: {reason.splitlines()[0][:160]}"
 
 
 def _kind(found: object) -> str:

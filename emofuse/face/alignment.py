@@ -19,6 +19,7 @@ LANDMARK_SCALE = 200 / 220
 RIGHT_EYE, LEFT_EYE = slice(36, 42), slice(42, 48)
 """The subject's right and left eye among the 68 landmarks."""
 _MAX_OVERSAMPLING = 8
+_ROUNDING = 1e-3
 
 
 def eye_centres(landmarks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -81,7 +82,7 @@ def align(rgb: np.ndarray, box: np.ndarray, landmarks: np.ndarray | None = None)
     """
     matrix = crop_matrix(box, landmarks)
     scale = math.hypot(matrix[0, 0], matrix[1, 0])
-    samples = min(max(math.ceil(scale), 1), _MAX_OVERSAMPLING)
+    samples = min(max(math.ceil(scale - _ROUNDING), 1), _MAX_OVERSAMPLING)
     matrix[:, :2] /= samples
     # cv2 counts from pixel centres: the sample at index u has coordinate u + 1/2, and so has the source.
     matrix[:, 2] += matrix[:, :2] @ np.full(2, 0.5) - 0.5
