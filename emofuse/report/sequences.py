@@ -93,7 +93,7 @@ def _trace(key: str, rows: pa.Table, time: np.ndarray, unit: str, d: int) -> Pan
         seconds = "time (s)" if unit == "s" else "frame"
         axes.set(xlim=(time.min(), max(time.max(), time.min() + 1e-6)), ylim=(-1.05, 1.05), xlabel=seconds)
         axes.set(ylabel=f"{axis} (−1 to 1)")
-        axes.legend(loc="upper right", ncols=5, bbox_to_anchor=(1.0, 1.16), borderaxespad=0)
+        axes.legend(loc="upper left", ncols=5, bbox_to_anchor=(0.0, 1.16), borderaxespad=0)
         return _finding(axis, raw, steady, held)
 
     return draw(key, paint, WIDE)

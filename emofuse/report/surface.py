@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,7 +18,16 @@ OBJECTIVES = ("objective", "score", "loss", "mae", "mae_avg", "nll")
 """Columns that are minimised, by preference, where the table's metadata names no `objective`."""
 MEASURED = ("value", "ci_low", "ci_high", "se", "std", "n", "rank", "seconds", "chosen", "pareto", "within_one_se")
 MOST_PARAMETERS = 6
+_FRONTS: list[dict[str, Any]] = [
+    {"color": ACCENT, "marker": "o", "markersize": 4},
+    {"color": INK, "marker": "s", "markersize": 4, "linestyle": (0, (5, 2))},
+    {"color": MUTED, "marker": "D", "markersize": 4, "linestyle": (0, (1, 1.5))},
+    {"color": ACCENT, "marker": "^", "markersize": 5, "linestyle": (0, (5, 2))},
+    {"color": INK, "marker": "v", "markersize": 5, "linestyle": (0, (1, 1.5))},
+]
 MOST_LEVELS = 14
+ROOM = 32
+"""Characters that fit below one panel."""
 
 
 def plots(run: RunFolder) -> list[Plot]:
@@ -46,11 +56,10 @@ def by_parameter(table: pa.Table) -> Plot | None:
         at = np.arange(len(levels))
         axes.plot(at, median, color=MUTED, marker="o", markersize=3.5, linestyle=(0, (4, 3)), label="median")
         axes.plot(at, best, color=ACCENT, marker="o", markersize=4.5, label="best")
+        every = 1 if sum(map(len, levels)) <= ROOM else 2
+        tilt = 0 if sum(map(len, levels[::every])) <= ROOM else 40
         axes.set_xticks(
-            at,
-            levels,
-            rotation=30 if max(map(len, levels)) > 6 else 0,
-            ha="right" if max(map(len, levels)) > 6 else "center",
+            at[::every], levels[::every], rotation=tilt, ha="right" if tilt else "center", rotation_mode="anchor"
         )
         axes.set(xlabel=name.replace("_", " "), ylabel=f"{metric_name(objective)} (lower is better)")
         axes.legend(loc="best")
@@ -78,14 +87,11 @@ def front(table: pa.Table) -> Plot | None:
     filters = np.array([str(f) for f in table.column("filter").to_pylist()]) if "filter" in table.column_names else None
 
     def paint(axes: Axes) -> str:
-        marks = "osD^vP"
         for k, name in enumerate(dict.fromkeys(filters[ok]) if filters is not None else ["configurations"]):
             mine = ok if filters is None else ok & (filters == name)
             edge = _front(x[mine], y[mine])
             axes.scatter(x[mine], y[mine], s=5, color=MUTED, alpha=0.25, linewidths=0, rasterized=mine.sum() > 2000)
-            axes.plot(
-                *edge, color=(ACCENT, INK)[k % 2], marker=marks[k % 6], markersize=4, label=name.replace("_", " ")
-            )
+            axes.plot(*edge, label=str(name).replace("_", " "), **_FRONTS[k % len(_FRONTS)])
         axes.set(xlabel="response time (frames to 90 % of a step)", ylabel="jitter (reference units per frame)")
         axes.legend(loc="upper right")
         return (
