@@ -7,6 +7,7 @@ from emofuse.calibration.cross_domain import CrossDomainCalibration
 from emofuse.calibration.evaluator import CalibrationEvaluator
 from emofuse.calibration.fitting import fit_calibration
 from emofuse.calibration.means import fit_mean
+from emofuse.calibration.response import ResponseVariance
 from emofuse.calibration.trainer import CalibrationFit, CalibrationTrainer
 from emofuse.calibration.variance import (
     AffineVariance,
@@ -28,6 +29,7 @@ __all__ = [
     "CrossDomainCalibration",
     "ExpertCalibration",
     "IsotonicVariance",
+    "ResponseVariance",
     "VarianceScaling",
     "bland_altman",
     "fit_calibration",

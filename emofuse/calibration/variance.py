@@ -6,6 +6,7 @@ unknown, and passes NaN through; what to do about unknown variances is the bundl
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from typing import Any, TypeVar
 
@@ -158,13 +159,22 @@ def _affine_nll(theta: np.ndarray, square: np.ndarray, variance: np.ndarray) -> 
 
 
 class IsotonicVariance(VarianceLayer):
-    """The best non-decreasing map from variance to squared error; straight between its knots, flat outside."""
+    """The best non-decreasing map from variance to squared error; straight between its knots, flat outside.
+
+    Its first steps may rest on a row or two that happened to be near, and a variance that is far too small
+    costs without bound. So no step is lower than the mean over the lowest steps that hold at least five rows
+    and two in a hundred of all.
+    """
 
     kind = "isotonic"
 
     def _fit_axis(self, error: np.ndarray, variance: np.ndarray) -> Any:
-        model = IsotonicRegression(increasing=True, out_of_bounds="clip").fit(variance, error**2)
-        return np.stack([model.X_thresholds_, model.y_thresholds_])
+        square = error**2
+        model = IsotonicRegression(increasing=True, out_of_bounds="clip").fit(variance, square)
+        steps = model.predict(variance)
+        enough = min(max(5, math.ceil(0.02 * len(square))), len(square))
+        lowest = steps <= np.partition(steps, enough - 1)[enough - 1]
+        return np.stack([model.X_thresholds_, np.maximum(model.y_thresholds_, square[lowest].mean())])
 
     def _serve_axis(self, fitted: Any, variance: np.ndarray) -> np.ndarray:
         served = np.interp(variance, fitted[0], fitted[1])

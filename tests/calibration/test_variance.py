@@ -12,6 +12,7 @@ from emofuse.calibration import (
     ConformalIntervals,
     ConstantVariance,
     IsotonicVariance,
+    ResponseVariance,
     VarianceScaling,
     pooled_variance,
 )
@@ -69,6 +70,18 @@ def test_isotonic_golden():
 def test_isotonic_never_serves_no_variance_at_all():
     truth, mean = np.array([0.0, 0.0, 1.0, 1.0]), np.array([0.0, 0.0, 0.0, 0.0])
     assert (IsotonicVariance().fit(truth, mean, [0.1, 0.1, 0.2, 0.2]).apply([0.1, 0.2]) > 0).all()
+
+
+def test_isotonic_does_not_trust_a_lucky_row():
+    # A few small errors at the small end once gave steps of almost no variance: an NLL of 1.7 instead of .8.
+    rng = np.random.default_rng(8)
+    variance = np.linspace(0.1, 0.2, 500)
+    truth = np.sqrt(0.3) * rng.normal(size=500)
+    truth[:2] = 0.001
+    layer = IsotonicVariance().fit(truth, np.zeros(500), variance)
+    plain = IsotonicRegression(out_of_bounds="clip").fit(variance, truth**2).predict([0.1])
+    assert plain[0] < 1e-5
+    assert layer.apply([0.1])[0] > 0.05
 
 
 def test_affine_finds_the_factor_and_the_floor():
@@ -181,3 +194,18 @@ def test_conformal_covers_whatever_the_distribution():
         half = ConformalIntervals.fit(errors[:99], np.zeros(99), np.ones(99)).quantile(0.9)
         covered.append((np.abs(errors[99:]) <= half).mean())
     assert np.mean(covered) == pytest.approx(0.9, abs=0.008)
+
+
+def test_a_variance_from_answers_finds_where_the_errors_are():
+    rng = np.random.default_rng(9)
+    answer = rng.uniform(-1, 1, (20_000, 2))
+    true = np.exp(-3 + np.column_stack([1.2 * answer[:, 0], answer[:, 1] ** 2]))
+    truth = np.clip(0.3 * np.sqrt(true) * rng.normal(size=true.shape), -1, 1)
+    layer = ResponseVariance.fit(truth, np.zeros_like(truth), answer)
+    np.testing.assert_allclose(np.log(layer.apply(answer)), np.log(0.09 * true), atol=0.12)
+    again = ResponseVariance.from_dict(layer.to_dict())
+    np.testing.assert_array_equal(again.apply(answer), layer.apply(answer))
+    assert np.isnan(layer.apply([np.nan, 0.1])).all()
+    np.testing.assert_array_equal(layer.apply([9.0, 9.0]), layer.apply(answer.max(axis=0)))
+    with pytest.raises(DataError, match="two complete rows"):
+        ResponseVariance.fit(truth[:1], truth[:1], answer[:1])
