@@ -13,7 +13,7 @@ from emofuse.report.run_folder import RunFolder
 
 REASONS_SHOWN = 40
 MOST_LISTED = 12
-_IN_SECTIONS = {"config", "dataset", "experts", "stages", "counts", "weights", "judged_split"}
+_IN_SECTIONS = {"config", "dataset", "experts", "stages", "counts", "weights", "split"}
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from emofuse.config import MediaConfig, StatisticsConfig
 from emofuse.report import certainty, facts, figures, gallery, sequences, surface, tables, verdicts
 from emofuse.report.run_folder import RunFolder, open_run
 
+STAND_INS = "The ratings here are stand-ins, few, and for demonstration only."
 EXPERT_NAMES = {"rated": "Rated", "scene": "Scene", "face": "Face", "fused": "Fused"}
 
 
@@ -69,6 +70,7 @@ def _what(run: RunFolder) -> dict[str, Any]:
     return {
         "title": str(run.dataset.get("title") or run.dataset.get("dataset") or "Evaluation"),
         "dataset": run.dataset,
+        "stand_ins": STAND_INS if run.dataset.get("demonstration") else "",
         "counts": facts.counts(run),
         "reasons": facts.reasons(run),
         "dropped": facts.dropped(run),
@@ -111,8 +113,12 @@ def _judgement(run: RunFolder, config: StatisticsConfig) -> dict[str, Any]:
     return {
         "split": run.split,
         "confidence": round(100 * config.confidence),
-        "conclusions": verdicts.conclusions(run.metrics, run.comparisons, face_weight=weight),
-        "face_weight": weight,
+        "conclusions": verdicts.conclusions(run.metrics, run.comparisons, face_weight=weight, split=run.split),
+        "face_conclusions": [
+            said
+            for said in verdicts.conclusions(run.metrics, run.comparisons, split=run.split, subset="face")
+            if said.axis
+        ],
         "blocks": {kind: [block for block in of if block["tables"]] for kind, of in blocks.items()},
         "comparisons": _compared(run),
         "metric_name": tables.metric_name,

@@ -55,7 +55,7 @@ class RunFolder:
     @property
     def split(self) -> str:
         """The split that was judged."""
-        return str(self.facts.get("judged_split") or headline_split(self.metrics))
+        return str(self.facts.get("split") or headline_split(self.metrics))
 
     @cached_property
     def judged(self) -> np.ndarray:

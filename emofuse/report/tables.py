@@ -14,11 +14,11 @@ SYSTEM_NAMES = {
     "scene": "Scene alone",
     "face": "Face alone",
     "equal": "Equal weights",
-    "fixed_60_40": "Fixed weights 0.6 / 0.4",
-    "constant_weight": "Fitted constant weight",
+    "fixed_60_40": "Fixed 0.6 / 0.4",
+    "constant_weight": "Fitted weight",
     "steady": "Fusion, steadied",
-    "constant_mean": "Constant: mean label",
-    "constant_median": "Constant: median label",
+    "constant_mean": "Constant (mean)",
+    "constant_median": "Constant (median)",
 }
 METRIC_NAMES = {
     "mae": "MAE",

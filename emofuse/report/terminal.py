@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pyarrow as pa
+from rich.box import SIMPLE
 from rich.table import Table
+from rich.text import Text
 
 from emofuse.affect import AXES
 from emofuse.report.tables import SUBSET_NAMES, Estimate, decimal, interval, metric_name, systems
@@ -11,7 +13,8 @@ from emofuse.report.verdicts import summary_sentences
 
 __all__ = ["summary_sentences", "systems_table"]
 
-COLUMNS = ("mae", "rmse", "ccc", "pearson", "sagr")
+COLUMNS = ("mae", "ccc", "pearson", "sagr")
+"""What fits into 80 columns; the page and metrics.parquet have all."""
 
 
 def systems_table(
@@ -21,6 +24,7 @@ def systems_table(
     split: str | None = None,
     in_sample: bool = False,
     columns: tuple[str, ...] = COLUMNS,
+    note: str | None = None,
 ) -> Table:
     """The systems side by side, both axes, as rich prints them.
 
@@ -30,32 +34,35 @@ def systems_table(
         split: the split; by default the one of the headline.
         in_sample: whether to show the rows an expert was trained on instead of the others.
         columns: the metrics to show; those nobody has are left out.
+        note: a line below the table, such as what the labels are.
     """
     blocks = [systems(metrics, a, subset=subset, split=split, in_sample=in_sample, wanted=columns) for a in AXES]
     shown = [metric for metric in columns if any(metric in block.metrics for block in blocks)]
-    kind = "in sample, not a result" if in_sample else "pictures new to the experts"
-    table = Table(title=f"Systems on split {blocks[0].split}: {SUBSET_NAMES.get(subset, subset)}, {kind}")
-    table.add_column("axis")
+    table = Table(title=_title(blocks[0].split, subset, in_sample), title_justify="left", box=SIMPLE, pad_edge=False)
+    table.caption, table.caption_justify = note, "left"
     table.add_column("system", no_wrap=True)
     for metric in shown:
-        table.add_column(metric_name(metric), justify="right")
-    table.add_column("n", justify="right")
+        table.add_column(metric_name(metric), justify="right", no_wrap=True)
+    table.add_column("n", justify="right", no_wrap=True)
     for block in blocks:
-        for place, row in enumerate(block.rows):
+        table.add_row(Text(block.axis.upper(), style="dim"))
+        for row in block.rows:
             cells = dict(zip(block.metrics, row.cells, strict=True))
-            table.add_row(
-                block.axis if place == 0 else "",
-                row.name,
-                *(_cell(cells.get(metric), bounds=metric == shown[0]) for metric in shown),
-                f"{row.n:,}",
-                end_section=place == len(block.rows) - 1,
-            )
+            texts = [_cell(cells.get(metric), bounds=metric == shown[0]) for metric in shown]
+            style = "bold" if row.system == "fused" else ""
+            table.add_row(Text(row.name), *map(Text, texts), Text(f"{row.n:,}"), style=style)
+        table.add_section()
     return table
 
 
+def _title(split: str, subset: str, in_sample: bool) -> str:
+    where = "all splits" if split == "all" else f"split {split}"
+    return f"{SUBSET_NAMES.get(subset, subset).capitalize()}, {where}" + (", in sample: no result" if in_sample else "")
+
+
 def _cell(estimate: Estimate | None, *, bounds: bool) -> str:
+    """A value; the first metric alone carries its interval, or 80 columns would not hold the table."""
     if estimate is None:
         return "–"
-    # A bracket would be markup to rich; the first metric alone carries its interval, or 80 columns do not hold.
-    limits = interval(estimate.low, estimate.high).replace("[", r"\[") if bounds else ""
+    limits = interval(estimate.low, estimate.high) if bounds else ""
     return f"{decimal(estimate.value)} {limits}".strip()

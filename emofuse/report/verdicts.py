@@ -220,5 +220,5 @@ def p_value(p: float) -> str:
 
 def _called(system: str) -> str:
     """A system's name inside a sentence."""
-    names = {"scene": "scene", "constant_mean": "constant (mean label)", "constant_median": "constant (median label)"}
+    names = {"scene": "scene", "constant_mean": "constant mean", "constant_median": "constant median"}
     return names.get(system, system_name(system).lower())

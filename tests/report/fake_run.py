@@ -73,7 +73,7 @@ def run_facts(table: pa.Table, *, demonstration: bool) -> dict[str, object]:
         "libraries": {"ray": "2.60.0", "torch": "2.14.1"},
         "counts": {"in": table.num_rows, "out": table.num_rows, **counts},
         "stages": {"perceive": {"seconds": 41.5, "images_per_second": table.num_rows / 41.5}},
-        "judged_split": "test",
+        "split": "test",
         "manifest": {
             "address": "oasis.parquet",
             "rows": table.num_rows,

@@ -1,0 +1,54 @@
+"""The terminal shows the page's numbers within 80 columns."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from rich.console import Console
+
+from emofuse.report.tables import decimal, systems
+from emofuse.report.terminal import systems_table
+
+
+def printed(table: object, width: int = 80) -> str:
+    console = Console(file=io.StringIO(), width=width, force_terminal=False)
+    console.print(table)
+    return console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_numbers_are_those_of_the_table(run_dir: Path) -> None:
+    metrics = pq.read_table(run_dir / "metrics.parquet")
+    text = printed(systems_table(metrics))
+    for axis in ("valence", "arousal"):
+        for row in systems(metrics, axis, wanted=("mae", "ccc")).rows:
+            line = next(line for line in text.split(axis.upper())[1].splitlines() if row.name in line)
+            assert all(decimal(cell.value) in line for cell in row.cells if cell)
+            assert f"[{decimal(row.cells[0].low)}, {decimal(row.cells[0].high)}]" in line
+            assert line.split()[-1] == str(row.n)
+
+
+def test_fits_eighty_columns(run_dir: Path) -> None:
+    text = printed(systems_table(pq.read_table(run_dir / "metrics.parquet")))
+    assert "…" not in text
+    assert max(map(len, text.splitlines())) <= 80
+    assert "\x1b" not in text
+
+
+def test_in_sample_stands_apart(run_dir: Path) -> None:
+    metrics = pq.read_table(run_dir / "metrics.parquet")
+    out, inside = printed(systems_table(metrics)), printed(systems_table(metrics, in_sample=True))
+    assert "in sample" not in out
+    assert "in sample: no result" in inside
+    assert out.splitlines()[5:] != inside.splitlines()[5:]
+
+
+def test_note_and_markup_in_names(run_dir: Path) -> None:
+    rows = pq.read_table(run_dir / "metrics.parquet").to_pylist()
+    rows = [row | {"system": "[red]odd[/red]"} if row["system"] == "equal" else row for row in rows]
+    metrics = pa.Table.from_pylist(rows, schema=pq.read_schema(run_dir / "metrics.parquet"))
+    text = printed(systems_table(metrics, note="stand-ins"))
+    assert "[red]odd[/red]" in text
+    assert "stand-ins" in text
