@@ -7,8 +7,8 @@ weights. `emofuse.checkpoints` reads them, without ever running what they hold.
 from __future__ import annotations
 
 import hashlib
+import http.client
 import os
-import urllib.error
 import urllib.parse
 import urllib.request
 import uuid
@@ -139,7 +139,9 @@ def resolve(address: str, known: Weights | None = None) -> Path:
     if not path.is_file():
         where = f"; {known.file} is published at {known.page} under {known.licence}" if known else ""
         raise CheckpointError(f"no weights at {path}{where}")
-    return check_hash(path, sha256, known)
+    if wanted or not known:
+        return check_hash(path, sha256)
+    return check_hash(path, sha256, known, hint="; if this file is meant, add #sha256= and its hash to its name")
 
 
 def sha256_of(path: Path) -> str:
@@ -148,7 +150,7 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def check_hash(path: Path, sha256: str | None, known: Weights | None = None) -> Path:
+def check_hash(path: Path, sha256: str | None, known: Weights | None = None, *, hint: str = "") -> Path:
     """`path`, if its SHA-256 begins with `sha256`, or if that is None.
 
     Raises:
@@ -157,7 +159,7 @@ def check_hash(path: Path, sha256: str | None, known: Weights | None = None) -> 
     found = sha256_of(path) if sha256 else ""
     if sha256 and not found.startswith(sha256.lower()):
         where = f"; the published file is at {known.address or known.page}" if known else ""
-        raise CheckpointError(f"{path} has another hash: expected sha256 {sha256}, found {found}{where}")
+        raise CheckpointError(f"{path} has another hash: expected sha256 {sha256}, found {found}{where}{hint}")
     return path
 
 
@@ -185,7 +187,7 @@ def download(address: str, target: Path, sha256: str | None = None, known: Weigh
         if sha256:
             check_hash(part, sha256, known)
         part.replace(target)
-    except (urllib.error.URLError, OSError, ValueError) as error:
+    except (http.client.HTTPException, OSError, ValueError) as error:
         reason = getattr(error, "reason", None) or error
         raise CheckpointError(f"could not fetch {address}{licence}: {reason}; or put it at {target}") from None
     finally:

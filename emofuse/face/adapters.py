@@ -6,6 +6,7 @@ read with `weights_only`, so that no code of theirs runs.
 
 from __future__ import annotations
 
+import importlib
 import pickle
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -84,9 +85,11 @@ class FaceAlignmentDetector:
         """
         kind = KINDS[name]
         self.torch_network, self.fan_reference = kind.torch_network, kind.fan_reference
+        if kind.needs:
+            _module(kind.needs, kind.needs, name)
+        module = _module(f"face_alignment.detection.{kind.module}", "face-alignment", name)
         given = {"path_to_detector": face.detector_weights}
         files = {argument: locate(key, given.get(argument)) for argument, key in kind.weights.items()}
-        module = _module(f"face_alignment.detection.{kind.module}", kind.needs, name)
         with refused(files["path_to_detector"], name):
             self._detector = module.FaceDetector(
                 device=_device() if kind.torch_network else "cpu",
@@ -113,7 +116,7 @@ class Fan:
             CheckpointError: if its weights are missing or not its own.
         """
         path = locate("fan")
-        package = _module("face_alignment", None, "fan")
+        package = _module("face_alignment", "face-alignment", "fan")
         with refused(path, "FAN"):
             self._network = package.FaceAlignment(
                 package.LandmarksType.TWO_D, device=_device(), face_detector="folder", compile=False
@@ -154,14 +157,11 @@ def refused(path: Path, name: str) -> Iterator[None]:
         raise CheckpointError(f"{path} does not hold the weights of {name}: {first}; they are at {where}") from None
 
 
-def _module(name: str, needs: str | None, detector: str) -> Any:
-    import importlib
-
+def _module(name: str, package: str, what: str) -> Any:
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        package = needs or "face-alignment"
-        raise ConfigError(f"the detector {detector} needs {package}: pip install {package} ({error})") from None
+        raise ConfigError(f"the detector {what} needs {package}: pip install {package} ({error})") from None
 
 
 def _device() -> str:

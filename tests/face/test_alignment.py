@@ -51,7 +51,7 @@ def test_other_landmarks_are_refused() -> None:
 
 def test_sixty_eight_landmarks_give_the_published_square() -> None:
     # Toisoul et al.: side (200 / 220) (w + h) about the tight box of the landmarks; about 1.82 its mean side.
-    points = np.zeros((68, 2), np.float32) + [50, 60]
+    points = np.tile(np.array([50, 60], np.float32), (68, 1))
     points[0], points[16] = (10, 20), (110, 140)
     centre, side = crop_square(np.array([0, 0, 1, 1.0]), points)
     assert centre == pytest.approx([60, 80])

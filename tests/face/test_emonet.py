@@ -161,7 +161,7 @@ def test_hostile_checkpoints_are_each_refused_with_their_own_words(
 
 
 def test_a_wrong_hash_is_refused_before_anything_is_read(checkpoint: Path) -> None:
-    with pytest.raises(CheckpointError, match="another hash: expected sha256 0123abcd, found [0-9a-f]{64}"):
+    with pytest.raises(CheckpointError, match=r"another hash: expected sha256 0123abcd, found [0-9a-f]{64}"):
         load_emonet(checkpoint, sha256="0123abcd")
 
 
