@@ -115,7 +115,8 @@ def emonet_card(face: FaceConfig, seed: int) -> dict[str, Any]:
     return {
         "expert": "emonet",
         "network": "EmoNet (Toisoul et al. 2021)",
-        "weights": {path.name: sha256_of(path)},
+        "file": path.name,
+        "sha256": sha256_of(path),
         "licence": known.licence,
         "source": known.page,
         "views": face.views,

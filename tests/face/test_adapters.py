@@ -66,7 +66,7 @@ def test_fan_gives_68_landmarks_that_level_the_eyes(torch_cache: Path, astronaut
     assert face.landmarks.shape == (68, 2)
     points = to_crop(face.landmarks, face.box, face.landmarks)
     assert points[36:42, 1].mean() == pytest.approx(points[42:48, 1].mean(), abs=1e-2)
-    assert np.array_equal(FaceFinder(FaceConfig(landmarks="fan"))(astronaut).crops, found.crops)
+    assert np.array_equal(finder(astronaut).crops, found.crops)
 
 
 def test_a_face_of_a_few_pixels_has_no_fan_landmarks(torch_cache: Path, astronaut: np.ndarray) -> None:

@@ -123,7 +123,7 @@ def test_other_crops_are_refused(emonet: FaceExpert, wrong: np.ndarray) -> None:
 
 
 def test_the_card_says_where_the_weights_come_from(config: FaceConfig, emonet: FaceExpert, checkpoint: Path) -> None:
-    assert emonet.card["weights"] == {checkpoint.name: sha256_of(checkpoint)}
+    assert (emonet.card["file"], emonet.card["sha256"]) == (checkpoint.name, sha256_of(checkpoint))
     assert emonet.card["licence"] == "CC BY-NC-ND 4.0"
     assert (emonet.card["views"], emonet.card["n_expression"]) == (3, 8)
     assert len(emonet.card["scales"]) == 1
