@@ -39,7 +39,11 @@ class Affect:
         """
         m = np.asarray(mean, dtype=np.float64)
         v = np.broadcast_to(np.nan if variance is None else np.asarray(variance, dtype=np.float64), m.shape)
-        ok = np.isfinite(m) if valid is None else np.broadcast_to(np.asarray(valid, dtype=bool), m.shape) & np.isfinite(m)
+        ok = (
+            np.isfinite(m)
+            if valid is None
+            else np.broadcast_to(np.asarray(valid, dtype=bool), m.shape) & np.isfinite(m)
+        )
         known = ok & np.isfinite(v) & (v > 0)
         return cls(np.where(ok, m, np.nan), np.where(known, v, np.nan), ok)
 

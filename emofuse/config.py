@@ -98,10 +98,10 @@ class ComputeConfig:
 class FusionConfig:
     """How the two experts are joined (judge only)."""
 
-    method: Literal["inverse_variance", "best_linear_unbiased", "random_effects", "fixed", "equal", "constant"] = (
-        "inverse_variance"
-    )
-    """The fusion rule of the system called `fused`."""
+    method: Literal[
+        "auto", "inverse_variance", "best_linear_unbiased", "random_effects", "fixed", "equal", "constant"
+    ] = "auto"
+    """The fusion rule of the system called `fused`; auto takes the calibration's choice, else inverse_variance."""
     variance_floor: float = 1e-4
     """Least variance, reference units squared."""
     max_weight_ratio: float | None = None
@@ -168,6 +168,35 @@ class StatisticsConfig:
     """Confidence of the intervals."""
     gallery: int = 120
     """Most pictures the report's gallery holds."""
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How a head is trained in phase 0."""
+
+    head: Literal["linear", "two_layer"] = "linear"
+    """linear (dropout, linear) | two_layer (256, 128)."""
+    dropout: float | None = None
+    """Dropout probability; by default .3, or the one that grouped cross-validation prefers for a linear head."""
+    log_variance: bool = False
+    """Let the head give a noise variance too, trained by its likelihood."""
+    start: Literal["closed_form", "random"] | None = None
+    """A linear head may start where dropout training ends, in closed form; by default linear heads without
+    log-variance do."""
+    rate: float | None = None
+    """Peak learning rate; by default the valley of a range test."""
+    weight_decay: float = 0.01
+    """AdamW's decoupled weight decay."""
+    batch_size: int = 64
+    """Rows per training step."""
+    epochs: int = 10
+    """Epochs with the backbone frozen."""
+    unfrozen_epochs: int | None = None
+    """Epochs with the backbone unfrozen; by default 5, and none for the embedded backbone, which ships frozen."""
+    patience: int = 5
+    """Epochs without a better valid loss after which a phase stops."""
+    depth_groups: int = 3
+    """Groups of layers with a rate of their own when unfrozen; the head is one more."""
 
 
 @dataclass(frozen=True)

@@ -136,7 +136,7 @@ def fuse(
     if config.method not in METHODS:
         raise ConfigError(f"fusion method must be one of {', '.join(METHODS)}; got {config.method!r}")
     needs: dict[str, object] = {"floor": config.variance_floor, "pooled": pooled}
-    if config.method == "inverse_variance":
+    if config.method in ("auto", "inverse_variance"):
         needs["max_weight_ratio"] = config.max_weight_ratio
     elif config.max_weight_ratio is not None:
         raise ConfigError(f"max_weight_ratio belongs to inverse_variance, not to {config.method}")
@@ -152,6 +152,7 @@ def fuse(
 GATES = ("gate_score", "gate_std", "gate_luma")
 
 METHODS: dict[str, Callable[..., Fused]] = {
+    "auto": inverse_variance,
     "inverse_variance": inverse_variance,
     "best_linear_unbiased": best_linear_unbiased,
     "random_effects": random_effects,

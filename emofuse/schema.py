@@ -147,7 +147,9 @@ def conform(table: pa.Table, schema: pa.Schema, what: str, *, required: Iterable
             try:
                 column = column.cast(field.type)
             except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-                raise DataError(f"{what}: column {field.name} must be {field.type}, is {column.type} ({error})") from None
+                raise DataError(
+                    f"{what}: column {field.name} must be {field.type}, is {column.type} ({error})"
+                ) from None
         if not field.nullable and column.null_count:
             raise DataError(f"{what}: column {field.name} holds {column.null_count} null(s)")
         columns.append(column)
@@ -157,16 +159,15 @@ def conform(table: pa.Table, schema: pa.Schema, what: str, *, required: Iterable
 
 
 def check_manifest(table: pa.Table) -> pa.Table:
-    """A manifest in the form of `MANIFEST`.
+    """A manifest, or a part of one, in the form of `MANIFEST`.
 
     Raises:
-        DataError: for missing columns, an empty table, repeated ids, unknown splits or labels off the scale.
+        DataError: for missing columns, no rows, repeated ids, unknown splits or labels off the scale.
     """
     table = conform(table, MANIFEST, "manifest", required=("uri",))
     if table.num_rows == 0:
         raise DataError("the manifest has no rows")
-    ids = table.column("sample_id")
-    counts = ids.value_counts()
+    counts = table.column("sample_id").value_counts()
     if len(counts) != table.num_rows:
         twice = next(c["values"].as_py() for c in counts if c["counts"].as_py() > 1)
         raise DataError(f"sample_id must be unique; {twice!r} stands in more than one row")
@@ -175,8 +176,10 @@ def check_manifest(table: pa.Table) -> pa.Table:
         raise DataError(f"split must be one of {', '.join(SPLITS)} or null; got {', '.join(sorted(map(str, splits)))}")
     for axis in AXES:
         values = table.column(axis).to_numpy()
-        if values.size and (abs(values[values == values]) > 1 + 1e-6).any():
-            raise DataError(f"{axis} must lie in [-1, 1] (the reference scale); make the manifest with its own scale named")
+        if (abs(values[values == values]) > 1 + 1e-6).any():
+            raise DataError(
+                f"{axis} must lie in [-1, 1] (the reference scale); make the manifest with its own scale named"
+            )
     return table
 
 

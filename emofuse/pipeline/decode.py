@@ -1,0 +1,124 @@
+"""The decode stage: addresses in, fixed-size `uint8` pictures and face crops out, one row for each."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import cv2
+import numpy as np
+import pyarrow as pa
+
+from emofuse.config import PerceiveConfig
+from emofuse.face.finder import FaceFinder
+from emofuse.media import MediaError, Picture, content_hash, decode_picture, read_bytes
+from emofuse.scene.expert import preprocessing_of
+from emofuse.scene.preprocess import Preprocessing
+from emofuse.schema import MANIFEST
+
+ENOUGH = 2
+"""Pixels of a reduced decoding per pixel that a crop needs, at least."""
+
+DECODED = pa.schema(
+    [
+        *MANIFEST,
+        pa.field("content", pa.string()),
+        pa.field("scene", pa.large_binary()),
+        pa.field("faces", pa.large_binary()),
+        pa.field("face_areas", pa.list_(pa.float32())),
+        pa.field("face_count", pa.int32()),
+        pa.field("face_score", pa.float32()),
+        pa.field("face_box", pa.list_(pa.float32())),
+        pa.field("face_aligned", pa.bool_()),
+        pa.field("luma", pa.float32()),
+        pa.field("width", pa.int32()),
+        pa.field("height", pa.int32()),
+        pa.field("error", pa.string()),
+    ]
+)
+"""What travels from decoding to the models: manifest columns, pixels as bytes, and what was seen on the way."""
+
+
+class Decoder:
+    """Turns a batch of manifest rows into a batch of decoded rows, one for one.
+
+    It is called as a task (`decode`) where its detector runs on the CPU, and as an actor
+    where the detector is a torch network. It never sees more than one full-size picture at a time.
+    """
+
+    def __init__(self, config: PerceiveConfig) -> None:
+        cv2.setNumThreads(0)
+        self._media = config.media
+        self._preprocessing: Preprocessing = preprocessing_of(config.scene)
+        self._finder = FaceFinder(config.face) if config.face.expert != "none" else None
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        """Manifest rows to rows of `DECODED`; a row that cannot be read says why in `error`."""
+        rows = [self._row(uri) for uri in batch.column("uri").to_pylist()]
+        columns = [batch.column(name) for name in MANIFEST.names]
+        made = [pa.array([row.get(f.name) for row in rows], f.type) for f in DECODED if f.name not in MANIFEST.names]
+        return pa.Table.from_arrays([*columns, *made], schema=DECODED)
+
+    def _row(self, uri: str | None) -> dict[str, Any]:
+        try:
+            data = read_bytes(uri or "", self._media)
+            return {"content": content_hash(data), **self._see(data)}
+        except MediaError as error:
+            return {"error": str(error)}
+
+    def _see(self, data: bytes) -> dict[str, Any]:
+        picture = decode_picture(data, self._media, ENOUGH * self._preprocessing.size)
+        seen: dict[str, Any] = {
+            "scene": self._preprocessing.apply(picture.rgb).tobytes(),
+            "luma": picture.luma,
+            "width": picture.width,
+            "height": picture.height,
+        }
+        return seen | (self._find(picture) if self._finder else {})
+
+    def _find(self, picture: Picture) -> dict[str, Any]:
+        assert self._finder is not None
+        found = self._finder(picture.rgb, picture.scale)
+        if not found.count:
+            return {"face_count": 0}
+        main = found.faces[0]
+        return {
+            "faces": found.crops.tobytes(),
+            "face_areas": [face.area for face in found.faces],
+            "face_count": found.count,
+            "face_score": main.score,
+            "face_box": [float(edge) for edge in main.box],
+            "face_aligned": bool(found.aligned[0]),
+        }
+
+
+@lru_cache(maxsize=2)
+def _decoder(config: PerceiveConfig) -> Decoder:
+    return Decoder(config)
+
+
+def decode(batch: pa.Table, config: PerceiveConfig) -> pa.Table:
+    """`Decoder` as a plain function; a worker process makes its decoder once."""
+    return _decoder(config)(batch)
+
+
+def pixels(column: pa.ChunkedArray, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """The pictures of a binary column, stacked, and the row of each.
+
+    Args:
+        column: bytes of zero or more pictures in each row; null is none.
+        shape: of one picture, uint8.
+
+    Returns:
+        uint8 (N, *shape) and int64 (N,).
+    """
+    size = int(np.prod(shape))
+    rows: list[int] = []
+    parts: list[np.ndarray] = []
+    for i, value in enumerate(column):
+        if value.is_valid:
+            part = np.frombuffer(value.as_buffer(), np.uint8)
+            parts.append(part.reshape(-1, *shape))
+            rows.extend([i] * (part.size // size))
+    stacked = np.concatenate(parts) if parts else np.empty((0, *shape), np.uint8)
+    return stacked, np.array(rows, dtype=np.int64)

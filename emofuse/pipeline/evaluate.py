@@ -1,0 +1,176 @@
+"""The whole of a run in order: perceive what is not stored yet, judge, report, commit."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import pyarrow as pa
+from rich.console import Console
+
+from emofuse import runs, storage
+from emofuse.config import JudgeConfig, PerceiveConfig
+from emofuse.pipeline import sink
+from emofuse.pipeline.cluster import ray_cluster
+from emofuse.pipeline.experts import Experts, describe
+from emofuse.pipeline.judge import judge
+from emofuse.pipeline.manifest import Survey, check_complete, survey
+from emofuse.pipeline.perceive import Job, perceive_local, perceive_ray, resolved
+from emofuse.pipeline.progress import timed, watch
+from emofuse.pipeline.resources import local_plan, plan
+from emofuse.report import build_report
+from emofuse.report.terminal import summary_sentences, systems_table
+from emofuse.runs import Run
+
+
+@dataclass
+class Evaluation:
+    """One run of the main job.
+
+    Attributes:
+        perceiving: the options that can change a prediction.
+        judging: the options that can change only the judgement.
+        out: the run directory; None names one below the folder of runs, after data and fingerprint.
+        console: where progress and the table of systems are shown.
+    """
+
+    perceiving: PerceiveConfig
+    judging: JudgeConfig
+    out: str | None = None
+    console: Console = field(default_factory=Console)
+
+    def evaluate(self, manifest: str | None, *, local: bool = False, address: str | None = None) -> Run:
+        """Perceive a manifest, as far as that is not done yet, and judge it.
+
+        Args:
+            manifest: address of a Parquet manifest; None takes the demonstration photographs.
+            local: in this process, without Ray.
+            address: of the Ray cluster to join; by default RAY_ADDRESS, else one is started here.
+
+        Raises:
+            DataError: if the manifest is not one, or rows were lost.
+            ConfigError: if an option cannot be served, or the directory holds another run.
+            CheckpointError: if weights are missing or wrong.
+        """
+        if self.out is not None:
+            runs.check_output(self.out)
+        manifest = storage.absolute(manifest) if manifest else demo_manifest()
+        found, config = survey(manifest), resolved(self.perceiving)
+        experts = describe(config)
+        mark = runs.perceive_fingerprint(found.content, config, experts.weights)
+        run, record = self._open(mark, storage.stem(manifest))
+        if run.finished:
+            return self._tell(run, "finished already; nothing was done")
+        record |= {
+            "manifest": {"address": manifest, "rows": found.rows, "content": found.content},
+            "dataset": found.metadata,
+            "experts": experts.cards,
+            "weights": experts.weights,
+        }
+        record["config"]["perceive"] = asdict(config)
+        run.save(record)
+        self._perceive(run, record, found, config, experts, local=local, address=address)
+        return self._judge(run, record, storage.read_table(run.predictions))
+
+    def judge(self, predictions: str) -> Run:
+        """Judge stored predictions anew, without any picture.
+
+        Args:
+            predictions: a file, or the predictions folder of a run.
+
+        Raises:
+            DataError: if it is no predictions table.
+            ConfigError: if an option cannot be served, or the directory holds another run.
+        """
+        if self.out is not None:
+            runs.check_output(self.out)
+        predictions = storage.absolute(predictions)
+        table = storage.read_table(predictions)
+        origin = Run(storage.parent(predictions)).load()
+        mark = origin.get("fingerprints", {}).get("perceive") or sink.table_fingerprint(table)
+        run, record = self._open(mark, storage.stem(storage.parent(predictions) if origin else predictions))
+        if run.finished:
+            return self._tell(run, "finished already; nothing was done")
+        record |= {key: origin[key] for key in ("manifest", "dataset", "experts", "weights") if key in origin}
+        record |= {"predictions": predictions, "counts": sink.count_statuses(table)}
+        return self._judge(run, record, table)
+
+    def _open(self, perceive: str, name: str) -> tuple[Run, dict[str, Any]]:
+        """The run directory, claimed, and its record so far."""
+        path = self.judging.calibration
+        calibration = runs.content_sha256(path) if path else None
+        marks = {"perceive": perceive, "judge": runs.judge_fingerprint(perceive, self.judging, calibration)}
+        address = (
+            storage.absolute(self.out) if self.out else storage.join(runs.folder(), f"{name}-{marks['judge'][:8]}")
+        )
+        run = Run(address)
+        record = {"config": {}, **run.open(marks), **runs.provenance()}
+        self.console.print(f"run directory: {address}", highlight=False, soft_wrap=True)
+        return run, record
+
+    def _perceive(
+        self,
+        run: Run,
+        record: dict[str, Any],
+        found: Survey,
+        config: PerceiveConfig,
+        experts: Experts,
+        *,
+        local: bool,
+        address: str | None,
+    ) -> None:
+        before = sink.committed_rows(run.predictions)
+        metadata = {"experts": experts.cards, "dataset": found.metadata}
+
+        def job(width: Any) -> Job:
+            return Job(record["manifest"]["address"], run.predictions, config, width, metadata)
+
+        if before < found.rows:
+            shown = watch(lambda: sink.committed_rows(run.predictions), found.rows, self.console)
+            with timed(record, "perceive", found.rows - before), shown:
+                if local:
+                    perceive_local(job(local_plan(config.compute, found.rows)))
+                else:
+                    with ray_cluster(address) as cluster:
+                        perceive_ray(job(plan(config.compute, cluster, found.rows)))
+        record["counts"] = check_complete(found.rows, run.predictions)
+        run.save(record)
+
+    def _judge(self, run: Run, record: dict[str, Any], predictions: pa.Table) -> Run:
+        """Judge, write the tables and the report, and commit the run."""
+        record["config"]["judge"] = asdict(self.judging)
+        with timed(record, "judge", predictions.num_rows):
+            judged = judge(predictions, self.judging)
+            storage.write_table(storage.join(run.fused, "part-0.parquet"), judged.fused)
+            storage.write_table(run.metrics, judged.metrics)
+            storage.write_table(run.comparisons, judged.comparisons)
+        record["split"] = judged.split
+        run.save(record)
+        with timed(record, "report", predictions.num_rows):
+            build_report(run.address, config=self.judging.statistics, media=self.perceiving.media)
+        run.save(record)
+        run.commit()
+        return self._tell(run, None)
+
+    def _tell(self, run: Run, note: str | None) -> Run:
+        metrics, comparisons = storage.read_table(run.metrics), storage.read_table(run.comparisons)
+        if metrics.num_rows:
+            self.console.print(systems_table(metrics))
+        for sentence in summary_sentences(metrics, comparisons):
+            self.console.print(sentence, highlight=False, soft_wrap=True)
+        if note:
+            self.console.print(f"{run.address}: {note}", highlight=False, soft_wrap=True)
+        self.console.print(f"report: {run.report}", highlight=False, soft_wrap=True)
+        return run
+
+
+def demo_manifest() -> str:
+    """The manifest of the demonstration photographs, written into the folder of runs."""
+    from emofuse.datasets import demo
+
+    address = storage.join(runs.folder(), "demo.parquet")
+    storage.write_table(address, demo.build().table)
+    return address
+
+
+__all__ = ["Evaluation", "demo_manifest"]

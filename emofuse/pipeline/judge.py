@@ -1,0 +1,191 @@
+"""Judge: stored predictions → calibrate → fuse → steady each sequence → fused table, metrics, comparisons.
+
+Cheap, and made from Parquet alone: every ablation and every sweep starts here, not at the pictures.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from emofuse.affect import AXES
+from emofuse.calibration import Calibration
+from emofuse.columns import both, column, floats, rows_fingerprint, texts
+from emofuse.config import FusionConfig, JudgeConfig
+from emofuse.errors import DataError
+from emofuse.fusion import Fused, equal_weights, fixed_weights, fuse, gate
+from emofuse.pipeline.sequences import stability, steady_sequences
+from emofuse.pipeline.statistics import Judgement, System, compare, measure
+from emofuse.schema import EXPERTS, FUSED, PREDICTIONS, conform, read_metadata, with_metadata
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Three tables of DESIGN, and the split that was judged."""
+
+    fused: pa.Table
+    metrics: pa.Table
+    comparisons: pa.Table
+    split: str
+
+
+def judge(predictions: pa.Table, config: JudgeConfig) -> Judged:
+    """Calibrate, fuse, steady and measure stored predictions.
+
+    Args:
+        predictions: a table of `schema.PREDICTIONS`; its metadata holds the cards of its experts.
+        config: the options.
+
+    Raises:
+        DataError: if the table is not a predictions table, or holds no row of the split.
+        ConfigError: if the options ask for what is not there.
+    """
+    table = conform(predictions, PREDICTIONS, "predictions").sort_by("sample_id")
+    split = choose_split(table, config.split)
+    calibration = Calibration.load(config.calibration) if config.calibration else None
+    experts = opinions(table, calibration)
+    mean = np.stack([experts[name].mean for name in EXPERTS])
+    variance = np.stack([experts[name].variance for name in EXPERTS])
+    fusion = chosen_fusion(config.fusion, calibration)
+    gates = gate(column(table, "face_score"), variance[1], column(table, "luma"), fusion)
+    mean[1, np.logical_or.reduce(list(gates.values()))] = np.nan
+    fitted = calibration.fusion_arguments() if calibration else {}
+    fused = fuse(mean, variance, fusion, **fitted)
+    steadied = steady_sequences(table, clamp(fused.mean), fused.variance, config.stabilizer)
+    systems = {
+        **{name: System(clamp(expert.mean), expert.variance) for name, expert in experts.items()},
+        **baselines(mean, variance, fused, fitted.get("weights")),
+        **({"steady": System(steadied.mean, steadied.variance)} if steadied.rows else {}),
+        **constants(table),
+    }
+    on = Judgement.of(table, split, fitted_rows(table, calibration))
+    metrics = measure(on, systems, config.statistics, config.seed)
+    if steadied.rows:
+        metrics = pa.concat_tables([metrics, stability(steadied, clamp(fused.mean), split)])
+    columns = fused_columns(systems, fused, experts) | {name: pa.array(shut) for name, shut in gates.items()}
+    out = with_metadata(conform(replace_columns(table, columns | steadied.columns), FUSED, "fused"), split=split)
+    return Judged(out, metrics, compare(on, systems, config.statistics, config.seed), split)
+
+
+def choose_split(table: pa.Table, wanted: str | None) -> str:
+    """The split that is judged: the one wanted, else "test" where the table has it, else "all".
+
+    Raises:
+        DataError: if no row belongs to the split that was asked for.
+    """
+    found = set(table.column("split").unique().to_pylist()) - {None}
+    if wanted is None:
+        return "test" if "test" in found else "all"
+    if wanted != "all" and wanted not in found:
+        raise DataError(f"no row belongs to split {wanted!r}; there are: {', '.join(sorted(found)) or 'none'}")
+    return wanted
+
+
+def chosen_fusion(asked: FusionConfig, calibration: Calibration | None) -> FusionConfig:
+    """The fusion asked for; where its method is "auto", what the calibration chose on valid, with the gates asked for."""
+    if asked.method != "auto":
+        return asked
+    if calibration is None:
+        return replace(asked, method="inverse_variance")
+    given = {f.name: getattr(asked, f.name) for f in fields(asked) if getattr(asked, f.name) != f.default}
+    return replace(calibration.fusion, **given)
+
+
+def fitted_rows(table: pa.Table, calibration: Calibration | None) -> np.ndarray:
+    """Which rows the calibration was fitted on, bool (N,)."""
+    if calibration is None:
+        return np.zeros(table.num_rows, dtype=bool)
+    mark = rows_fingerprint(table, calibration.fitted_on.split)
+    return calibration.in_sample(mark, texts(table, "split"))
+
+
+def clamp(mean: np.ndarray) -> np.ndarray:
+    """Means within the reference scale; the last step before they are reported."""
+    return np.clip(mean, -1, 1)
+
+
+def opinions(table: pa.Table, calibration: Calibration | None) -> dict[str, System]:
+    """The experts' estimates as they are fused: after the calibration, or else after their cards' variance scaling."""
+    cards = _cards(table)
+    systems = {}
+    for name in EXPERTS:
+        mean, variance = both(table, name), both(table, name, "variance")
+        if calibration:
+            systems[name] = System(*calibration.apply(name, mean, variance))
+        else:
+            systems[name] = System(mean, *recalibrated(mean, variance, cards.get(name) or {}))
+    return systems
+
+
+def recalibrated(mean: np.ndarray, variance: np.ndarray, card: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+    """An expert's variances after its card: floor + scale times its own, the pooled error where unknown.
+
+    Args:
+        mean: (N, 2).
+        variance: (N, 2), the expert's own; NaN = unknown.
+        card: may hold `variance_scale`, `variance_floor` and `pooled_error`, each per axis.
+
+    Returns:
+        Variances (N, 2), NaN where still unknown, and their source (N, 2).
+    """
+    scale, floor, pooled = (
+        np.asarray(card.get(name) or (otherwise, otherwise), dtype=np.float64)
+        for name, otherwise in (("variance_scale", 1.0), ("variance_floor", 0.0), ("pooled_error", np.nan))
+    )
+    known, there = np.isfinite(variance), np.isfinite(mean)
+    full = np.where(known, floor + scale * variance, np.where(there, pooled, np.nan))
+    return full, np.where(known, "model", np.where(there & np.isfinite(pooled), "pooled", "none"))
+
+
+def baselines(mean: np.ndarray, variance: np.ndarray, fused: Fused, weights: np.ndarray | None) -> dict[str, System]:
+    """The fusion and what it must beat: equal weights, 0.6 / 0.4, and the constant weight where one was fitted."""
+    others = {"fused": fused, "equal": equal_weights(mean, variance), "fixed_60_40": fixed_weights(mean, variance)}
+    if weights is not None:
+        others["constant_weight"] = fixed_weights(mean, variance, weights)
+    return {name: System(clamp(each.mean), each.variance) for name, each in others.items()}
+
+
+def constants(table: pa.Table) -> dict[str, System]:
+    """Mean and median of the training labels: the table's train split, else what the scene expert was trained on."""
+    truth = both(table)[texts(table, "split") == "train"]
+    truth = truth[np.isfinite(truth).all(axis=1)]
+    labels = (_cards(table).get("scene") or {}).get("labels") or {}
+    if len(truth):
+        labels = {"mean": truth.mean(axis=0), "median": np.median(truth, axis=0), "variance": truth.var(axis=0)}
+    shape = (table.num_rows, 2)
+    spread = np.broadcast_to(np.asarray(labels.get("variance", np.nan), dtype=np.float64), shape)
+    return {
+        f"constant_{name}": System(np.broadcast_to(np.asarray(labels[name], dtype=np.float64), shape), spread)
+        for name in ("mean", "median")
+        if name in labels
+    }
+
+
+def fused_columns(systems: dict[str, System], fused: Fused, experts: dict[str, System]) -> dict[str, pa.Array]:
+    """The columns of the fused table that fusion gives; the experts' as they were fused."""
+    columns: dict[str, pa.Array] = {}
+    for i, axis in enumerate(AXES):
+        for name in (*EXPERTS, "fused"):
+            columns[f"{name}_{axis}"] = floats(systems[name].mean[:, i])
+            columns[f"{name}_{axis}_variance"] = floats(systems[name].variance[:, i])
+        columns[f"scene_weight_{axis}"] = floats(fused.weights[0, :, i])
+    for name, expert in experts.items():
+        there = np.isfinite(expert.mean).any(axis=1)
+        source = np.broadcast_to(np.asarray(expert.source), expert.mean.shape)[:, 0]
+        columns[f"{name}_variance_source"] = pa.array(np.where(there, source, None), pa.string())
+    return columns
+
+
+def replace_columns(table: pa.Table, columns: dict[str, pa.Array]) -> pa.Table:
+    """`table` with these columns in the place of those of the same name, or at its end."""
+    for name, values in columns.items():
+        at = table.schema.get_field_index(name)
+        table = table.set_column(at, name, values) if at >= 0 else table.append_column(name, values)
+    return table
+
+
+def _cards(table: pa.Table) -> dict[str, Any]:
+    return read_metadata(table.schema).get("experts") or {}  # type: ignore[return-value]

@@ -1,0 +1,157 @@
+"""Perceive: manifest → decode and find faces → both experts → predictions, on Ray Data or in this process.
+
+The same stages run either way; a row's numbers depend on its picture alone, so they are the same too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from emofuse import storage
+from emofuse.affect import AXES, Affect
+from emofuse.config import PerceiveConfig
+from emofuse.face.alignment import CROP_SIZE
+from emofuse.face.expert import combine_faces, make_face_expert
+from emofuse.pipeline.decode import Decoder, pixels
+from emofuse.pipeline.resources import Plan
+from emofuse.pipeline.sink import commit, committed_ids, without
+from emofuse.scene.expert import SceneExpert
+from emofuse.schema import MANIFEST, PREDICTIONS, conform
+
+
+class Perceiver:
+    """Both experts in one place: decoded rows in, predictions out, one for one."""
+
+    def __init__(self, config: PerceiveConfig) -> None:
+        import torch
+
+        torch.set_num_threads(config.compute.threads)
+        self._config = config
+        self._scene = SceneExpert(config.scene, config.compute, config.seed)
+        self._face = (
+            make_face_expert(config.face, config.compute, config.seed) if config.face.expert != "none" else None
+        )
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        """Rows of `decode.DECODED` to rows of `schema.PREDICTIONS`."""
+        columns = {name: batch.column(name) for name in batch.column_names if name in PREDICTIONS.names}
+        size = self._scene.preprocessing.size
+        pictures, rows = pixels(batch.column("scene"), (size, size, 3))
+        columns |= _estimates("scene", batch.num_rows, rows, self._scene(pictures))
+        face = self._faces(batch)
+        columns |= _estimates("face", batch.num_rows, np.arange(batch.num_rows), face)
+        columns["in_sample"] = self._in_sample(batch)
+        columns["status"] = _status(batch, sought=self._face is not None)
+        return conform(pa.table(columns), PREDICTIONS, "predictions").select(PREDICTIONS.names)
+
+    def _faces(self, batch: pa.Table) -> Affect:
+        """One opinion a row; where a row has several faces, theirs together."""
+        out = Affect.missing((batch.num_rows, 2))
+        if self._face is None:
+            return out
+        crops, rows = pixels(batch.column("faces"), (CROP_SIZE, CROP_SIZE, 3))
+        each = self._face(crops)
+        for row in np.unique(rows):
+            mine = each[rows == row]
+            areas = np.array(batch.column("face_areas")[int(row)].as_py())
+            one = mine[0] if len(mine) == 1 else combine_faces(mine, areas)
+            out.mean[row], out.variance[row], out.valid[row] = one.mean, one.variance, one.valid
+        return out
+
+    def _in_sample(self, batch: pa.Table) -> pa.Array:
+        hashes = batch.column("content").to_pylist()
+        seen = np.zeros(len(hashes), dtype=bool)
+        for expert in (self._scene, self._face):
+            trained_on = getattr(expert, "in_sample", None)
+            if trained_on is not None:
+                seen |= trained_on(hashes)
+        return pa.array(seen)
+
+
+def _estimates(expert: str, n: int, rows: np.ndarray, affect: Affect) -> dict[str, pa.Array]:
+    mean, variance = np.full((n, 2), np.nan), np.full((n, 2), np.nan)
+    mean[rows], variance[rows] = affect.mean, affect.variance
+    columns = {}
+    for i, axis in enumerate(AXES):
+        columns[f"{expert}_{axis}"] = pa.array(mean[:, i].astype(np.float32), from_pandas=True)
+        columns[f"{expert}_{axis}_variance"] = pa.array(variance[:, i].astype(np.float32), from_pandas=True)
+    there, known = np.isfinite(mean).all(axis=1), np.isfinite(variance).all(axis=1)
+    source = np.where(there, np.where(known, "model", "none"), None)
+    columns[f"{expert}_variance_source"] = pa.array(source, pa.string())
+    return columns
+
+
+def _status(batch: pa.Table, *, sought: bool) -> pa.Array:
+    failed = batch.column("error").is_valid().to_pylist()
+    counts = batch.column("face_count").to_pylist()
+    found = [not sought or bool(count) for count in counts]
+    return pa.array(["error" if bad else "ok" if face else "no_face" for bad, face in zip(failed, found, strict=True)])
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is perceived, from where to where.
+
+    Attributes:
+        manifest: address of a Parquet manifest.
+        predictions: folder that takes the predictions.
+        config: the options.
+        plan: how it is spread out.
+        metadata: of the data set and the experts, written into every file.
+    """
+
+    manifest: str
+    predictions: str
+    config: PerceiveConfig
+    plan: Plan
+    metadata: dict[str, Any]
+
+
+def perceive_local(job: Job) -> None:
+    """All of the manifest that is not committed yet, in this process, without Ray."""
+    decoder: Decoder | None = None
+    perceiver: Perceiver | None = None
+    done = committed_ids(job.predictions)
+    for block in _blocks(job.manifest, job.plan.rows_per_block):
+        todo = without(block, done)
+        if not todo.num_rows:
+            continue
+        decoder, perceiver = decoder or Decoder(job.config), perceiver or Perceiver(job.config)
+        parts = [perceiver(decoder(part)) for part in _slices(todo, job.config.compute.batch_size)]
+        commit(job.predictions, pa.concat_tables(parts), job.metadata)
+
+
+def perceive_ray(job: Job) -> None:
+    """The same on the Ray cluster that this process has joined; blocks are committed as they come."""
+    import ray
+
+    from emofuse.pipeline.graph import build_graph, write
+
+    done = committed_ids(job.predictions)
+    reference = ray.put(done) if len(done) else None
+    write(build_graph(job, reference), job)
+
+
+def resolved(config: PerceiveConfig) -> PerceiveConfig:
+    """The options with device and precision decided, as they stand in the fingerprint."""
+    from emofuse.pipeline.resources import resolve_device
+
+    return replace(config, compute=replace(config.compute, device=resolve_device(config.compute.device)))
+
+
+def _blocks(manifest: str, rows: int) -> Iterator[pa.Table]:
+    fs, path = storage.filesystem(manifest)
+    with fs.open(path, "rb") as handle:
+        for batch in pq.ParquetFile(handle).iter_batches(batch_size=rows):
+            yield conform(pa.Table.from_batches([batch]), MANIFEST, "manifest")
+
+
+def _slices(table: pa.Table, rows: int) -> Iterator[pa.Table]:
+    for start in range(0, table.num_rows, rows):
+        yield table.slice(start, rows)

@@ -1,0 +1,138 @@
+"""Sequences: gathered by key, put in order, steadied, and measured, however their frames were sharded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+
+from emofuse.affect import AXES
+from emofuse.columns import column, floats, texts
+from emofuse.config import StabilizerConfig
+from emofuse.metrics.stability import hold_rate, jitter, noise_variance, window_variance
+from emofuse.schema import METRICS
+from emofuse.stabilizer import steady
+
+
+@dataclass(frozen=True)
+class Steadied:
+    """What steadying adds: columns for the fused table, a system to be judged, and stability figures.
+
+    Attributes:
+        columns: `steady_*` and `held_*`, null for rows that belong to no sequence.
+        mean: (N, 2), NaN for rows that belong to no sequence or have no steadied estimate.
+        variance: (N, 2).
+        rows: sequence name → its rows in order.
+    """
+
+    columns: dict[str, pa.Array]
+    mean: np.ndarray
+    variance: np.ndarray
+    rows: dict[str, np.ndarray] = field(default_factory=dict)
+
+
+def in_order(table: pa.Table) -> dict[str, np.ndarray]:
+    """The rows of each sequence, by frame index and then timestamp.
+
+    Args:
+        table: with `sequence`, `frame_index`, `timestamp` and `sample_id`.
+    """
+    names = texts(table, "sequence")
+    belongs = np.array([name is not None for name in names])
+    if not belongs.any():
+        return {}
+    rows = np.flatnonzero(belongs)
+    frame, time = column(table, "frame_index")[rows], column(table, "timestamp")[rows]
+    _, number = np.unique(names[rows].astype(str), return_inverse=True)
+    rows = rows[np.lexsort((time, frame, number))]
+    starts = np.flatnonzero(np.diff(np.unique(names[rows].astype(str), return_inverse=True)[1])) + 1
+    return {str(names[part[0]]): part for part in np.split(rows, starts)}
+
+
+def steady_sequences(table: pa.Table, mean: np.ndarray, variance: np.ndarray, config: StabilizerConfig) -> Steadied:
+    """Steady every sequence of a table by itself.
+
+    Args:
+        table: of `schema.PREDICTIONS`.
+        mean: the fused means, (N, 2).
+        variance: the fused variances, (N, 2).
+        config: the filter.
+    """
+    rows = in_order(table)
+    out_mean, out_variance = np.full(mean.shape, np.nan), np.full(mean.shape, np.nan)
+    held = np.zeros(mean.shape, dtype=bool)
+    belongs = np.zeros(len(mean), dtype=bool)
+    time = column(table, "timestamp")
+    for mine in rows.values():
+        affect, held[mine] = steady(mean[mine], variance[mine], time[mine], config)
+        out_mean[mine], out_variance[mine] = np.clip(affect.mean, -1, 1), affect.variance
+        belongs[mine] = True
+    columns: dict[str, pa.Array] = {}
+    for i, axis in enumerate(AXES):
+        columns[f"steady_{axis}"] = floats(out_mean[:, i])
+        columns[f"held_{axis}"] = pa.array(held[:, i], mask=~belongs)
+    return Steadied(columns, out_mean, out_variance, rows)
+
+
+def stability(steadied: Steadied, mean: np.ndarray, held: np.ndarray, split: str) -> pa.Table:
+    """Stability of the fused and the steadied series, per sequence and over all (their mean, with its interval).
+
+    Args:
+        steadied: of `steady_sequences`.
+        mean: the fused means, (N, 2).
+        held: where samples were held, (N, 2).
+        split: written to the table.
+
+    Returns:
+        A table of `schema.METRICS`: jitter, noise_variance, window_variance, jitter_reduction, hold_rate.
+    """
+    found: list[dict[str, object]] = []
+    for name, rows in steadied.rows.items():
+        raw, smooth = mean[rows], steadied.mean[rows]
+        figures = {
+            "fused": {m.__name__: m(raw) for m in (jitter, noise_variance, window_variance)},
+            "steady": {m.__name__: m(smooth) for m in (jitter, noise_variance, window_variance)},
+        }
+        before = np.asarray(figures["fused"]["jitter"])
+        with np.errstate(divide="ignore", invalid="ignore"):
+            figures["steady"]["jitter_reduction"] = 1 - np.asarray(figures["steady"]["jitter"]) / before
+        figures["steady"]["hold_rate"] = hold_rate(held[rows])
+        found += [
+            {"system": system, "subset": f"sequence:{name}", "axis": axis, "metric": metric, "n": len(rows)}
+            | {"value": float(np.asarray(value)[i]), "n_groups": 1, "ci_low": None, "ci_high": None}
+            for system, values in figures.items()
+            for metric, value in values.items()
+            for i, axis in enumerate(AXES)
+        ]
+    for row in found:
+        row |= {"split": split, "in_sample": False}
+    return pa.Table.from_pylist(found + _over_all(found), schema=METRICS)
+
+
+def _over_all(found: list[dict[str, object]]) -> list[dict[str, object]]:
+    """The mean over sequences, with a t interval where there are two or more."""
+    from scipy.stats import t as student
+
+    keys = dict.fromkeys((row["system"], row["axis"], row["metric"]) for row in found)
+    rows = []
+    for system, axis, metric in keys:
+        mine = [row for row in found if (row["system"], row["axis"], row["metric"]) == (system, axis, metric)]
+        values = np.array([row["value"] for row in mine], dtype=np.float64)
+        values = values[np.isfinite(values)]
+        low = high = None
+        if len(values) > 1:
+            half = student.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
+            low, high = float(values.mean() - half), float(values.mean() + half)
+        rows.append(
+            {
+                **mine[0],
+                "subset": "sequences",
+                "value": float(values.mean()) if len(values) else None,
+                "ci_low": low,
+                "ci_high": high,
+                "n": sum(int(str(row["n"])) for row in mine),
+                "n_groups": len(mine),
+            }
+        )
+    return rows

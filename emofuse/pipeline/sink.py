@@ -1,0 +1,84 @@
+"""Committed files of a predictions folder: what is there is whole, and what is there is not made again.
+
+A file appears in one step under a name that follows from its rows, so a write that Ray
+repeats replaces itself. What a resumed run skips is what these files hold.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from emofuse import storage
+from emofuse.schema import with_metadata
+
+
+def commit(folder: str, table: pa.Table, metadata: dict[str, Any]) -> str:
+    """Write rows as one committed file, sorted by id.
+
+    Args:
+        folder: of predictions.
+        table: the rows.
+        metadata: of the data set and the experts; it stands in every file, so that a table is judged by itself.
+
+    Returns:
+        The file's name, `part-<hash of its ids>-<rows>.parquet`.
+    """
+    table = with_metadata(table.sort_by("sample_id"), **metadata)
+    digest = hashlib.sha256("\n".join(table.column("sample_id").to_pylist()).encode()).hexdigest()[:20]
+    name = f"part-{digest}-{table.num_rows}.parquet"
+    storage.write_table(storage.join(folder, name), table)
+    return name
+
+
+def committed_rows(folder: str) -> int:
+    """How many rows are committed, from the files' names alone."""
+    return sum(int(name.removesuffix(".parquet").rsplit("-", 1)[1]) for name in _parts(folder))
+
+
+def committed_ids(folder: str) -> np.ndarray:
+    """Hashes of the ids of all committed rows, uint64 (N,), sorted."""
+    fs, path = storage.filesystem(folder)
+    found = [np.empty(0, np.uint64)]
+    for name in _parts(folder):
+        with fs.open(f"{path.rstrip('/')}/{name}", "rb") as handle:
+            found.append(hash_ids(pq.read_table(handle, columns=["sample_id"]).column("sample_id")))
+    return np.unique(np.concatenate(found))
+
+
+def hash_ids(ids: pa.ChunkedArray) -> np.ndarray:
+    """A 64-bit hash of each id, uint64 (N,)."""
+    from pandas.util import hash_array
+
+    return hash_array(np.array(ids.to_pylist(), dtype=object), categorize=False)
+
+
+def without(table: pa.Table, done: np.ndarray) -> pa.Table:
+    """The rows of `table` whose ids are not among `done`, the sorted hashes of `committed_ids`."""
+    if not len(done) or not table.num_rows:
+        return table
+    hashes = hash_ids(table.column("sample_id"))
+    at = np.minimum(np.searchsorted(done, hashes), len(done) - 1)
+    return table.filter(pa.array(done[at] != hashes))
+
+
+def table_fingerprint(table: pa.Table) -> str:
+    """SHA-256 over a predictions table's values, in the order of its ids."""
+    from pandas.util import hash_pandas_object
+
+    plain = table.sort_by("sample_id").drop_columns([n for n in ("face_box",) if n in table.column_names])
+    return hashlib.sha256(hash_pandas_object(plain.to_pandas(), index=False).to_numpy().tobytes()).hexdigest()
+
+
+def count_statuses(table: pa.Table) -> dict[str, int]:
+    """Rows in and out, and by status."""
+    found = table.column("status").value_counts().to_pylist() if "status" in table.column_names else []
+    return {"in": table.num_rows, "out": table.num_rows, **{each["values"]: each["counts"] for each in found}}
+
+
+def _parts(folder: str) -> list[str]:
+    return [name for name in storage.names(folder) if name.startswith("part-") and name.endswith(".parquet")]

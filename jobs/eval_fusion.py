@@ -1,0 +1,82 @@
+#!/usr/bin/env python
+"""The main job: manifest → predictions → fused → metrics → report."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from emofuse.cli import run_job
+from emofuse.config import (
+    ComputeConfig,
+    FaceConfig,
+    FusionConfig,
+    JudgeConfig,
+    MediaConfig,
+    PerceiveConfig,
+    SceneConfig,
+    Split,
+    StabilizerConfig,
+    StatisticsConfig,
+)
+from emofuse.errors import ConfigError
+
+DESCRIPTION = """Does adding the face to the scene make the estimate of valence and arousal better, by how much,
+and how sure are we? Runs both experts over the pictures of a manifest, fuses them, and writes a run directory
+with predictions, the fusion, metrics, comparisons and report.html. Without arguments: the demonstration
+photographs, into runs/. The same command again goes on where it stopped, or says that all is done."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """Options of the main job."""
+
+    manifest: str | None = None
+    """Manifest of prepare_dataset.py; by default the demonstration photographs."""
+    out: str | None = None
+    """Run directory, local or any fsspec address; by default a name below runs/ made of manifest and fingerprint."""
+    predictions: str | None = None
+    """Judge these stored predictions (a file, or the predictions folder of a run) anew, without any picture."""
+    local: bool = False
+    """Run in this process, without Ray: the same stages, the same numbers."""
+    address: str | None = None
+    """Ray cluster to join; by default RAY_ADDRESS, else a cluster on this machine for this run."""
+    split: Split | None = None
+    """The split that is judged; by default test where there is one, else all."""
+    calibration: str | None = None
+    """A calibration.json of fit_calibration.py."""
+    seed: int = 0
+    """Fixes dropout masks, augmentation scales and resampling."""
+    media: MediaConfig = field(default_factory=MediaConfig)
+    scene: SceneConfig = field(default_factory=SceneConfig)
+    face: FaceConfig = field(default_factory=FaceConfig)
+    compute: ComputeConfig = field(default_factory=ComputeConfig)
+    fusion: FusionConfig = field(default_factory=FusionConfig)
+    stabilizer: StabilizerConfig = field(default_factory=StabilizerConfig)
+    statistics: StatisticsConfig = field(default_factory=StatisticsConfig)
+
+    @property
+    def perceiving(self) -> PerceiveConfig:
+        """The options that can change a prediction."""
+        return PerceiveConfig(self.seed, self.media, self.scene, self.face, self.compute)
+
+    @property
+    def judging(self) -> JudgeConfig:
+        """The options that can change only the judgement."""
+        return JudgeConfig(self.seed, self.split, self.calibration, self.fusion, self.stabilizer, self.statistics)
+
+
+def main(options: Options) -> None:
+    """Run the job and tell where the report is."""
+    from emofuse.pipeline.evaluate import Evaluation
+
+    evaluation = Evaluation(options.perceiving, options.judging, options.out)
+    if options.predictions:
+        if options.manifest:
+            raise ConfigError("--predictions judges stored rows and --manifest perceives pictures: give one of them")
+        evaluation.judge(options.predictions)
+    else:
+        evaluation.evaluate(options.manifest, local=options.local, address=options.address)
+
+
+if __name__ == "__main__":
+    run_job(main, Options, DESCRIPTION)
