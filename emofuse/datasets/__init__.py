@@ -7,7 +7,21 @@
 
 from collections.abc import Callable
 
-from emofuse.datasets import affectnet, csv, demo, emotic, findingemo, folder, hf, oasis, predictions
+from emofuse.datasets import (
+    afewva,
+    affectnet,
+    affwild2,
+    csv,
+    demo,
+    emotic,
+    findingemo,
+    folder,
+    hf,
+    oasis,
+    predictions,
+    veatic,
+    videos,
+)
 from emofuse.datasets.base import Built, Origin, Report
 
 CONVERTERS: dict[str, Callable[..., Built]] = {
@@ -19,6 +33,10 @@ CONVERTERS: dict[str, Callable[..., Built]] = {
     "emotic": emotic.build,
     "affectnet": affectnet.build,
     "hf": hf.build,
+    "videos": videos.build,
+    "afewva": afewva.build,
+    "affwild2": affwild2.build,
+    "veatic": veatic.build,
     "predictions": predictions.build,
 }
 """How a data set is called on the command line, and what makes its table."""

@@ -87,7 +87,8 @@ def _from_arrays(root: Root) -> list[pd.DataFrame]:
         split = _SETS.get(folder.rsplit("/", 1)[-1])
         if split and is_picture(path):
             stem = f"{folder}/annotations/{file.rsplit('.', 1)[0]}"
-            rows.append({"path": path, "split": split} | {axis: _value(root, f"{stem}_{axis[:3]}.npy") for axis in AXES})
+            ratings = {axis: _value(root, f"{stem}_{axis[:3]}.npy") for axis in AXES}
+            rows.append({"path": path, "split": split, **ratings})
     if not rows:
         raise DataError(f"no AffectNet in {root.address}: looked for {', '.join(_CSVS)} and {', '.join(_SETS)}")
     return [pd.DataFrame(rows)]

@@ -11,7 +11,7 @@ from emofuse.affect import AXES
 from emofuse.datasets.base import Built, Origin, Report, assemble
 from emofuse.datasets.storage import Root
 from emofuse.datasets.tables import numbers, split_names, words
-from emofuse.errors import ConfigError, DataError
+from emofuse.errors import DataError
 from emofuse.media import content_hash
 from emofuse.scales import scale as scale_of
 
@@ -37,12 +37,12 @@ def build(
 
     Splits called train, validation (or valid, val) and test are kept; without a test the rows of each stay where
     they are, and a single split is dealt 70/15/15 by group. Pictures that the data set holds inside its tables
-    are written out once, named by their content.
+    (as save_to_disk always does) are written out once, named by their content.
 
     Args:
         root: The folder.
         scale: The units of the ratings, by name: reference, unit, sam9, oasis, emotic, findingemo, …
-        pictures: The folder that pictures held inside the tables are written to; needed only for those.
+        pictures: The folder that pictures held inside the tables are written to; by default ROOT-pictures.
         image: The column of the pictures.
         labels: The columns of valence and arousal; may be absent.
         group: The column of what must not straddle two splits; without it each picture is its own.
@@ -50,24 +50,26 @@ def build(
         seed: Fixes the deal of groups to splits.
 
     Raises:
-        ConfigError: if pictures have to be written and no folder is named, or the scale is unknown.
+        ConfigError: if the scale is unknown.
         DataError: if the package datasets is not installed, or the folder is no data set of this form.
     """
     import pandas as pd
 
     origin = Origin("hf", f"Hugging Face data set {Path(root).name}", scale_of(scale), licence)
     parts = _load(root)
+    out = Path(storage.absolute(pictures or f"{root.rstrip('/')}-pictures"))
     files: dict[str, Path] = {}
     tables = []
     for name, part in parts.items():
         rows = _rows(part, root, image=image, labels=labels, group=group)
-        rows["path"] = list(_paths(part, image, Path(root), pictures, files))
+        rows["path"] = list(_paths(part, image, Path(storage.absolute(root)), out, files))
         tables.append(rows.assign(split=_split(name, alone=len(parts) == 1)))
     rows = pd.concat(tables, ignore_index=True)
     report = Report(read=len(rows))
     rows = report.drop(rows.assign(path=rows["path"].fillna("")), rows["path"].isna(), NO_PICTURE)
     place = Root.of(files, root)
     rows = report.drop(rows, [path not in place.sizes for path in rows["path"]], "picture missing")
+    report.note(sum(path.is_relative_to(out) for path in files.values()), f"pictures written to {out}")
     return assemble(rows, origin, place, report, seed=seed)
 
 
@@ -84,7 +86,9 @@ def _load(root: str) -> dict[str, Any]:
     try:
         found = datasets.load_from_disk(str(folder)) if saved else datasets.load_dataset(str(folder))
     except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
-        raise DataError(f"{root} is no data set that the package datasets reads: {str(error).splitlines()[0]}") from None
+        raise DataError(
+            f"{root} is no data set that the package datasets reads: {str(error).splitlines()[0]}"
+        ) from None
     return dict(found) if isinstance(found, datasets.DatasetDict) else {"": found}
 
 
@@ -114,7 +118,7 @@ def _rows(part: Any, root: str, *, image: str, labels: tuple[str, str], group: s
     return rows
 
 
-def _paths(part: Any, image: str, root: Path, pictures: str | None, files: dict[str, Path]) -> Iterator[str | None]:
+def _paths(part: Any, image: str, root: Path, out: Path, files: dict[str, Path]) -> Iterator[str | None]:
     """The name of each row's picture, which is entered in `files`; None for a row without one."""
     import datasets
 
@@ -124,7 +128,7 @@ def _paths(part: Any, image: str, root: Path, pictures: str | None, files: dict[
         value = row[image]
         value = value if isinstance(value, dict) else {"path": value, "bytes": None}
         if value.get("bytes"):
-            path = _extract(value["bytes"], pictures)
+            path = _extract(value["bytes"], out)
             name = path.name
         elif value.get("path"):
             path = root / value["path"]
@@ -136,10 +140,8 @@ def _paths(part: Any, image: str, root: Path, pictures: str | None, files: dict[
         yield name
 
 
-def _extract(data: bytes, pictures: str | None) -> Path:
-    if pictures is None:
-        raise ConfigError("the data set holds its pictures inside its tables: name a folder for them with --pictures")
-    path = Path(storage.absolute(pictures)) / f"{content_hash(data)[:32]}{_ENDINGS.get(data[:2], '.img')}"
+def _extract(data: bytes, out: Path) -> Path:
+    path = out / f"{content_hash(data)[:32]}{_ENDINGS.get(data[:2], '.img')}"
     if not path.exists():
         storage.write_bytes(str(path), data)
     return path

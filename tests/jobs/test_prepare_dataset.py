@@ -1,0 +1,90 @@
+"""The job as people call it: a process with a command line, a file, an exit status."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from emofuse import schema
+from emofuse.datasets import CONVERTERS
+
+JOB = Path(__file__).resolve().parents[2] / "jobs" / "prepare_dataset.py"
+
+
+def call(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(JOB), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=120, check=False)
+
+
+def test_the_demo_says_what_it_is(tmp_path: Path) -> None:
+    out = tmp_path / "new folder" / "demo.parquet"
+    done = call("demo", "--out", out)
+    assert done.returncode == 0, done.stderr
+    table = schema.check_manifest(pq.read_table(out))
+    assert table.num_rows == 14
+    assert schema.read_metadata(table.schema)["demonstration"] is True
+    told = " ".join(done.stdout.replace("│", " ").split())
+    for words in ("stand-ins", "read 14", "kept 14", "valence 1 to 7", "licence", f"14 rows written to {out}"):
+        assert words in told
+    assert [path.name for path in out.parent.iterdir()] == ["demo.parquet"]
+
+
+def test_a_table_is_prepared_and_what_was_dropped_is_told(tmp_path: Path) -> None:
+    from PIL import Image
+
+    for i in range(6):
+        Image.new("RGB", (4, 4), (i, 0, 0)).save(tmp_path / f"{i}.png")
+    lines = "".join(f"{i}.png,{i / 10},0.5,g{i}\n" for i in range(7))
+    (tmp_path / "x.csv").write_text("image_path,valence,arousal,group\n" + lines)
+    done = call("csv", "--root", ".", "--scale", "unit", "--out", "m.parquet", "--seed", "3", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "1: picture missing (first: 6.png)" in done.stdout
+    table = pq.read_table(tmp_path / "m.parquet")
+    assert all(Path(uri).is_absolute() for uri in table.column("uri").to_pylist())
+    assert schema.read_metadata(table.schema)["split_seed"] == 3
+
+
+def test_predictions_are_named_on_the_command_line(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("image_path,valence,arousal,p,q,s,t\na,1,1,5,5,0.5,0.5\nb,9,9,,,,\nc,5,5,1,9,1,1\n")
+    done = call("predictions", "--root", tmp_path / "t.csv", "--scale", "sam9", "--face", "p", "q",
+                "--face-spread", "s", "t", "--spread", "std", "--out", tmp_path / "p.parquet")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    table = schema.conform(pq.read_table(tmp_path / "p.parquet"), schema.PREDICTIONS, "predictions")
+    assert table.column("status").to_pylist() == ["ok", "no_face", "ok"]
+    assert table.column("face_valence").to_pylist() == [0, None, -1]
+    assert table.column("face_valence_variance").to_pylist()[0] == pytest.approx(0.125**2)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["folder", "--root", "/no/such/folder"], "no folder at /no/such/folder"),
+        (["csv", "--root", ".", "--scale", "percent"], "unknown scale 'percent'"),
+        (["videos", "--root", ".", "--fps", "5", "--every", "2"], "not both"),
+        (["folder", "--root", "gopher://x/y"], "gopher"),
+    ],
+)
+def test_a_user_error_is_one_line_and_status_1(tmp_path: Path, arguments: list[str], words: str) -> None:
+    done = call(*arguments, "--out", tmp_path / "m.parquet", cwd=tmp_path)
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1
+    assert words in done.stderr
+    assert not (tmp_path / "m.parquet").exists()
+
+
+def test_a_place_that_cannot_be_written_is_a_user_error(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    done = call("demo", "--out", tmp_path / "file" / "m.parquet")
+    assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
+    assert "cannot write" in done.stderr
+
+
+def test_help_names_every_data_set_and_the_file_is_executable() -> None:
+    told = call("--help").stdout
+    assert all(f"• {name} " in told for name in CONVERTERS)
+    assert JOB.read_text().startswith("#!/usr/bin/env python\n")
+    assert JOB.stat().st_mode & 0o111
