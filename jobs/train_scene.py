@@ -5,13 +5,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-import pyarrow.parquet as pq
 from rich.console import Console
+from rich.table import Table
 
+from emofuse.affect import AXES
 from emofuse.cli import run_job
-from emofuse.config import ComputeConfig, FaceConfig, MediaConfig
+from emofuse.config import ComputeConfig, FaceConfig, MediaConfig, TrainingConfig
 from emofuse.scene.workflow import TrainPlan, train
 
 
@@ -39,22 +40,66 @@ class Options:
     """Folder of cached features; by default OUT/features."""
     seed: int = 0
     """Fixes everything that is drawn."""
+    tune: bool = False
+    """Search rate, weight decay, dropout and head with Ray Tune first."""
+    trials: int = 24
+    """With --tune: how many trials."""
+    training: TrainingConfig = field(default_factory=TrainingConfig)
     media: MediaConfig = field(default_factory=MediaConfig)
     face: FaceConfig = field(default_factory=FaceConfig)
     compute: ComputeConfig = field(default_factory=ComputeConfig)
 
+    def plan(self) -> TrainPlan:
+        """These options as the training takes them."""
+        return TrainPlan(
+            expert=self.input,
+            tower=self.backbone,
+            weights=self.weights,
+            preprocessing=self.preprocessing,
+            rows=self.rows,
+            licence=self.licence,
+            seed=self.seed,
+            training=self.training,
+            media=self.media,
+            face=self.face,
+            compute=self.compute,
+        )
+
 
 def main(options: Options) -> None:
-    """Train, and say what was reached."""
+    """Train, telling each epoch, and say what was reached."""
     console = Console()
-    plan = TrainPlan(
-        expert=options.input, tower=options.backbone, weights=options.weights, preprocessing=options.preprocessing,
-        rows=options.rows, licence=options.licence, seed=options.seed,
-        media=options.media, face=options.face, compute=options.compute,
+
+    def on_epoch(row: dict[str, Any]) -> None:
+        numbers = ", ".join(
+            f"{key} {row[key]:.4g}" for key in ("train_loss", "valid_loss", "mae_valence", "mae_arousal")
+        )
+        console.print(f"{row['phase']} epoch {row['epoch']}: {numbers}", highlight=False)
+
+    searcher = None
+    if options.tune:
+        from emofuse.tuning.learning_rate import Searcher
+
+        searcher = Searcher(options.trials, options.out)
+    record = train(
+        options.manifest, options.plan(), options.out, cache=options.cache, searcher=searcher, on_epoch=on_epoch
     )  # fmt: skip
-    result = train(pq.read_table(options.manifest), plan, options.out, options.cache or options.out / "features")
-    console.print(result.summary())
-    console.print(f"[bold]{options.out / 'head.safetensors'}[/bold]")
+    console.print(table_of(record))
+    console.print(f"{options.out / 'head.safetensors'}", highlight=False)
+
+
+def table_of(record: dict[str, Any]) -> Table:
+    """What a run reached, for the terminal."""
+    counts = record["counts"]
+    title = f"{counts['train']} rows to train, {counts['valid']} to stop by; {record['served']} head"
+    table = Table(title=title, min_width=60)
+    for name in ("held out", "axis", "Pearson r", "CCC", "MAE"):
+        table.add_column(name)
+    for part in ("out_of_fold", "valid"):
+        for axis in AXES if record["metrics"][part] else ():
+            row = record["metrics"][part][axis]
+            table.add_row(part.replace("_", " "), axis, *(f"{row[key]:.3f}" for key in ("pearson", "ccc", "mae")))
+    return table
 
 
 if __name__ == "__main__":

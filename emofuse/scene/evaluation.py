@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
 from emofuse.affect import AXES
+from emofuse.config import TrainingConfig
 from emofuse.metrics import accuracy
 from emofuse.scene.expert import head_moments
 from emofuse.scene.features import FeatureSet
 from emofuse.scene.head import Head
-from emofuse.scene.ridge import choose_dropout, fit_linear, group_folds
+from emofuse.scene.ridge import group_folds
+from emofuse.scene.training import PhaseTrainer
 
 Fit = Callable[[FeatureSet], Head]
 """A way to train: rows in, a head out, everything else chosen within those rows."""
@@ -24,20 +25,18 @@ OUTER_SEED = 0
 
 
 @dataclass(frozen=True, eq=False)
-class OutOfFold:
-    """Pooled predictions of grouped cross-validation, each row by a head that has not seen its group.
+class Estimates:
+    """Predictions beside the truth.
 
     Attributes:
         truth: (N, 2), reference scale.
-        mean: (N, 2).
+        mean: (N, 2), clamped to the scale.
         variance: (N, 2), the heads' own; NaN where they give none.
-        dropouts: the dropout of each fold's head.
     """
 
     truth: np.ndarray
     mean: np.ndarray
     variance: np.ndarray
-    dropouts: list[float]
 
     @property
     def pooled_error(self) -> list[float]:
@@ -46,7 +45,7 @@ class OutOfFold:
 
     @property
     def variance_scale(self) -> list[float]:
-        """Mean squared z per axis: the factor that makes the variances right on average; NaN-free, 1 if unknown."""
+        """Mean squared z per axis: the factor that makes the variances right on average; 1 where none is known."""
         z2 = (self.truth - self.mean) ** 2 / self.variance
         return [float(value) if np.isfinite(value) else 1.0 for value in z2.mean(0)]
 
@@ -56,19 +55,9 @@ class OutOfFold:
         values = {name: np.asarray(metric(self.truth, self.mean)) for name, metric in named.items()}
         return {axis: {name: float(value[i]) for name, value in values.items()} for i, axis in enumerate(AXES)}
 
-    def for_card(self, rows: FeatureSet) -> dict[str, Any]:
-        """What a card tells about these predictions."""
-        return {
-            "protocol": f"GroupKFold({FOLDS}, shuffle=True, random_state={OUTER_SEED}) on group, predictions pooled, "
-            "everything chosen inside the folds",
-            "rows": len(rows),
-            "groups": len(set(rows.group)),
-            "figures": self.figures(),
-        }
 
-
-def out_of_fold(rows: FeatureSet, fit: Fit, *, passes: int = 20, seed: int = 0) -> OutOfFold:
-    """Train on each fold's rest and predict the fold, as the expert would: means clamped, raw variances.
+def out_of_fold(rows: FeatureSet, fit: Fit, *, passes: int = 20, seed: int = 0) -> Estimates:
+    """Train on each fold's rest and predict the fold, as the expert would; pooled over the folds.
 
     Args:
         rows: labelled rows with groups.
@@ -77,12 +66,10 @@ def out_of_fold(rows: FeatureSet, fit: Fit, *, passes: int = 20, seed: int = 0) 
         seed: of the dropout masks.
     """
     mean, variance = np.empty((len(rows), 2)), np.empty((len(rows), 2))
-    dropouts = []
     for train, held in group_folds(rows.group, FOLDS, OUTER_SEED):
         head = fit(rows.rows(train))
         mean[held], variance[held] = predict(head, rows.features[held], passes=passes, seed=seed)
-        dropouts.append(head.spec.dropout)
-    return OutOfFold(rows.labels, mean, variance, dropouts)
+    return Estimates(rows.labels, mean, variance)
 
 
 def predict(head: Head, features: np.ndarray, *, passes: int = 20, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -93,7 +80,31 @@ def predict(head: Head, features: np.ndarray, *, passes: int = 20, seed: int = 0
     return np.clip(moments.mean.double().numpy(), -1, 1), np.where(variance > 0, variance, np.nan)
 
 
-def fit_in_closed_form(rows: FeatureSet) -> Head:
-    """The linear head at the dropout that grouped cross-validation within the rows prefers."""
-    dropout = choose_dropout(rows.features.astype(np.float64), rows.labels, rows.group)
-    return fit_linear(rows.features, rows.labels, dropout)
+def fitting(config: TrainingConfig, *, seed: int = 0) -> Fit:
+    """The way to train that a config names, frozen, with all it leaves open chosen within the rows it is given.
+
+    Where there are epochs to stop early, a fifth of the groups is held back to decide when.
+    """
+    plain = replace(config, unfrozen_epochs=0)
+
+    def fit(rows: FeatureSet) -> Head:
+        everything = np.arange(len(rows))
+        train, held = group_folds(rows.group, FOLDS, seed)[0] if plain.epochs else (everything, everything[:0])
+        return PhaseTrainer(rows.rows(train), rows.rows(held), plain, seed=seed).train_phase_0().head
+
+    return fit
+
+
+def best_of(configs: list[TrainingConfig], *, seed: int = 0) -> Fit:
+    """Train each way on four fifths of the groups, and return the head that errs least on the fifth."""
+
+    def fit(rows: FeatureSet) -> Head:
+        train, held = group_folds(rows.group, FOLDS, seed)[0]
+        fitted, stopping = rows.rows(train), rows.rows(held)
+        plain = [replace(config, unfrozen_epochs=0) for config in configs]
+        heads = [PhaseTrainer(fitted, stopping, config, seed=seed).train_phase_0().head for config in plain]
+        truth, features = rows.labels[held], rows.features[held]
+        errors = [((predict(head, features)[0] - truth) ** 2 / rows.labels.var(0)).sum() for head in heads]
+        return heads[int(np.argmin(errors))]
+
+    return fit

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -14,14 +13,10 @@ import torch
 
 from emofuse import runs
 from emofuse.affect import AXES
-from emofuse.config import ComputeConfig, FaceConfig, MediaConfig
 from emofuse.errors import DataError
-from emofuse.media import MediaError, content_hash, decode_picture, read_bytes
+from emofuse.media import MediaError, content_hash, read_bytes
 from emofuse.scene.backbone import Tower
-from emofuse.scene.preprocess import Preprocessing
-
-Cutter = Callable[[np.ndarray], np.ndarray | None]
-"""From a decoded picture to the part that is judged, or None where there is none."""
+from emofuse.scene.sources import FeatureSource, prepared
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +25,7 @@ class FeatureSet:
 
     Attributes:
         sample_id: str, (N,).
+        uri: where the picture lies, str, (N,).
         content_hash: sha256 of each picture's file, str, (N,).
         group: str, (N,).
         split: str or None, (N,).
@@ -41,6 +37,7 @@ class FeatureSet:
     """
 
     sample_id: np.ndarray
+    uri: np.ndarray
     content_hash: np.ndarray
     group: np.ndarray
     split: np.ndarray
@@ -55,42 +52,9 @@ class FeatureSet:
 
     def rows(self, chosen: np.ndarray) -> FeatureSet:
         """These rows only; a mask or indices."""
-        names = ("sample_id", "content_hash", "group", "split", "labels", "features")
+        names = ("sample_id", "uri", "content_hash", "group", "split", "labels", "features")
         parts = {name: getattr(self, name)[chosen] for name in names}
         return FeatureSet(**parts, fingerprint=self.fingerprint, cached=self.cached, left_out=self.left_out)
-
-
-@dataclass(frozen=True)
-class FeatureSource:
-    """What features are made of and with, besides the tower.
-
-    Attributes:
-        preprocessing: applied to each picture or crop.
-        cut: which part of a picture is judged: all of it, or its main face.
-        face: how faces are found, where they are.
-        media: how pictures are read.
-        compute: batch shape, precision and device.
-    """
-
-    preprocessing: Preprocessing
-    cut: Literal["scene", "face"] = "scene"
-    face: FaceConfig = field(default_factory=FaceConfig)
-    media: MediaConfig = field(default_factory=MediaConfig)
-    compute: ComputeConfig = field(default_factory=ComputeConfig)
-
-    def cutter(self) -> Cutter:
-        """The function that takes the judged part out of a decoded picture."""
-        if self.cut == "scene":
-            return lambda rgb: rgb
-        from emofuse.face.finder import FaceFinder
-
-        finder = FaceFinder(self.face)
-
-        def main_face(rgb: np.ndarray) -> np.ndarray | None:
-            crops = finder(rgb).crops
-            return crops[0] if len(crops) else None
-
-        return main_face
 
 
 def features_of(manifest: pa.Table, tower: Tower, source: FeatureSource, cache: Path) -> FeatureSet:
@@ -139,9 +103,10 @@ def _fingerprint(hashes: list[str], tower: Tower, source: FeatureSource) -> str:
 
 def _compute(by_hash: dict[str, str], tower: Tower, source: FeatureSource) -> pa.Table:
     hashes, reasons, rows = [], [], []
-    for chunk in _chunks(by_hash, source):
-        pictures = [picture for _, picture, _ in chunk if picture is not None]
-        features = iter(tower_features(tower, pictures, source) if pictures else [])
+    pictures = prepared(by_hash, source)
+    while chunk := list(islice(pictures, source.compute.batch_size)):
+        usable = [picture for _, picture, _ in chunk if picture is not None]
+        features = iter(tower_features(tower, usable, source) if usable else [])
         for value, picture, reason in chunk:
             hashes.append(value)
             reasons.append(reason)
@@ -153,25 +118,6 @@ def _compute(by_hash: dict[str, str], tower: Tower, source: FeatureSource) -> pa
         "features": pa.array(rows, kind),
     }
     return pa.table(columns)
-
-
-def _chunks(
-    by_hash: dict[str, str], source: FeatureSource
-) -> Iterator[list[tuple[str, np.ndarray | None, str | None]]]:
-    cut, chunk = source.cutter(), []
-    least = source.preprocessing.min_side if source.cut == "scene" else None
-    for value, uri in by_hash.items():
-        try:
-            part = cut(decode_picture(read_bytes(uri, source.media), source.media, least).rgb)
-            reason = None if part is not None else "no face"
-        except MediaError as error:
-            part, reason = None, error.kind
-        chunk.append((value, None if part is None else source.preprocessing.apply(part), reason))
-        if len(chunk) == source.compute.batch_size:
-            yield chunk
-            chunk = []
-    if chunk:
-        yield chunk
 
 
 def tower_features(tower: Tower, pictures: list[np.ndarray], source: FeatureSource) -> np.ndarray:
@@ -203,7 +149,9 @@ def _join(
     features = flat[[order[place[hashes[i]]] for i in kept]]  # type: ignore[index]
     rows = manifest.take(kept)
     labels = np.stack([rows.column(axis).to_numpy().astype(np.float64) for axis in AXES], axis=1)
-    text = {name: np.array(rows.column(name).to_pylist(), dtype=object) for name in ("sample_id", "group", "split")}
+    text = {
+        name: np.array(rows.column(name).to_pylist(), dtype=object) for name in ("sample_id", "uri", "group", "split")
+    }
     content = np.array([hashes[i] for i in kept], dtype=object)
     return FeatureSet(
         **text,

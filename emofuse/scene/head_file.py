@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from safetensors.torch import load_file, save
 
 from emofuse.errors import CheckpointError
-from emofuse.scene.card import FORMAT, check_card, read_card
+from emofuse.scene.card import check_card, read_card
 from emofuse.scene.head import Head, HeadSpec
 
 
@@ -20,7 +19,6 @@ def save_head(path: Path, head: Head, card: dict[str, Any]) -> None:
     Raises:
         CheckpointError: if the card lacks a field.
     """
-    card = {"format": FORMAT, "head": asdict(head.spec), **card}
     check_card(card, str(path))
     state = {key: value.detach().cpu().contiguous().clone() for key, value in head.state_dict().items()}
     path.parent.mkdir(parents=True, exist_ok=True)

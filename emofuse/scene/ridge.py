@@ -14,7 +14,7 @@ from sklearn.model_selection import GroupKFold
 from emofuse.errors import DataError
 from emofuse.scene.head import Head, HeadSpec
 
-DROPOUTS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
+DROPOUTS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 0.98)
 """The dropout probabilities that a search in closed form tries."""
 
 
@@ -31,7 +31,11 @@ def ridge_path(features: np.ndarray, targets: np.ndarray, penalties: list[float]
         targets: (N, 2).
         penalties: P positive numbers.
     """
-    intercept = targets.mean(0)
+    intercept, (count, width) = targets.mean(0), features.shape
+    if count > width:
+        values, vectors = np.linalg.eigh(features.T @ features)
+        projected = vectors.T @ (features.T @ (targets - intercept))
+        return np.stack([vectors @ (projected / (values + each)[:, None]) for each in penalties]), intercept
     values, vectors = np.linalg.eigh(features @ features.T)
     projected = vectors.T @ (targets - intercept)
     shrunk = [projected / (np.maximum(values, 0) + each)[:, None] for each in penalties]

@@ -1,24 +1,33 @@
-"""Phase 0 from a manifest to a head file: features, folds, the final fit, the card."""
+"""Phase 0 from a manifest to a run directory: features, search, training, held-out figures, a head with its card.
+
+RUN/  run.json  head.safetensors  [tower.safetensors]  history.parquet  range_test.parquet  [trials.parquet]
+      held_out.parquet  features/  checkpoints/  _SUCCESS
+"""
 
 from __future__ import annotations
 
+import dataclasses
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
 
-from emofuse import schema
-from emofuse.config import ComputeConfig, FaceConfig, MediaConfig
+from emofuse import runs, schema
+from emofuse.config import ComputeConfig, FaceConfig, MediaConfig, TrainingConfig
 from emofuse.errors import DataError
 from emofuse.scene.backbone import Tower, load_tower
-from emofuse.scene.card import pack_hashes
-from emofuse.scene.evaluation import OutOfFold, fit_in_closed_form, out_of_fold
-from emofuse.scene.features import FeatureSet, FeatureSource, features_of
-from emofuse.scene.head import Head
+from emofuse.scene.features import FeatureSet, features_of
 from emofuse.scene.head_file import save_head
+from emofuse.scene.pictures import PictureStore
+from emofuse.scene.record import held_out_predictions, make_card, write_tables
+from emofuse.scene.sources import FeatureSource
+from emofuse.scene.training import OnEpoch, PhaseResult, PhaseTrainer, resolve
 
 
 @dataclass(frozen=True)
@@ -32,85 +41,131 @@ class TrainPlan:
     rows: Literal["train", "all"] = "train"
     licence: str = "as the training data"
     seed: int = 0
+    training: TrainingConfig = field(default_factory=TrainingConfig)
     media: MediaConfig = field(default_factory=MediaConfig)
     face: FaceConfig = field(default_factory=FaceConfig)
     compute: ComputeConfig = field(default_factory=ComputeConfig)
 
 
 @dataclass(frozen=True, eq=False)
-class Trained:
-    """A trained head and what it reached."""
+class Search:
+    """What a search over the training's options found.
 
-    head: Head
-    card: dict[str, Any]
-    folds: OutOfFold
-    rows: FeatureSet
+    Attributes:
+        config: the options it chose.
+        trials: every trial's curve, one row for each trial and epoch.
+        record: for run.json: how many trials, how long, what was chosen.
+    """
 
-    def summary(self) -> str:
-        """A few lines for a terminal."""
-        figures = self.card["out_of_fold"]["figures"]
-        lines = [
-            f"{len(self.rows)} pictures in {len(set(self.rows.group))} groups; "
-            f"features {'read' if self.rows.cached else 'computed'}"
-        ]
-        lines += [
-            f"{axis}: " + ", ".join(f"{k} {v:.3f}" for k, v in values.items()) for axis, values in figures.items()
-        ]
-        return "\n".join(lines)
+    config: TrainingConfig
+    trials: pa.Table
+    record: dict[str, Any]
 
 
-def train(manifest: pa.Table, plan: TrainPlan, out: Path, cache: Path) -> Trained:
-    """Train a head and write `out/head.safetensors`.
+Searcher = Callable[[FeatureSet, FeatureSet, TrainingConfig, int], Search]
+"""From training rows, valid rows, options and seed to what a search found; the search on Ray Tune is one."""
+
+
+def train(
+    manifest: Path, plan: TrainPlan, out: Path, *, cache: Path | None = None, searcher: Searcher | None = None,
+    on_epoch: OnEpoch | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """Run phase 0 into `out`; a finished run is returned as it is, an interrupted one goes on.
+
+    Returns:
+        The run's record, as in run.json.
 
     Raises:
-        DataError: if there are no labelled rows to train on.
+        DataError: if there are no labelled rows to train on, or train and valid share a group or a picture.
+        ConfigError: if `out` holds another run.
         CheckpointError: if the tower's weights are missing or do not fit.
     """
+    run, started = runs.Run(str(out)), time.perf_counter()
+    mark = runs.fingerprint(runs.content_sha256(str(manifest)), plan, searcher is not None)
+    record = run.open({"train": mark})
+    if run.finished:
+        return record
+    record |= {
+        "kind": "train",
+        "config": dataclasses.asdict(plan),
+        "manifest": str(manifest),
+        "provenance": runs.provenance(),
+    }
+    run.save(record)
     torch.set_num_threads(plan.compute.threads)
-    tower = load_tower(plan.tower, plan.weights).to(memory_format=torch.channels_last)
+    tower, source = prepare_tower(plan)
+    table = schema.check_manifest(pq.read_table(manifest))
+    features = features_of(table, tower, source, cache or out / "features")
+    rows, valid = split_rows(features, plan.rows)
+    found = search_rate = None
+    config = resolve(plan.training, rows)
+    if searcher is not None:
+        found = searcher(rows, valid, config, plan.seed)
+        config, search_rate = found.config, found.record
+    store = PictureStore(features, source, cache or out / "features")
+    trainer = PhaseTrainer(
+        rows, valid, config, seed=plan.seed, folder=out / "checkpoints", tower=tower, pictures=store
+    )  # fmt: skip
+    result = trainer.train_phase_0(on_epoch)
+    held = held_out_predictions(result, rows, valid, config, source, store, seed=plan.seed)
+    card = make_card(plan, config, result, source, rows, valid, held, schema.read_metadata(table.schema))
+    if result.served == "unfrozen":
+        assert result.tower is not None
+        result.tower.save(out / "tower.safetensors")
+    save_head(out / "head.safetensors", result.head, card)
+    write_tables(out, result, held, found.trials if found else None)
+    record |= summary(table.num_rows, features, rows, valid, result, card, search_rate)
+    record["seconds"] = time.perf_counter() - started
+    run.save(record)
+    run.commit()
+    return record
+
+
+def prepare_tower(plan: TrainPlan) -> tuple[Tower, FeatureSource]:
+    """The tower of a plan, and how pictures come to it."""
+    tower = load_tower(plan.tower, plan.weights).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     preprocessing = tower.own_preprocessing.chosen(plan.preprocessing)
     tower.normalise_with(preprocessing)
-    source = FeatureSource(preprocessing, plan.expert, plan.face, plan.media, plan.compute)
-    manifest = schema.check_manifest(manifest)
-    features = features_of(manifest, tower, source, cache)
-    rows = training_rows(features, plan.rows)
-    folds = out_of_fold(rows, fit_in_closed_form)
-    head = fit_in_closed_form(rows)
-    card = make_card(plan, tower, source, rows, folds, manifest)
-    save_head(out / "head.safetensors", head, card)
-    return Trained(head, card, folds, rows)
+    return tower, FeatureSource(preprocessing, plan.expert, plan.face, plan.media, plan.compute)
 
 
-def training_rows(features: FeatureSet, which: str) -> FeatureSet:
-    """The labelled rows to fit on: of the train split, or all.
+def split_rows(features: FeatureSet, which: str) -> tuple[FeatureSet, FeatureSet]:
+    """The labelled rows to fit and those to stop by: the train and valid splits, or all and none.
 
     Raises:
-        DataError: if there are none, or they carry no groups.
+        DataError: if there are none to fit, one has no group, or the two share a group or a picture.
     """
-    wanted = np.isfinite(features.labels).all(1)
-    if which == "train":
-        wanted &= features.split == "train"
-    if not wanted.any():
+    labelled = np.isfinite(features.labels).all(1)
+    rows = features.rows(labelled & (features.split == "train") if which == "train" else labelled)
+    valid = features.rows(labelled & (features.split == "valid") & (which == "train"))
+    if not len(rows):
         raise DataError(f"no labelled row to train on among {len(features)} ({which} rows were asked for)")
-    if any(group is None for group in features.group[wanted]):
-        raise DataError("training needs a group for every row, so that no group straddles two folds")
-    return features.rows(wanted)
+    if any(group is None for group in rows.group):
+        raise DataError("training needs a group for every row, so that no group straddles two splits or folds")
+    for what in ("group", "content_hash"):
+        shared = set(getattr(rows, what)) & set(getattr(valid, what))
+        if shared:
+            kind = "group" if what == "group" else "picture"
+            raise DataError(
+                f"train and valid share {len(shared)} {kind}(s), first {min(shared)!r}; split by group anew"
+            )
+    return rows, valid
 
 
-def make_card(
-    plan: TrainPlan, tower: Tower, source: FeatureSource, rows: FeatureSet, folds: OutOfFold, manifest: pa.Table
-) -> dict[str, Any]:
-    """The card of a head trained on `rows`."""
-    about = schema.read_metadata(manifest.schema)
+def summary(
+    count: int, features: FeatureSet, rows: FeatureSet, valid: FeatureSet, result: PhaseResult, card: dict[str, Any],
+    search: dict[str, Any] | None,
+) -> dict[str, Any]:  # fmt: skip
+    """What run.json tells about a finished training."""
     return {
-        "expert": plan.expert,
-        "tower": {"name": tower.name, "weights": tower.weights, "sha256": tower.fingerprint(), "file": None},
-        "preprocessing": source.preprocessing.to_json(),
-        "preprocessing_choice": plan.preprocessing,
-        "data": {**about, "rows": len(rows), "groups": sorted(set(rows.group)), "fingerprint": rows.fingerprint},
-        "training_pictures": pack_hashes(rows.content_hash),
-        "out_of_fold": folds.for_card(rows),
-        "pooled_error": folds.pooled_error,
-        "variance_scale": folds.variance_scale,
-        "licence": plan.licence,
+        "counts": {"manifest": count, "usable": len(features), "train": len(rows), "valid": len(valid)},
+        "left_out": features.left_out,
+        "features_cached": features.cached,
+        "rate": result.rate,
+        "range_test": result.range_test.to_json() if result.range_test else None,
+        "search": search,
+        "served": result.served,
+        "best_valid_loss": result.best,
+        "metrics": card["metrics"],
+        "head": {key: card[key] for key in ("tower", "head", "training", "pooled_error", "variance_scale")},
     }

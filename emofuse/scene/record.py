@@ -1,0 +1,143 @@
+"""What a training run leaves behind: the head's card, and the tables that the notebook and the reports read."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from emofuse.affect import AXES
+from emofuse.config import TrainingConfig
+from emofuse.scene.backbone import Tower
+from emofuse.scene.card import FORMAT, pack_hashes
+from emofuse.scene.evaluation import Estimates, fitting, out_of_fold, predict
+from emofuse.scene.features import FeatureSet, tower_features
+from emofuse.scene.fitting import Rows
+from emofuse.scene.pictures import PictureStore
+from emofuse.scene.sources import FeatureSource
+from emofuse.scene.training import PhaseResult
+
+if TYPE_CHECKING:
+    from emofuse.scene.workflow import TrainPlan
+
+
+ABOUT = ("dataset", "title", "licence", "source_units", "split_seed")
+"""What of a manifest's metadata goes into a card."""
+
+
+@dataclass(frozen=True, eq=False)
+class HeldOut:
+    """Predictions for rows that did not train the head that made them.
+
+    Attributes:
+        folds: of grouped cross-validation over the training rows, each by a head trained on the other folds.
+        valid: of the valid rows by the served head, or None where there are none.
+        folds_rows: the rows of `folds`.
+        valid_rows: the rows of `valid`.
+        served: whose figures and variance scale the card takes.
+    """
+
+    folds: Estimates
+    valid: Estimates | None
+    folds_rows: FeatureSet
+    valid_rows: FeatureSet
+    served: str
+
+    @property
+    def basis(self) -> Estimates:
+        """The predictions behind the card's pooled error and variance scale: the folds', as long as the tower is
+        frozen; an unfrozen tower has seen the training rows of every fold, so then it is the valid rows'."""
+        return self.folds if self.served == "frozen" or self.valid is None else self.valid
+
+
+def held_out_predictions(
+    result: PhaseResult, rows: FeatureSet, valid: FeatureSet, config: TrainingConfig, source: FeatureSource,
+    store: PictureStore, *, seed: int,
+) -> HeldOut:  # fmt: skip
+    """Predict the training rows out of fold, and the valid rows with the head and tower that are served."""
+    folds = out_of_fold(rows, fitting(config, seed=seed), seed=seed)
+    features = valid.features
+    if result.served == "unfrozen" and len(valid):
+        assert result.tower is not None
+        features = features_from(result.tower, store(valid), source)
+    estimates = Estimates(valid.labels, *predict(result.head, features, seed=seed)) if len(valid) else None
+    return HeldOut(folds, estimates, rows, valid, result.served)
+
+
+def features_from(tower: Tower, pictures: Rows, source: FeatureSource) -> np.ndarray:
+    """Features float32 (N, D) of prepared pictures, in batches of the one shape."""
+    order = iter(np.arange(len(pictures)))
+    parts = []
+    while len(chunk := np.array(list(islice(order, source.compute.batch_size)), dtype=np.int64)):
+        parts.append(tower_features(tower, list(pictures[chunk]), source))
+    return np.concatenate(parts)
+
+
+def make_card(
+    plan: TrainPlan, config: TrainingConfig, result: PhaseResult, source: FeatureSource, rows: FeatureSet,
+    valid: FeatureSet, held: HeldOut, about: dict[str, Any],
+) -> dict[str, Any]:  # fmt: skip
+    """The card of the head that a run serves."""
+    tower = result.tower
+    assert tower is not None
+    changed = result.served == "unfrozen"
+    return {
+        "format": FORMAT,
+        "expert": plan.expert,
+        "head": dataclasses.asdict(result.head.spec),
+        "tower": {
+            "name": tower.name,
+            "weights": tower.weights,
+            "sha256": tower.fingerprint(),
+            "file": "tower.safetensors" if changed else None,
+        },
+        "preprocessing": source.preprocessing.to_json(),
+        "preprocessing_choice": plan.preprocessing,
+        "training": {**dataclasses.asdict(config), "rate": result.rate, "phase": result.served, "seed": plan.seed},
+        "data": {
+            **{key: value for key, value in about.items() if key in ABOUT},
+            "fingerprint": rows.fingerprint,
+            "split": {"train": len(rows), "valid": len(valid)} if plan.rows == "train" else {"all": len(rows)},
+            "groups": sorted(set(rows.group)),
+        },
+        "training_pictures": pack_hashes(rows.content_hash),
+        "metrics": {
+            "out_of_fold": {**held.folds.figures(), "rows": len(rows), "groups": len(set(rows.group))},
+            "valid": held.valid.figures() if held.valid else None,
+            "protocol": "out_of_fold: GroupKFold(5, shuffle=True, random_state=0) on group over the training rows, "
+            "predictions pooled, tower frozen, what the options leave open chosen inside the folds; "
+            "valid: the served head on the valid split, which also decided when to stop",
+        },
+        "pooled_error": held.basis.pooled_error,
+        "variance_scale": held.basis.variance_scale,
+        "licence": plan.licence,
+    }
+
+
+def write_tables(out: Path, result: PhaseResult, held: HeldOut, trials: pa.Table | None) -> None:
+    """history.parquet, range_test.parquet, trials.parquet and held_out.parquet, where there is something to write."""
+    pq.write_table(pa.Table.from_pylist(result.history), out / "history.parquet")
+    if result.range_test is not None:
+        test = result.range_test
+        columns = {"lr": test.lrs, "loss": test.losses, "smoothed": test.smoothed}
+        pq.write_table(pa.table(columns).replace_schema_metadata({"rate": str(test.rate)}), out / "range_test.parquet")
+    if trials is not None:
+        pq.write_table(trials, out / "trials.parquet")
+    parts = [_table("out_of_fold", held.folds_rows, held.folds)]
+    if held.valid is not None:
+        parts.append(_table("valid", held.valid_rows, held.valid))
+    pq.write_table(pa.concat_tables(parts), out / "held_out.parquet")
+
+
+def _table(part: str, rows: FeatureSet, estimates: Estimates) -> pa.Table:
+    columns: dict[str, Any] = {"part": [part] * len(rows), "sample_id": rows.sample_id, "group": rows.group}
+    for i, axis in enumerate(AXES):
+        columns |= {axis: rows.labels[:, i], f"scene_{axis}": estimates.mean[:, i]}
+        columns[f"scene_{axis}_variance"] = estimates.variance[:, i]
+    return pa.table(columns)
