@@ -7,6 +7,7 @@ arousal. `emofuse.opinions` has the table of what happens where a mean or a vari
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -161,3 +162,10 @@ METHODS: dict[str, Callable[..., Fused]] = {
     "constant": fixed_weights,
 }
 """By the names of `FusionConfig.method`."""
+
+
+def __getattr__(name: str) -> object:
+    """`SceneFaceFusion`, which needs the experts and so the layers above, is found when asked for."""
+    if name == "SceneFaceFusion":
+        return import_module("emofuse.live").SceneFaceFusion
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

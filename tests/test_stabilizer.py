@@ -231,8 +231,8 @@ class TestTime:
         for t in range(20):
             out = stabilizer.update([0.3, -0.3], [0.1, 0.1], t / 30)
         np.testing.assert_allclose(out.mean, [0.3, -0.3], atol=1e-12)
-        np.testing.assert_allclose(stabilizer.stability_variance, 0, atol=1e-20)
-        np.testing.assert_allclose(stabilizer.stability_jitter, 0, atol=1e-12)
+        np.testing.assert_allclose(stabilizer.window.variance, 0, atol=1e-20)
+        np.testing.assert_allclose(stabilizer.window.jitter, 0, atol=1e-12)
 
     @given(st.lists(st.tuples(st.floats(-1, 1), st.floats(0.001, 1)), min_size=1, max_size=30))
     @settings(max_examples=30, deadline=None)
@@ -247,11 +247,11 @@ class TestTime:
 
 def test_stability_over_the_window():
     gated = GatedEma(alpha=1.0, window=3)
-    assert np.isnan(gated.stability_jitter).all()
+    assert np.isnan(gated.window.jitter).all()
     for x in (5.0, 0.1, 0.3, 0.2):
         gated.update([x, 0.0], [0.1, 0.1])
-    np.testing.assert_allclose(gated.stability_variance, [np.var([0.1, 0.3, 0.2]), 0])
-    np.testing.assert_allclose(gated.stability_jitter, [0.15, 0])
+    np.testing.assert_allclose(gated.window.variance, [np.var([0.1, 0.3, 0.2]), 0])
+    np.testing.assert_allclose(gated.window.jitter, [0.15, 0])
 
 
 @pytest.mark.parametrize(
@@ -283,7 +283,9 @@ def test_a_stabilizer_from_options(name):
     config = StabilizerConfig(filter=name, alpha=0.6, window=7)
     made = make_stabilizer(config)
     assert type(made) is {"kalman": LocalLevelKalman, "one_euro": OneEuro}.get(name, GatedEma)
-    assert made._recent.maxlen == 7
+    for i in range(9):
+        made.update([i / 10, 0], [0.1, 0.1])
+    assert len(made.window.series) == 7
 
 
 def test_no_filter_and_an_unknown_one():

@@ -14,7 +14,7 @@ from emofuse.config import StabilizerConfig
 from emofuse.errors import ConfigError
 from emofuse.stabilizer.laws import Law
 from emofuse.stabilizer.likelihood import fit_process_variance
-from emofuse.stabilizer.steps import GatedEma, LocalLevelKalman, OneEuro, Stabilizer, Timing
+from emofuse.stabilizer.steps import GatedEma, LocalLevelKalman, OneEuro, Stabilizer, Timing, Window
 from emofuse.stabilizer.sweeps import Frame, Sequences, Steady, run, run_ema, run_kalman, run_one_euro
 
 FILTERS = ("ema", "soft_ema", "kalman", "one_euro", "none")
@@ -29,6 +29,7 @@ __all__ = [
     "Stabilizer",
     "Steady",
     "Timing",
+    "Window",
     "fit_process_variance",
     "make_stabilizer",
     "run",

@@ -41,26 +41,60 @@ class Timing:
         return (np.asarray(elapsed) > self.max_gap) | (np.asarray(elapsed) < 0)
 
 
+class Window:
+    """The last outputs of a sequence, and how calm they are.
+
+    Args:
+        frames: how many are kept, at least 2.
+    """
+
+    def __init__(self, frames: int) -> None:
+        if frames < 2:
+            raise ConfigError(f"window must hold at least 2 frames; got {frames}")
+        self._recent: deque[np.ndarray] = deque(maxlen=frames)
+
+    def append(self, mean: np.ndarray) -> None:
+        """Add an output, shape (2,), NaN where not valid."""
+        self._recent.append(mean)
+
+    @property
+    def series(self) -> np.ndarray:
+        """The outputs kept, (n, 2)."""
+        return np.array(self._recent).reshape(-1, AXIS_COUNT)
+
+    @property
+    def variance(self) -> np.ndarray:
+        """Variance of the valid outputs, shape (2,); it mixes signal and noise. NaN below two of them."""
+        outputs = [axis[np.isfinite(axis)] for axis in self.series.T]
+        return np.array([np.var(axis) if len(axis) > 1 else np.nan for axis in outputs])
+
+    @property
+    def jitter(self) -> np.ndarray:
+        """Mean absolute step per frame, shape (2,). NaN where no two frames adjoin."""
+        steps = [np.abs(np.diff(axis)) for axis in self.series.T]
+        steps = [axis[np.isfinite(axis)] for axis in steps]
+        return np.array([axis.mean() if len(axis) else np.nan for axis in steps])
+
+
 class Stabilizer:
     """The state of one sequence under one filter; the base of the filters below.
 
     Attributes:
         held: bool, shape (2,): where the last sample was held.
+        window: the last outputs; `window.jitter` and `window.variance` say how calm they are.
     """
 
     def __init__(self, law: Law, timing: Timing, window: int, initial: State) -> None:
-        if window < 2:
-            raise ConfigError(f"window must hold at least 2 frames; got {window}")
         self.law, self.timing, self._initial = law, timing, initial
         self._time: float | None = None
-        self._recent: deque[np.ndarray] = deque(maxlen=window)
+        self._frames = window
         self.reset()
 
     def reset(self) -> None:
         """Forget everything, as before the first frame."""
         self._state, self._time = self._initial, None
         self.held = np.zeros(AXIS_COUNT, dtype=bool)
-        self._recent.clear()
+        self.window = Window(self._frames)
 
     def update(self, mean: ArrayLike, variance: ArrayLike, timestamp: float | None = None) -> Affect:
         """The steadied estimate after one more frame.
@@ -84,25 +118,8 @@ class Stabilizer:
         self._state, self.held = self._advance(mean, variance, elapsed)
         valid = self._state.started & (self._state.age <= self.timing.max_hold)
         steadied = Affect.of(self._state.mean, self._state.variance, valid)
-        self._recent.append(steadied.mean)
+        self.window.append(steadied.mean)
         return steadied
-
-    @property
-    def stability_variance(self) -> np.ndarray:
-        """Variance of the valid output over the window, shape (2,); it mixes signal and noise. NaN below two frames."""
-        outputs = [axis[np.isfinite(axis)] for axis in self._window]
-        return np.array([np.var(axis) if len(axis) > 1 else np.nan for axis in outputs])
-
-    @property
-    def stability_jitter(self) -> np.ndarray:
-        """Mean absolute step of the output per frame over the window, shape (2,). NaN where no two frames adjoin."""
-        steps = [np.abs(np.diff(axis)) for axis in self._window]
-        steps = [axis[np.isfinite(axis)] for axis in steps]
-        return np.array([axis.mean() if len(axis) else np.nan for axis in steps])
-
-    @property
-    def _window(self) -> np.ndarray:
-        return np.array(self._recent).reshape(-1, AXIS_COUNT).T
 
     def _elapse(self, timestamp: float | None) -> float:
         """Seconds since the frame before, moving the clock to this frame."""
@@ -126,7 +143,7 @@ class GatedEma(Stabilizer):
     Args:
         alpha: weight of the new sample, 0 to 1.
         uncertainty_threshold: on the variance, per axis (a float, or shape (2,)); a sample above it is held.
-        window: frames over which `stability_variance` and `stability_jitter` look back.
+        window: frames that `Stabilizer.window` looks back on.
         soft: weigh uncertain samples down instead of holding them.
         time_constant: seconds; takes the place of alpha, and means the same at any frame rate.
         process_variance: growth of the output's variance per held frame, reference units squared.
@@ -160,7 +177,7 @@ class LocalLevelKalman(Stabilizer):
         process_variance: variance of the level's step per frame, a float or shape (2,), as from `fit_process_variance`.
         initial_mean: the level before the first frame; by default the first sample is the level.
         initial_variance: its variance; needed with `initial_mean`.
-        window: frames over which `stability_variance` and `stability_jitter` look back.
+        window: frames that `Stabilizer.window` looks back on.
         timing: gaps, holds and the frame rate.
     """
 
@@ -186,7 +203,7 @@ class OneEuro(Stabilizer):
         min_cutoff: cutoff at rest, Hz; less removes more jitter.
         beta: rise of the cutoff with speed; more means less lag.
         derivative_cutoff: cutoff of the speed's own low pass, Hz.
-        window: frames over which `stability_variance` and `stability_jitter` look back.
+        window: frames that `Stabilizer.window` looks back on.
         process_variance: growth of the output's variance per held frame, reference units squared.
         timing: gaps, holds and the frame rate.
     """
