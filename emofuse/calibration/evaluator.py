@@ -13,6 +13,7 @@ from emofuse.calibration.rows import group_ids, grouped_split, paired
 from emofuse.calibration.trainer import SIX, CalibrationTrainer, Loss, six_scores
 from emofuse.errors import ConfigError
 from emofuse.metrics import accuracy
+from emofuse.metrics.pairs import Statistic, compare
 from emofuse.metrics.significance import (
     corrected_resampled_ttest,
     holm,
@@ -59,8 +60,9 @@ class CalibrationEvaluator:
 
         A fifth of the groups is set aside as the test set. On the rest the calibration is fitted once, and
         the test set is judged once: a paired bootstrap of groups gives the intervals, a permutation test of
-        groups the p-values, Holm's correction goes over all six. Beside it, `n_runs` grouped splits of the rest
-        show how much the fit itself varies; they overlap, so their t-test is the corrected one.
+        what each group contributes (`group_pulls`) the p-values, and Holm's correction goes over all six.
+        Beside it, `n_runs` grouped splits of the rest show how much the fit itself varies; they overlap, so
+        their t-test is the corrected one.
 
         Args:
             predictions: (N, 2), reference scale; rows that lack a value are left out.
@@ -151,9 +153,10 @@ class CalibrationEvaluator:
             y, a, b = np.zeros(len(y)), np.abs(a - y).mean(axis=1), np.abs(b - y).mean(axis=1)
         else:
             statistic = _average_concordance
-        kwargs: dict[str, Any] = {"groups": ids, "resamples": self.resamples, "rng": self.seed}
-        interval = paired_bootstrap(y, a, b, statistic, confidence=1 - self.alpha, **kwargs)
-        p = paired_permutation(y, a, b, statistic, **kwargs).p
+        kwargs: dict[str, Any] = {"resamples": self.resamples, "rng": self.seed}
+        interval = paired_bootstrap(y, a, b, statistic, ids, confidence=1 - self.alpha, **kwargs)
+        pulls = group_pulls(y, a, b, statistic, ids)
+        p = paired_permutation(np.zeros_like(pulls), pulls, np.zeros_like(pulls), accuracy.bias, **kwargs).p
         return {
             "difference": float(interval.difference),
             "ci_low": float(interval.ci_low),
@@ -170,6 +173,22 @@ class CalibrationEvaluator:
         better, worse = bool(shown and ends[0] > self.least_effect), bool(shown and ends[1] < 0)
         verdict = "better" if better else "worse" if worse else "not shown"
         return {"significant": better, "worse": worse, "verdict": verdict}
+
+
+def group_pulls(
+    truth: np.ndarray, a: np.ndarray, b: np.ndarray, statistic: Statistic, groups: np.ndarray
+) -> np.ndarray:
+    """What each group contributes to statistic(a) - statistic(b): jackknife pseudo-values, (n_groups,).
+
+    Their signs are flipped in place of exchanging the predictors. For the MAE that is the same test. For the
+    CCC it asks whether its difference is 0, where exchanging asks whether the predictors could be one: a
+    calibration shifts them apart, so that mixtures of the two have any CCC, and no gain would ever be shown.
+
+    Source: Tukey 1958 for pseudo-values.
+    """
+    pair = compare(truth, a, b, statistic, groups)
+    n = pair.n_groups
+    return np.asarray(n * pair.observed() - (n - 1) * pair.jackknife())[:, 0]
 
 
 def effect_size(differences: ArrayLike) -> float:

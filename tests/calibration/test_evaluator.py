@@ -5,10 +5,11 @@ import pytest
 from scipy.stats import ttest_rel
 
 from emofuse.calibration import CalibrationEvaluator, CalibrationTrainer, CrossDomainCalibration, bland_altman
-from emofuse.calibration.evaluator import effect_size
+from emofuse.calibration.evaluator import effect_size, group_pulls
 from emofuse.calibration.trainer import SIX
 from emofuse.errors import ConfigError, DataError
-from emofuse.metrics.significance import corrected_resampled_ttest
+from emofuse.metrics import accuracy
+from emofuse.metrics.significance import corrected_resampled_ttest, paired_permutation
 
 NAMES = ("mae_v", "mae_a", "mae_avg", "ccc_v", "ccc_a", "ccc_avg")
 
@@ -78,6 +79,49 @@ def test_the_t_test_is_the_corrected_one(helped):
         naive = ttest_rel(entry["runs"], np.zeros(5))
         assert abs(entry["t"]) == pytest.approx(abs(naive.statistic) / np.sqrt(1 + 5 * 32 / 128))
         assert entry["p_resampled"] > naive.pvalue
+
+
+def test_a_gain_in_ccc_alone_can_be_shown():
+    # Exchanging shifted predictors mixes them, and mixtures have any CCC: that test shows nothing here.
+    rng = np.random.default_rng(6)
+    labels = np.clip(0.4 * rng.normal(size=(2000, 2)) + 0.2, -1, 1)
+    predictions = 0.1 * labels - 0.5 + 0.15 * rng.normal(size=(2000, 2))
+    results = CalibrationEvaluator(resamples=500).ablation_study(predictions, labels)
+    for name in ("ccc_v", "ccc_a", "ccc_avg"):
+        assert results[name]["ci_low"] > 0
+        assert results[name]["significant"]
+    calibration = CrossDomainCalibration()
+    CalibrationTrainer(calibration).fit(predictions, labels, val_split=0)
+    y, x, moved = labels[:400, 0], predictions[:400, 0], calibration(predictions)[:400, 0]
+    assert paired_permutation(y, moved, x, accuracy.concordance, resamples=500).p > 0.05
+
+
+@pytest.mark.parametrize("per_group", [1, 5])
+def test_false_positives_are_five_in_a_hundred(per_group):
+    # Two exchangeable predictors, errors correlated .5 within a group; 400 repeats: .05 within 3 standard errors.
+    rng = np.random.default_rng(1)
+    groups = np.arange(100) // per_group
+    rejected = 0
+    for _ in range(400):
+        shared = rng.normal(size=(100 // per_group, 2))[groups]
+        errors = np.sqrt(0.5) * shared + np.sqrt(0.5) * rng.normal(size=(100, 2))
+        truth = rng.normal(size=100)
+        pulls = group_pulls(truth, truth + errors[:, 0], truth + errors[:, 1], accuracy.concordance, groups)
+        flips = rng.choice([-1.0, 1.0], size=(499, len(pulls)))
+        rejected += (1 + (np.abs(flips @ pulls) >= abs(pulls.sum())).sum()) / 500 <= 0.05
+    assert abs(rejected / 400 - 0.05) < 3 * np.sqrt(0.05 * 0.95 / 400)
+
+
+def test_for_the_mae_it_is_the_permutation_test():
+    predictions, labels = shifted(60)
+    groups = np.arange(60) // 5
+    pulls = group_pulls(labels[:, 0], predictions[:, 0], labels[:, 0] * 0.7, accuracy.mae, groups)
+    zeros = np.zeros_like(pulls)
+    flipped = paired_permutation(zeros, pulls, zeros, accuracy.bias)
+    swapped = paired_permutation(labels[:, 0], predictions[:, 0], labels[:, 0] * 0.7, accuracy.mae, groups)
+    assert flipped.exact
+    assert swapped.exact
+    assert (flipped.p, flipped.difference) == (pytest.approx(swapped.p), pytest.approx(swapped.difference))
 
 
 def test_effect_size_golden():
