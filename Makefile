@@ -1,0 +1,52 @@
+# Everything a clean machine needs: Python 3.11 or later and a package index.
+#   make eval    environment, the main job on the demonstration photographs, where the report is
+#   make test    environment, the whole test suite
+#   make lint    ruff and mypy
+#   make proof   the figures of the README, from the development data in $(SHARED)
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+SHARED ?= ../shared/data
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: eval test lint proof environment test-environment system clean
+
+eval: environment
+	$(BIN)/python jobs/eval_fusion.py
+
+test: test-environment system
+	$(BIN)/python -m pytest -q
+
+lint: test-environment
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+proof: test-environment system
+	$(BIN)/python tests/proof/run.py --data $(SHARED)
+
+environment: $(VENV)/.installed
+test-environment: $(VENV)/.installed-test
+
+# torch comes first and by itself, so that nothing else decides its version.
+$(VENV)/.installed: pyproject.toml .ci/constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or later is needed; name one with make PYTHON=..."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint .ci/constraints.txt torch torchvision
+	$(BIN)/python -m pip install --quiet --constraint .ci/constraints.txt --editable .
+	@touch $@
+
+$(VENV)/.installed-test: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --constraint .ci/constraints.txt --editable '.[test,s3,findingemo]'
+	@touch $@
+
+# What tests need beside Python: Chromium opens the report. Without the right to install it those tests are skipped.
+system:
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || \
+	{ command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ] && apt-get -qq update && \
+	  DEBIAN_FRONTEND=noninteractive apt-get -qq -y install --no-install-recommends chromium >/dev/null; } || \
+	echo "no Chromium: the tests that open the report in a browser will be skipped"
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache build *.egg-info
