@@ -9,4 +9,14 @@ from emofuse.scales import SCALES, Scale
 
 __version__ = "0.1.0"
 
-__all__ = ["AXES", "SCALES", "Affect", "CheckpointError", "ConfigError", "DataError", "EmofuseError", "Scale", "__version__"]
+__all__ = [
+    "AXES",
+    "SCALES",
+    "Affect",
+    "CheckpointError",
+    "ConfigError",
+    "DataError",
+    "EmofuseError",
+    "Scale",
+    "__version__",
+]

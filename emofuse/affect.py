@@ -56,7 +56,7 @@ class Affect:
         return len(self.mean)
 
     def __getitem__(self, index: object) -> Affect:
-        return Affect(self.mean[index], self.variance[index], self.valid[index])  # type: ignore[index]
+        return Affect(self.mean[index], self.variance[index], self.valid[index])  # type: ignore[index, call-overload]
 
     @property
     def valence(self) -> np.ndarray:

@@ -72,7 +72,7 @@ class FaceConfig:
 
 @dataclass(frozen=True)
 class ComputeConfig:
-    """Where and how wide; only `batch_size`, `face_chunk`, `dtype` and `threads` can change a number, in its last digits."""
+    """Where and how wide; only batch shapes, `dtype` and `threads` can change a number, in its last digits."""
 
     batch_size: int = 32
     """Pictures per network batch; smaller batches are padded to this."""

@@ -208,11 +208,10 @@ def _ends_early(error: BaseException, data: bytes, kind: str | None) -> bool:
 def _rgb(image: Image.Image) -> Image.Image:
     """First frame as 8-bit RGB; keeps the EXIF entry that says which way is up."""
     exif = image.getexif()
-    if image.mode.startswith("I;16") or image.mode in ("I", "F"):
-        samples = np.asarray(image)
-        top = 65535.0 if image.mode != "F" else max(1.0, float(np.nanmax(samples)) if samples.size else 1.0)
-        grey = np.clip(np.nan_to_num(samples.astype(np.float64)) * (255.0 / top), 0, 255).astype(np.uint8)
-        converted = Image.fromarray(grey).convert("RGB")
+    if image.mode == "F":
+        raise ValueError("floating-point samples have no stated range")
+    if image.mode.startswith("I"):
+        converted = Image.fromarray((np.clip(np.asarray(image), 0, 65535) >> 8).astype(np.uint8)).convert("RGB")
     elif image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
         rgba = image.convert("RGBA")
         converted = Image.new("RGB", rgba.size, (255, 255, 255))

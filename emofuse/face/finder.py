@@ -106,11 +106,19 @@ class FaceFinder:
         chosen = self.choose(found, rgb.shape[1], rgb.shape[0])
         if self._fan is not None:
             chosen = self._fan(rgb, chosen)
-        points = [None if self._config.landmarks == "none" else face.landmarks for face in chosen]
-        crops = [align(rgb, face.box, landmarks) for face, landmarks in zip(chosen, points, strict=True)]
+        return self._cut(rgb, len(found), chosen, scale)
+
+    def cut(self, rgb: np.ndarray, found: FoundFaces, scale: float) -> FoundFaces:
+        """The same faces cut from another decoding of the picture, `scale` full-size pixels a pixel of its own."""
+        return self._cut(rgb, found.count, [face.scaled(1 / scale, 1 / scale) for face in found.faces], scale)
+
+    def _cut(self, rgb: np.ndarray, count: int, faces: list[Face], scale: float) -> FoundFaces:
+        """Crops of `faces`, which are in pixels of `rgb`."""
+        points = [None if self._config.landmarks == "none" else face.landmarks for face in faces]
+        crops = [align(rgb, face.box, landmarks) for face, landmarks in zip(faces, points, strict=True)]
         stacked = np.stack(crops) if crops else np.empty((0, CROP_SIZE, CROP_SIZE, 3), np.uint8)
         aligned = [landmarks is not None for landmarks in points]
-        return FoundFaces(len(found), [face.scaled(scale, scale) for face in chosen], stacked, aligned)
+        return FoundFaces(count, [face.scaled(scale, scale) for face in faces], stacked, aligned)
 
 
 def _fan(reference: int) -> Fan:

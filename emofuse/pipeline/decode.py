@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
@@ -10,11 +11,13 @@ import numpy as np
 import pyarrow as pa
 
 from emofuse.config import PerceiveConfig
-from emofuse.face.finder import FaceFinder
+from emofuse.face.alignment import CROP_SIZE
+from emofuse.face.finder import FaceFinder, FoundFaces
 from emofuse.media import MediaError, Picture, content_hash, decode_picture, read_bytes
 from emofuse.scene.expert import preprocessing_of
 from emofuse.scene.preprocess import Preprocessing
 from emofuse.schema import MANIFEST
+from emofuse.video import VideoReader
 
 ENOUGH = 2
 """Pixels of a reduced decoding per pixel that a crop needs, at least."""
@@ -49,12 +52,24 @@ class Decoder:
     def __init__(self, config: PerceiveConfig) -> None:
         cv2.setNumThreads(0)
         self._media = config.media
+        self._videos = VideoReader(config.media)
         self._preprocessing: Preprocessing = preprocessing_of(config.scene)
         self._finder = FaceFinder(config.face) if config.face.expert != "none" else None
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         """Manifest rows to rows of `DECODED`; a row that cannot be read says why in `error`."""
-        rows = [self._row(uri) for uri in batch.column("uri").to_pylist()]
+        uris, frames = batch.column("uri").to_pylist(), batch.column("frame_index").to_pylist()
+        rows: list[dict[str, Any]] = [{}] * len(uris)
+        videos: dict[str, list[int]] = {}
+        for i, (uri, frame) in enumerate(zip(uris, frames, strict=True)):
+            if frame is None:
+                rows[i] = self._row(uri)
+            else:
+                videos.setdefault(uri or "", []).append(i)
+        for uri, members in videos.items():
+            shown = dict(self._frames(uri, batch.take(members)))
+            for i in members:
+                rows[i] = shown[frames[i]]
         columns = [batch.column(name) for name in MANIFEST.names]
         made = [pa.array([row.get(f.name) for row in rows], f.type) for f in DECODED if f.name not in MANIFEST.names]
         return pa.Table.from_arrays([*columns, *made], schema=DECODED)
@@ -62,25 +77,37 @@ class Decoder:
     def _row(self, uri: str | None) -> dict[str, Any]:
         try:
             data = read_bytes(uri or "", self._media)
-            return {"content": content_hash(data), **self._see(data)}
+            seen = self._see(decode_picture(data, self._media, ENOUGH * self._preprocessing.size), data)
+            return {"content": content_hash(data), **seen}
         except MediaError as error:
             return {"error": str(error)}
 
-    def _see(self, data: bytes) -> dict[str, Any]:
-        picture = decode_picture(data, self._media, ENOUGH * self._preprocessing.size)
+    def _frames(self, uri: str, rows: pa.Table) -> Iterator[tuple[int, dict[str, Any]]]:
+        """The frames of one video, decoded in order whatever the order of the rows, one at a time."""
+        rows = rows.group_by("frame_index").aggregate([("timestamp", "min")]).sort_by("frame_index")
+        indices, times = rows.column("frame_index").to_pylist(), rows.column("timestamp_min")
+        try:
+            found = self._videos.read(uri, indices, None if times.null_count else times.to_pylist())
+            for index, picture in found:
+                yield index, {"error": str(picture)} if isinstance(picture, MediaError) else self._see(picture)
+        except MediaError as error:
+            yield from ((index, {"error": str(error)}) for index in indices)
+
+    def _see(self, picture: Picture, data: bytes | None = None) -> dict[str, Any]:
         seen: dict[str, Any] = {
             "scene": self._preprocessing.apply(picture.rgb).tobytes(),
             "luma": picture.luma,
             "width": picture.width,
             "height": picture.height,
         }
-        return seen | (self._find(picture) if self._finder else {})
+        return seen | (self._find(self._finder, picture, data) if self._finder else {})
 
-    def _find(self, picture: Picture) -> dict[str, Any]:
-        assert self._finder is not None
-        found = self._finder(picture.rgb, picture.scale)
+    def _find(self, finder: FaceFinder, picture: Picture, data: bytes | None) -> dict[str, Any]:
+        found = finder(picture.rgb, picture.scale)
         if not found.count:
             return {"face_count": 0}
+        if data is not None and picture.scale > 1:
+            found = self._closer(finder, found, picture, data)
         main = found.faces[0]
         return {
             "faces": found.crops.tobytes(),
@@ -90,6 +117,15 @@ class Decoder:
             "face_box": [float(edge) for edge in main.box],
             "face_aligned": bool(found.aligned[0]),
         }
+
+    def _closer(self, finder: FaceFinder, found: FoundFaces, picture: Picture, data: bytes) -> FoundFaces:
+        """The same faces cut from more pixels, where a reduced decoding left their crops too few."""
+        smallest = min(float(np.max(face.box[2:] - face.box[:2])) for face in found.faces)
+        enough = smallest / (ENOUGH * CROP_SIZE)
+        if picture.scale <= max(1.0, enough):
+            return found
+        sharper = decode_picture(data, self._media, int(min(picture.width, picture.height) / max(1.0, enough)))
+        return finder.cut(sharper.rgb, found, sharper.scale)
 
 
 @lru_cache(maxsize=2)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pyarrow as pa
 import ray
 from ray.data import ActorPoolStrategy, DataContext, Dataset, Datasink
@@ -30,7 +29,7 @@ class CommitSink(Datasink[list[str]]):
     def __init__(self, folder: str, metadata: dict[str, Any]) -> None:
         self._folder, self._metadata = folder, metadata
 
-    def write(self, blocks: Iterable[pa.Table], ctx: Any) -> list[str]:
+    def write(self, blocks: Iterable[pa.Table], ctx: Any) -> list[str]:  # noqa: ARG002 - Ray's signature
         """Write a task's blocks; a repetition of the task replaces its own file."""
         tables = [block for block in blocks if block.num_rows]
         return [commit(self._folder, pa.concat_tables(tables), self._metadata)] if tables else []
@@ -102,8 +101,6 @@ def _decode_stage(config: PerceiveConfig, job: Job) -> dict[str, Any]:
     return {"fn": Decoder, "fn_constructor_args": (config,), "compute": pool, **common}
 
 
-def _remaining(batch: pa.Table, done: np.ndarray | ray.ObjectRef | None) -> pa.Table:
-    if isinstance(done, ray.ObjectRef):
-        done = ray.get(done)
+def _remaining(batch: pa.Table, done: ray.ObjectRef | None) -> pa.Table:
     batch = conform(batch, MANIFEST, "manifest")
-    return batch if done is None else without(batch, done)
+    return batch if done is None else without(batch, ray.get(done))

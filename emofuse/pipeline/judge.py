@@ -85,7 +85,7 @@ def choose_split(table: pa.Table, wanted: str | None) -> str:
 
 
 def chosen_fusion(asked: FusionConfig, calibration: Calibration | None) -> FusionConfig:
-    """The fusion asked for; where its method is "auto", what the calibration chose on valid, with the gates asked for."""
+    """The fusion asked for; where its method is "auto", the calibration's choice, with the gates asked for."""
     if asked.method != "auto":
         return asked
     if calibration is None:
@@ -175,7 +175,7 @@ def fused_columns(systems: dict[str, System], fused: Fused, experts: dict[str, S
     for name, expert in experts.items():
         there = np.isfinite(expert.mean).any(axis=1)
         source = np.broadcast_to(np.asarray(expert.source), expert.mean.shape)[:, 0]
-        columns[f"{name}_variance_source"] = pa.array(np.where(there, source, None), pa.string())
+        columns[f"{name}_variance_source"] = pa.array(source.astype(object), pa.string(), mask=~there)
     return columns
 
 

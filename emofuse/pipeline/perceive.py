@@ -82,8 +82,8 @@ def _estimates(expert: str, n: int, rows: np.ndarray, affect: Affect) -> dict[st
         columns[f"{expert}_{axis}"] = pa.array(mean[:, i].astype(np.float32), from_pandas=True)
         columns[f"{expert}_{axis}_variance"] = pa.array(variance[:, i].astype(np.float32), from_pandas=True)
     there, known = np.isfinite(mean).all(axis=1), np.isfinite(variance).all(axis=1)
-    source = np.where(there, np.where(known, "model", "none"), None)
-    columns[f"{expert}_variance_source"] = pa.array(source, pa.string())
+    source = pa.array(np.where(known, "model", "none"), pa.string(), mask=~there)
+    columns[f"{expert}_variance_source"] = source
     return columns
 
 

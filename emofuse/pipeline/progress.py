@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from rich.console import Console
@@ -41,10 +41,9 @@ def _poll(count: Callable[[], int], stop: threading.Event) -> Iterator[int]:
     while True:
         ending = stop.is_set()
         began = time.monotonic()
-        try:
+        # Storage that is away for a moment must not end a run that outlasts it.
+        with suppress(OSError):
             yield count()
-        except OSError:
-            pass  # storage that is away for a moment must not end a run that outlasts it
         if ending:
             return
         stop.wait(min(max(POLL_SECONDS, 10 * (time.monotonic() - began)), SLOWEST_POLL_SECONDS))

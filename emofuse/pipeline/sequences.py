@@ -10,7 +10,7 @@ import pyarrow as pa
 from emofuse.affect import AXES
 from emofuse.columns import column, floats, texts
 from emofuse.config import StabilizerConfig
-from emofuse.metrics.stability import hold_rate, jitter, noise_variance, window_variance
+from emofuse.metrics.stability import hold_rate, jitter, jitter_reduction, noise_variance, window_variance
 from emofuse.schema import METRICS
 from emofuse.stabilizer import steady
 
@@ -23,12 +23,14 @@ class Steadied:
         columns: `steady_*` and `held_*`, null for rows that belong to no sequence.
         mean: (N, 2), NaN for rows that belong to no sequence or have no steadied estimate.
         variance: (N, 2).
+        held: (N, 2), where the filter refused the sample.
         rows: sequence name → its rows in order.
     """
 
     columns: dict[str, pa.Array]
     mean: np.ndarray
     variance: np.ndarray
+    held: np.ndarray
     rows: dict[str, np.ndarray] = field(default_factory=dict)
 
 
@@ -72,16 +74,15 @@ def steady_sequences(table: pa.Table, mean: np.ndarray, variance: np.ndarray, co
     for i, axis in enumerate(AXES):
         columns[f"steady_{axis}"] = floats(out_mean[:, i])
         columns[f"held_{axis}"] = pa.array(held[:, i], mask=~belongs)
-    return Steadied(columns, out_mean, out_variance, rows)
+    return Steadied(columns, out_mean, out_variance, held, rows)
 
 
-def stability(steadied: Steadied, mean: np.ndarray, held: np.ndarray, split: str) -> pa.Table:
+def stability(steadied: Steadied, mean: np.ndarray, split: str) -> pa.Table:
     """Stability of the fused and the steadied series, per sequence and over all (their mean, with its interval).
 
     Args:
         steadied: of `steady_sequences`.
         mean: the fused means, (N, 2).
-        held: where samples were held, (N, 2).
         split: written to the table.
 
     Returns:
@@ -94,10 +95,8 @@ def stability(steadied: Steadied, mean: np.ndarray, held: np.ndarray, split: str
             "fused": {m.__name__: m(raw) for m in (jitter, noise_variance, window_variance)},
             "steady": {m.__name__: m(smooth) for m in (jitter, noise_variance, window_variance)},
         }
-        before = np.asarray(figures["fused"]["jitter"])
-        with np.errstate(divide="ignore", invalid="ignore"):
-            figures["steady"]["jitter_reduction"] = 1 - np.asarray(figures["steady"]["jitter"]) / before
-        figures["steady"]["hold_rate"] = hold_rate(held[rows])
+        figures["steady"]["jitter_reduction"] = jitter_reduction(raw, smooth)
+        figures["steady"]["hold_rate"] = hold_rate(steadied.held[rows])
         found += [
             {"system": system, "subset": f"sequence:{name}", "axis": axis, "metric": metric, "n": len(rows)}
             | {"value": float(np.asarray(value)[i]), "n_groups": 1, "ci_low": None, "ci_high": None}
