@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from scipy.special import ndtr, ndtri
 
 Method = Literal["BCa", "percentile"]
-METHODS = ("BCa", "percentile")
 _CHUNK_ENTRIES = 2_000_000
 _TIE = 1e-12
+
+
+def check_method(method: str) -> None:
+    """Refuses what is not a `Method`.
+
+    Raises:
+        ValueError: with the methods there are.
+    """
+    if method not in get_args(Method):
+        raise ValueError(f"expected a method among {', '.join(get_args(Method))}; got {method!r}")
 
 
 def bootstrap_indices(units: int, resamples: int, rng: np.random.Generator) -> Iterator[np.ndarray]:

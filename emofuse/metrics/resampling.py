@@ -10,13 +10,14 @@ from numpy.typing import ArrayLike
 
 from emofuse.metrics.accuracy import METRICS
 from emofuse.metrics.cells import SystemCell, blocks, cells_of
-from emofuse.metrics.intervals import METHODS, Method, bootstrap_counts, interval
+from emofuse.metrics.intervals import Method, bootstrap_counts, check_method, interval
 from emofuse.metrics.permutations import p_values, swaps
 from emofuse.metrics.ranks import RankResampler
 from emofuse.metrics.sums import SUMMABLE, SummedMetrics
 
 COMPARED = ("mae", "rmse", "ccc", "pearson", "sagr")
 """The metrics in which two systems are compared; a difference of signed biases says nothing."""
+_RANKED_ROWS = 20_000_000
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,8 @@ def metric_table(
         resamples: how many; 0 for no intervals.
         confidence: of the two-sided intervals.
         method: "BCa" (percentile where that is undefined) or "percentile".
-        spearman_resamples: at most so many for Spearman's correlation, whose intervals are percentile.
+        spearman_resamples: at most so many for Spearman's correlation, whose intervals are percentile; of very
+            many rows fewer, never below 100.
         rng: a generator or its seed.
 
     Returns:
@@ -84,17 +86,18 @@ def metric_table(
         ValueError: if shapes do not agree or a metric is unknown.
     """
     names = _known(metrics, METRICS)
-    _known([method], METHODS)
+    check_method(method)
     summed = [name for name in names if name in SUMMABLE]
     cells = cells_of(truth, {(name,): (mean,) for name, mean in systems.items()}, groups)
-    seed = _seed(rng)
+    seed = seed_of(rng)
     ends: dict[_Key, tuple[float, float]] = {}
     for block in blocks(cells) if resamples else ():
         table = SummedMetrics([[cell.side(0) for cell in block]], block[0].n_groups, summed)
         for key, low, high in _intervals(table, block, summed, resamples, confidence, method, seed):
             ends[key] = (low, high)
         for cell in block if "spearman" in names else ():
-            ends[id(cell), "spearman"] = _spearman(cell, min(resamples, spearman_resamples), confidence, seed)
+            drawn = min(resamples, spearman_resamples, max(100, _RANKED_ROWS // cell.n))
+            ends[id(cell), "spearman"] = _spearman(cell, drawn, confidence, seed)
     return [_metric_row(cell, name, *ends.get((id(cell), name), (np.nan, np.nan))) for cell in cells for name in names]
 
 
@@ -129,10 +132,10 @@ def difference_table(
         ValueError: if shapes do not agree, or a metric or system is unknown.
     """
     names = _known(metrics, SUMMABLE)
-    _known([method], METHODS)
+    check_method(method)
     wanted = [tuple(_known(pair, systems)) for pair in pairs]
     cells = cells_of(truth, {(a, b): (systems[a], systems[b]) for a, b in wanted}, groups)
-    seed = _seed(rng)
+    seed = seed_of(rng)
     found: dict[_Key, tuple[float, float, float]] = {}
     for block in blocks(cells) if names else ():
         table = SummedMetrics([[cell.side(i) for cell in block] for i in (0, 1)], block[0].n_groups, names)
@@ -193,6 +196,6 @@ def _known(names: Iterable[str], among: Iterable[str]) -> list[str]:
     return wanted
 
 
-def _seed(rng: np.random.Generator | int) -> int:
-    # Every block starts from the same seed, so that its resamples depend on its groups and not on other blocks.
+def seed_of(rng: np.random.Generator | int) -> int:
+    """One seed for all blocks, so that resamples depend on a block's groups and not on the other blocks."""
     return int(np.random.default_rng(rng).integers(2**63))

@@ -10,7 +10,7 @@ from scipy.stats import t as student
 
 from emofuse.metrics.accuracy import mae
 from emofuse.metrics.axes import Metric
-from emofuse.metrics.intervals import METHODS, Method, interval
+from emofuse.metrics.intervals import Method, check_method, interval
 from emofuse.metrics.pairs import Statistic, compare
 from emofuse.metrics.permutations import p_values, swaps
 
@@ -84,8 +84,7 @@ def paired_bootstrap(
     Raises:
         ValueError: if shapes do not agree, or `method` or `confidence` is not one of those above.
     """
-    if method not in METHODS:
-        raise ValueError(f"expected method BCa or percentile; got {method!r}")
+    check_method(method)
     pair = compare(truth, a, b, statistic, groups)
     observed = pair.observed()
     resampled = pair.bootstrap(resamples, np.random.default_rng(rng))

@@ -79,7 +79,7 @@ def coverage(truth: ArrayLike, mean: ArrayLike, variance: ArrayLike, level: floa
     Raises:
         ValueError: if `level` is not within (0, 1).
     """
-    width = _half_width(level)
+    width = half_width(level)
     return per_axis(
         lambda y, m, v: (np.abs(y - m) / np.sqrt(v) <= width).mean(), truth, mean, variance, positive_last=True
     )
@@ -91,7 +91,7 @@ def interval_width(variance: ArrayLike, level: float = 0.9) -> Metric:
     Raises:
         ValueError: if `level` is not within (0, 1).
     """
-    width = 2 * _half_width(level)
+    width = 2 * half_width(level)
     return per_axis(lambda v: (width * np.sqrt(v)).mean(), variance, positive_last=True)
 
 
@@ -178,7 +178,12 @@ def _expected_ence(bins: int, _y: np.ndarray, _m: np.ndarray, v: np.ndarray) -> 
     return expected_ence(len(v), min(bins, len(np.unique(v))))
 
 
-def _half_width(level: float) -> float:
+def half_width(level: float) -> float:
+    """Half the width of the central Gaussian interval of that level, in sigmas.
+
+    Raises:
+        ValueError: if `level` is not within (0, 1).
+    """
     if not 0 < level < 1:
         raise ValueError(f"expected a level within (0, 1); got {level}")
     return float(norm.ppf((1 + level) / 2))

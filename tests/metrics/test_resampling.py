@@ -188,7 +188,7 @@ def test_cluster_intervals_hold_where_row_intervals_do_not():
     ("change", "message"),
     [
         ({"metrics": ["mse"]}, "unknown mse; known: mae"),
-        ({"method": "basic"}, "known: BCa"),
+        ({"method": "basic"}, "BCa, percentile; got 'basic'"),
         ({"confidence": 95}, "confidence"),
         ({"groups": ["a"]}, "groups"),
     ],
