@@ -129,6 +129,28 @@ def provenance(run: RunFolder) -> list[tuple[str, str]]:
     return list(flat({key: value for key, value in run.facts.items() if key not in _IN_SECTIONS}))
 
 
+def experts(run: RunFolder) -> list[tuple[str, str, str, str]]:
+    """Each expert in four texts: its name, its network, what it was trained on, and its licence."""
+    rows = []
+    for name, card in run.section("experts").items():
+        if not isinstance(card, Mapping):
+            rows.append((str(name), "none", "–", "–"))
+            continue
+        tower, head = _inner(card, "tower").get("name"), _inner(card, "head").get("kind")
+        network = card.get("network") or card.get("architecture") or f"{tower or '?'} tower, {head or '?'} head"
+        data = _inner(card, "data")
+        trained = str(data.get("title") or card.get("source") or "–")
+        if isinstance(data.get("rows"), int):
+            trained += f", {data['rows']:,} pictures"
+        rows.append((str(name), str(network), trained, str(card.get("licence") or "not stated")))
+    return rows
+
+
+def _inner(card: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    found = card.get(name)
+    return found if isinstance(found, Mapping) else {}
+
+
 def stages(run: RunFolder) -> list[tuple[str, str, str]]:
     """Each stage with its seconds and images per second, as text."""
     rows = []

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from PIL import Image, ImageDraw
 
 from emofuse.affect import AXES
 from emofuse.columns import both
 from emofuse.config import MediaConfig
-from emofuse.errors import DataError
-from emofuse.media import read_picture
 from emofuse.report.run_folder import RunFolder
 from emofuse.report.tables import decimal
+from emofuse.report.thumbnails import Thumbnail, thumbnails
 
-THUMBNAIL = 320
-"""Longer side of a thumbnail, pixels."""
 ORDERS = {
     "worst": "Largest error",
     "best": "Smallest error",
@@ -27,8 +22,6 @@ ORDERS = {
     "disagree": "Most disagreeing",
 }
 WHO = ("rated", "scene", "face", "fused")
-_FRAME = (255, 255, 255)
-_UNDER = (20, 60, 90)
 
 
 @dataclass(frozen=True)
@@ -45,11 +38,13 @@ class Card:
     """One picture of the gallery.
 
     Attributes:
+        name: of the file.
         image: a data address of the thumbnail; empty where the picture cannot be read.
         problem: why it cannot be read; empty where it can.
         keys: what each order sorts by, larger first; NaN where it is unknown.
     """
 
+    name: str
     sample_id: str
     address: str
     image: str
@@ -108,18 +103,17 @@ def gallery(run: RunFolder, most: int, media: MediaConfig | None = None) -> list
     allowed = run.judged & np.isfinite(both(run.fused, "fused")).any(axis=-1)
     if not allowed.any():
         return []
-    config = media or MediaConfig()
     rows = choose(keys, allowed, most)
     records = run.fused.take(rows).to_pylist()
+    pictures = thumbnails(records, media or MediaConfig())
     return [
-        _card(record, {k: float(v[i]) for k, v in keys.items()}, config)
-        for i, record in zip(rows, records, strict=True)
+        _card(record, {name: float(values[i]) for name, values in keys.items()}, picture)
+        for i, record, picture in zip(rows, records, pictures, strict=True)
     ]
 
 
-def _card(row: dict, keys: dict[str, float], media: MediaConfig) -> Card:
-    image, problem = thumbnail(row, media)
-    name = row["sample_id"]
+def _card(row: dict[str, Any], keys: dict[str, float], picture: Thumbnail) -> Card:
+    name = _name(row)
     box = "; the main face is boxed" if row["face_box"] else ""
     notes = []
     if math.isfinite(keys["worst"]):
@@ -133,10 +127,16 @@ def _card(row: dict, keys: dict[str, float], media: MediaConfig) -> Card:
         notes.append("no face")
     opinions = tuple(_opinion(row, who) for who in WHO)
     shown = tuple(o for o in opinions if o.valence != "–" or o.arousal != "–")
-    return Card(name, row["uri"] or "", image, problem, f"{name}{box}", " · ".join(notes), shown, keys)
+    return Card(name, row["sample_id"], row["uri"] or "", *picture, f"{name}{box}", " · ".join(notes), shown, keys)
 
 
-def _opinion(row: dict, who: str) -> Opinion:
+def _name(row: dict[str, Any]) -> str:
+    """The file's name, with the frame of a video; the row's id where it has no address."""
+    file = (row["uri"] or "").rstrip("/").rsplit("/", 1)[-1] or row["sample_id"]
+    return file if row["frame_index"] is None else f"{file}, frame {row['frame_index']}"
+
+
+def _opinion(row: dict[str, Any], who: str) -> Opinion:
     prefix = "" if who == "rated" else f"{who}_"
     texts = []
     for axis in AXES:
@@ -150,34 +150,3 @@ def _opinion(row: dict, who: str) -> Opinion:
         known = spread is not None and math.isfinite(spread)
         texts.append("–" if missing else decimal(mean, 2, sign=True) + (f" ± {decimal(spread, 2)}" if known else ""))
     return Opinion(who, *texts)
-
-
-def thumbnail(row: dict, media: MediaConfig) -> tuple[str, str]:
-    """A picture as a small JPEG's data address with the face boxed, or the reason why there is none."""
-    try:
-        picture = read_picture(row["uri"] or "", media, min_side=THUMBNAIL)
-    except DataError as error:
-        return "", str(error)
-    image = Image.fromarray(picture.rgb)
-    image.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
-    if row["face_box"]:
-        draw_box(image, row["face_box"], picture.width)
-    return data_address(image), ""
-
-
-def draw_box(image: Image.Image, box: list[float], full_width: int) -> None:
-    """Outline a box given in pixels of the full-size picture; a corner that is not finite draws nothing."""
-    if len(box) != 4 or not all(math.isfinite(edge) for edge in box):
-        return
-    left, top, right, bottom = (edge * image.width / full_width for edge in box)
-    pen = ImageDraw.Draw(image)
-    if right > left and bottom > top:
-        pen.rectangle((left, top, right, bottom), outline=_UNDER, width=4)
-        pen.rectangle((left + 1, top + 1, max(left + 1, right - 1), max(top + 1, bottom - 1)), outline=_FRAME, width=2)
-
-
-def data_address(image: Image.Image) -> str:
-    """A picture as a JPEG in a data address."""
-    stream = io.BytesIO()
-    image.save(stream, "JPEG", quality=72, optimize=True)
-    return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode("ascii")

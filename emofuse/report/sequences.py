@@ -13,9 +13,9 @@ from emofuse.affect import AXES
 from emofuse.columns import both, column, texts
 from emofuse.config import MediaConfig
 from emofuse.report.drawing import ACCENT, INK, MUTED, WIDE, Panel, draw
-from emofuse.report.gallery import thumbnail
 from emofuse.report.run_folder import RunFolder
 from emofuse.report.tables import decimal
+from emofuse.report.thumbnails import thumbnails
 
 SHOWN = 6
 FRAMES = 8
@@ -56,9 +56,10 @@ def _clip(key: str, rows: pa.Table, media: MediaConfig) -> Clip:
     time, unit = _clock(rows)
     panels = tuple(_trace(f"{key}-{axis}", rows, time, unit, d) for d, axis in enumerate(AXES))
     at = np.unique(np.linspace(0, rows.num_rows - 1, FRAMES).round().astype(int))
+    pictures = thumbnails(rows.take(at).to_pylist(), media)
+    digits = 1 if unit == "s" else 0
     frames = tuple(
-        Frame(f"{decimal(float(time[i]), 1 if unit == 's' else 0)} {unit}".strip(), *thumbnail(row, media))
-        for i, row in zip(at, rows.take(at).to_pylist(), strict=True)
+        Frame(f"{decimal(float(time[i]), digits)} {unit}", *picture) for i, picture in zip(at, pictures, strict=True)
     )
     faces = int((column(rows, "face_count") > 0).sum())
     note = f"{rows.num_rows:,} frames, {faces:,} with a face"

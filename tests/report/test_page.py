@@ -131,7 +131,7 @@ def test_gallery_is_bounded_and_never_in_sample(run_dir: Path) -> None:
     run = open_run(run_dir)
     ids = np.array(run.fused.column("sample_id").to_pylist())
     inside = set(ids[~run.judged])
-    shown = re.findall(r'<h3 title="[^"]*">([^<]*)</h3>', (run_dir / "report.html").read_text(encoding="utf-8"))
+    shown = re.findall(r'<p class="note id">([^<]*)</p>', (run_dir / "report.html").read_text(encoding="utf-8"))
     assert len(shown) == 10
     assert not inside & set(shown)
 
