@@ -80,6 +80,7 @@ def _facts(built: Built, about: dict[str, Any]) -> list[tuple[str, str]]:
         low, high = zip(units["valence"], units["arousal"], strict=True)
         ranges = [f"{axis} {lo:g} to {hi:g}" for axis, lo, hi in zip(("valence", "arousal"), low, high, strict=True)]
         facts.append(("source units", f"{', '.join(ranges)} ({units['scale']}); in the table -1 to 1"))
+        facts.append(("sentinels", str(about["sentinels"])))
     facts.append(("licence", str(about["licence"])))
     split = built.table.column("split").to_pylist()
     counts = [(name or "none", split.count(name)) for name in (*schema.SPLITS, None)]

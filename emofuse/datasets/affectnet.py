@@ -22,6 +22,7 @@ ORIGIN = Origin(
     title="AffectNet (Mollahosseini, Hasani & Mahoor 2017)",
     scale=SCALES["affectnet"],
     licence="research only, on request from the authors; no commercial use",
+    sentinels="-2 is invalid (uncertain, or no face): dropped",
 )
 INVALID = -2.0
 UNCERTAIN = "marked invalid (-2): uncertain, or no face"

@@ -22,6 +22,7 @@ ORIGIN = Origin(
     title="Aff-Wild2 (Kollias & Zafeiriou 2019)",
     scale=SCALES["affwild2"],
     licence="non-commercial research only, on request from the authors",
+    sentinels="-5 on either axis is an unlabelled frame: kept without a label",
 )
 UNLABELLED = -5.0
 NO_VIDEO = "annotated video missing"

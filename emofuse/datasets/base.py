@@ -37,12 +37,14 @@ class Origin:
         title: its published name, with the reference.
         scale: the units of its ratings; None where it has none.
         licence: the terms, in one line.
+        sentinels: values that stand for "no rating", and what becomes of them.
     """
 
     name: str
     title: str
     scale: Scale | None
     licence: str
+    sentinels: str = "none"
 
     def metadata(self) -> dict[str, object]:
         """The entries of a table's metadata."""
@@ -50,7 +52,13 @@ class Origin:
         if self.scale:
             ranges = {axis: [self.scale.low[i], self.scale.high[i]] for i, axis in enumerate(AXES)}
             units = {"scale": self.scale.name, **ranges}
-        return {"dataset": self.name, "title": self.title, "source_units": units, "licence": self.licence}
+        return {
+            "dataset": self.name,
+            "title": self.title,
+            "source_units": units,
+            "sentinels": self.sentinels,
+            "licence": self.licence,
+        }
 
 
 @dataclass

@@ -14,6 +14,7 @@ from emofuse.scales import scale as scale_of
 if TYPE_CHECKING:
     import pandas as pd
 
+EMPTY = "an empty cell, nan, na, none or null is no rating: kept without a label"
 _SPLIT_FILES = {"train": ("train.csv",), "valid": ("valid.csv", "val.csv"), "test": ("test.csv",)}
 _OPTIONAL_NUMBERS = ("valence_std", "arousal_std")
 _OPTIONAL_WORDS = ("group", "split")
@@ -40,7 +41,7 @@ def build(root: str, *, scale: str, table: str | None = None, licence: str = "no
     """
     import pandas as pd
 
-    origin = Origin("csv", "A table of pictures and ratings", scale_of(scale), licence)
+    origin = Origin("csv", "A table of pictures and ratings", scale_of(scale), licence, EMPTY)
     place = Root.open(root)
     parts = [_read(place, file, split) for file, split in _tables(place, table)]
     rows = pd.concat(parts, ignore_index=True)

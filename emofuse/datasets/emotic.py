@@ -24,6 +24,7 @@ ORIGIN = Origin(
     title="EMOTIC (Kosti et al. 2017)",
     scale=SCALES["emotic"],
     licence="non-commercial research, on request from the authors; pictures under their own terms",
+    sentinels="NaN is a person without ratings: dropped",
 )
 UNRATED = "person without ratings of valence and arousal"
 _SPLITS = {"train": "train", "val": "valid", "test": "test"}

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 NO_PICTURE = "row without a picture"
+EMPTY = "null or NaN is no rating: kept without a label"
 _ENDINGS = {b"\xff\xd8": ".jpg", b"\x89P": ".png", b"GI": ".gif", b"BM": ".bmp", b"RI": ".webp", b"II": ".tif"}
 
 
@@ -55,7 +56,7 @@ def build(
     """
     import pandas as pd
 
-    origin = Origin("hf", f"Hugging Face data set {Path(root).name}", scale_of(scale), licence)
+    origin = Origin("hf", f"Hugging Face data set {Path(root).name}", scale_of(scale), licence, EMPTY)
     parts = _load(root)
     out = Path(storage.absolute(pictures or f"{root.rstrip('/')}-pictures"))
     files: dict[str, Path] = {}

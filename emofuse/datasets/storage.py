@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import unicodedata
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -47,8 +48,8 @@ class Root:
             if not system.isdir(base):
                 raise DataError(f"no folder at {address}")
             found = _local_files(base) if not is_remote(address) else _remote_files(system, base)
-        except OSError as error:
-            raise DataError(f"cannot list {address}: {error.strerror or error}") from None
+        except _faults() as error:
+            raise DataError(f"cannot list {address}: {_words(error)}") from None
         cut = len(base) + 1
         files = {place[cut:]: place for place in sorted(found)}
         return cls(address, {path: found[place] for path, place in files.items()}, files, system)
@@ -103,8 +104,8 @@ class Root:
         try:
             with self.system.open(self.places[path], "rb") as file:
                 return file.read()
-        except OSError as error:
-            raise DataError(f"cannot read {path} in {self.address}: {error.strerror or error}") from None
+        except _faults() as error:
+            raise DataError(f"cannot read {path} in {self.address}: {_words(error)}") from None
 
     def one_of(self, what: str, *names: str) -> str:
         """The first of these files that is there.
@@ -116,6 +117,16 @@ class Root:
             if name in self.sizes:
                 return name
         raise DataError(f"no {what} in {self.address}: looked for {', '.join(names)}")
+
+
+def _faults() -> tuple[type[Exception], ...]:
+    """What file systems raise when they cannot be reached; those of S3 without credentials are no OSErrors."""
+    botocore = sys.modules.get("botocore.exceptions")
+    return (OSError, botocore.BotoCoreError) if botocore else (OSError,)
+
+
+def _words(error: Exception) -> str:
+    return getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
 
 
 def _local_files(base: str) -> dict[str, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import sys
 from pathlib import Path
@@ -279,3 +280,26 @@ def test_affectnet_arrays_hold_numbers_or_text_but_never_objects(tmp_path: Path,
     (tmp_path / "train_set/annotations/0_val.npy").write_bytes(stream.getvalue())
     with pytest.raises(DataError, match=r"0_val\.npy should hold one number"):
         CONVERTERS["affectnet"](str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("name", "low", "high", "sentinels"),
+    [
+        ("oasis", [1, 1], [7, 7], "none"),
+        ("findingemo", [-3, 0], [3, 6], "none"),
+        ("emotic", [1, 1], [10, 10], "NaN"),
+        ("affectnet", [-1, -1], [1, 1], "-2"),
+        ("afewva", [-10, -10], [10, 10], "none"),
+        ("affwild2", [-1, -1], [1, 1], "-5"),
+        ("veatic", [-1, -1], [1, 1], "none"),
+    ],
+)
+def test_every_published_set_states_units_sentinels_and_licence(
+    name: str, low: list[int], high: list[int], sentinels: str
+) -> None:
+    about = importlib.import_module(f"emofuse.datasets.{name}").ORIGIN.metadata()
+    assert about["source_units"] == {
+        "scale": name, "valence": [low[0], high[0]], "arousal": [low[1], high[1]],
+    }  # fmt: skip
+    assert sentinels in about["sentinels"]
+    assert len(about["licence"]) > 10
