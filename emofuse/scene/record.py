@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from emofuse import schema
 from emofuse.affect import AXES
 from emofuse.config import TrainingConfig
 from emofuse.scene.backbone import Tower
@@ -19,6 +20,8 @@ from emofuse.scene.card import FORMAT, pack_hashes
 from emofuse.scene.evaluation import Estimates, fitting, out_of_fold, predict
 from emofuse.scene.features import FeatureSet, tower_features
 from emofuse.scene.fitting import Rows
+from emofuse.scene.head_file import save_head
+from emofuse.scene.lr_finder import RangeTest
 from emofuse.scene.pictures import PictureStore
 from emofuse.scene.sources import FeatureSource
 from emofuse.scene.training import PhaseResult
@@ -80,11 +83,11 @@ def features_from(tower: Tower, pictures: Rows, source: FeatureSource) -> np.nda
 
 
 def make_card(
-    plan: TrainPlan, config: TrainingConfig, result: PhaseResult, source: FeatureSource, rows: FeatureSet,
-    valid: FeatureSet, held: HeldOut, about: dict[str, Any],
+    plan: TrainPlan, config: TrainingConfig, result: PhaseResult, source: FeatureSource, held: HeldOut,
+    about: dict[str, Any],
 ) -> dict[str, Any]:  # fmt: skip
     """The card of the head that a run serves."""
-    tower = result.tower
+    tower, rows, valid = result.tower, held.folds_rows, held.valid_rows
     assert tower is not None
     changed = result.served == "unfrozen"
     return {
@@ -120,19 +123,24 @@ def make_card(
     }
 
 
-def write_tables(out: Path, result: PhaseResult, held: HeldOut, trials: pa.Table | None) -> None:
-    """history.parquet, range_test.parquet, trials.parquet and held_out.parquet, where there is something to write."""
+def write_run(out: Path, result: PhaseResult, card: dict[str, Any], held: HeldOut) -> None:
+    """The head, its tower where that was trained along, and the tables of a run."""
+    if result.served == "unfrozen" and result.tower is not None:
+        result.tower.save(out / "tower.safetensors")
+    save_head(out / "head.safetensors", result.head, card)
     pq.write_table(pa.Table.from_pylist(result.history), out / "history.parquet")
     if result.range_test is not None:
-        test = result.range_test
-        columns = {"lr": test.lrs, "loss": test.losses, "smoothed": test.smoothed}
-        pq.write_table(pa.table(columns).replace_schema_metadata({"rate": str(test.rate)}), out / "range_test.parquet")
-    if trials is not None:
-        pq.write_table(trials, out / "trials.parquet")
+        write_range_test(out, result.range_test)
     parts = [_table("out_of_fold", held.folds_rows, held.folds)]
     if held.valid is not None:
         parts.append(_table("valid", held.valid_rows, held.valid))
     pq.write_table(pa.concat_tables(parts), out / "held_out.parquet")
+
+
+def write_range_test(out: Path, test: RangeTest) -> None:
+    """range_test.parquet: rate, loss and smoothed loss of each step; the suggested rate in its metadata."""
+    table = pa.table({"lr": test.lrs, "loss": test.losses, "smoothed": test.smoothed})
+    pq.write_table(schema.with_metadata(table, rate=test.rate), out / "range_test.parquet")
 
 
 def _table(part: str, rows: FeatureSet, estimates: Estimates) -> pa.Table:

@@ -23,11 +23,11 @@ from emofuse.config import ComputeConfig, FaceConfig, MediaConfig, TrainingConfi
 from emofuse.errors import DataError
 from emofuse.scene.backbone import Tower, load_tower
 from emofuse.scene.features import FeatureSet, features_of
-from emofuse.scene.head_file import save_head
+from emofuse.scene.lr_finder import RangeTest
 from emofuse.scene.pictures import PictureStore
-from emofuse.scene.record import held_out_predictions, make_card, write_tables
+from emofuse.scene.record import held_out_predictions, make_card, write_range_test, write_run
 from emofuse.scene.sources import FeatureSource
-from emofuse.scene.training import OnEpoch, PhaseResult, PhaseTrainer, resolve
+from emofuse.scene.training import OnEpoch, PhaseResult, PhaseTrainer
 
 
 @dataclass(frozen=True)
@@ -54,11 +54,13 @@ class Search:
     Attributes:
         config: the options it chose.
         trials: every trial's curve, one row for each trial and epoch.
+        range_test: around whose valley it searched.
         record: for run.json: how many trials, how long, what was chosen.
     """
 
     config: TrainingConfig
     trials: pa.Table
+    range_test: RangeTest
     record: dict[str, Any]
 
 
@@ -85,40 +87,42 @@ def train(
     record = run.open({"train": mark})
     if run.finished:
         return record
-    record |= {
-        "kind": "train",
-        "config": dataclasses.asdict(plan),
-        "manifest": str(manifest),
-        "provenance": runs.provenance(),
-    }
+    record |= {"kind": "train", "config": dataclasses.asdict(plan), "manifest": str(manifest)}
+    record["provenance"] = runs.provenance()
     run.save(record)
+    table = schema.check_manifest(pq.read_table(manifest))
     torch.set_num_threads(plan.compute.threads)
     tower, source = prepare_tower(plan)
-    table = schema.check_manifest(pq.read_table(manifest))
-    features = features_of(table, tower, source, cache or out / "features")
+    cache = cache or out / "features"
+    features = features_of(table, tower, source, cache)
     rows, valid = split_rows(features, plan.rows)
-    found = search_rate = None
-    config = resolve(plan.training, rows)
-    if searcher is not None:
-        found = searcher(rows, valid, config, plan.seed)
-        config, search_rate = found.config, found.record
-    store = PictureStore(features, source, cache or out / "features")
-    trainer = PhaseTrainer(
-        rows, valid, config, seed=plan.seed, folder=out / "checkpoints", tower=tower, pictures=store
-    )  # fmt: skip
+    config = searched(run, record, searcher, rows, valid, plan) if searcher else plan.training
+    store = PictureStore(features, source, cache)
+    trainer = PhaseTrainer(rows, valid, config, seed=plan.seed, folder=out / "checkpoints", tower=tower, pictures=store)
     result = trainer.train_phase_0(on_epoch)
     held = held_out_predictions(result, rows, valid, config, source, store, seed=plan.seed)
-    card = make_card(plan, config, result, source, rows, valid, held, schema.read_metadata(table.schema))
-    if result.served == "unfrozen":
-        assert result.tower is not None
-        result.tower.save(out / "tower.safetensors")
-    save_head(out / "head.safetensors", result.head, card)
-    write_tables(out, result, held, found.trials if found else None)
-    record |= summary(table.num_rows, features, rows, valid, result, card, search_rate)
+    card = make_card(plan, trainer.config, result, source, held, schema.read_metadata(table.schema))
+    write_run(out, result, card, held)
+    counts = {"manifest": table.num_rows, "usable": len(features), "train": len(rows), "valid": len(valid)}
+    record |= {"counts": counts, "left_out": features.left_out, "features_cached": features.cached}
+    record |= summary(result, card)
     record["seconds"] = time.perf_counter() - started
     run.save(record)
     run.commit()
     return record
+
+
+def searched(
+    run: runs.Run, record: dict[str, Any], searcher: Searcher, rows: FeatureSet, valid: FeatureSet, plan: TrainPlan
+) -> TrainingConfig:
+    """The options that the search chose; it is run once, and a run that is resumed finds it in its record."""
+    if "search" not in record:
+        found = searcher(rows, valid, plan.training, plan.seed)
+        write_range_test(Path(run.address), found.range_test)
+        pq.write_table(found.trials, Path(run.address) / "trials.parquet")
+        record |= {"search": found.record, "range_test": found.range_test.to_json()}
+        run.save(record)
+    return TrainingConfig(**record["search"]["chosen"])
 
 
 def prepare_tower(plan: TrainPlan) -> tuple[Tower, FeatureSource]:
@@ -152,18 +156,11 @@ def split_rows(features: FeatureSet, which: str) -> tuple[FeatureSet, FeatureSet
     return rows, valid
 
 
-def summary(
-    count: int, features: FeatureSet, rows: FeatureSet, valid: FeatureSet, result: PhaseResult, card: dict[str, Any],
-    search: dict[str, Any] | None,
-) -> dict[str, Any]:  # fmt: skip
-    """What run.json tells about a finished training."""
+def summary(result: PhaseResult, card: dict[str, Any]) -> dict[str, Any]:
+    """What run.json tells about the training itself."""
     return {
-        "counts": {"manifest": count, "usable": len(features), "train": len(rows), "valid": len(valid)},
-        "left_out": features.left_out,
-        "features_cached": features.cached,
         "rate": result.rate,
-        "range_test": result.range_test.to_json() if result.range_test else None,
-        "search": search,
+        **({"range_test": result.range_test.to_json()} if result.range_test else {}),
         "served": result.served,
         "best_valid_loss": result.best,
         "metrics": card["metrics"],
