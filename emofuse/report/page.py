@@ -58,9 +58,9 @@ def render(run: RunFolder, config: StatisticsConfig | None = None, media: MediaC
             **_what(run),
             **_judgement(run, config),
             **_drawn(run, media),
-            cards=gallery.gallery(run, config.gallery, media),
+            gallery=gallery.gallery(run, config.gallery, media),
             orders=gallery.ORDERS,
-            expert_names=EXPERT_NAMES,
+            expert_names=EXPERT_NAMES | ({"rated": "Stand-in"} if run.dataset.get("demonstration") else {}),
         )
     )
 
@@ -77,7 +77,8 @@ def _what(run: RunFolder) -> dict[str, Any]:
         "notes": facts.notes(run),
         "reasons_shown": facts.REASONS_SHOWN,
         "stages": facts.stages(run),
-        "experts": {name: list(facts.flat(card)) for name, card in run.section("experts").items()},
+        "experts": facts.experts(run),
+        "cards": {name: list(facts.flat(card)) for name, card in run.section("experts").items() if card},
         "weights": list(facts.flat(run.section("weights"))),
         "options": list(facts.flat(run.section("config"))),
         "provenance": facts.provenance(run),
