@@ -45,11 +45,7 @@ class RunFolder:
     @property
     def dataset(self) -> dict[str, Any]:
         """What the manifest says of the data set: dataset, title, source_units, licence, counts, label_note, …"""
-        sources = (
-            schema.read_metadata(self.fused.schema).get("dataset"),
-            self.section("manifest").get("dataset"),
-            self.facts.get("dataset"),
-        )
+        sources = (schema.read_metadata(self.fused.schema).get("dataset"), self.facts.get("dataset"))
         return {key: value for of in sources if isinstance(of, Mapping) for key, value in of.items()}
 
     @property

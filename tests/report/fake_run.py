@@ -74,23 +74,19 @@ def run_facts(table: pa.Table, *, demonstration: bool) -> dict[str, object]:
         "counts": {"in": table.num_rows, "out": table.num_rows, **counts},
         "stages": {"perceive": {"seconds": 41.5, "images_per_second": table.num_rows / 41.5}},
         "split": "test",
-        "manifest": {
-            "address": "oasis.parquet",
-            "rows": table.num_rows,
-            "content": "c0ffee" * 10,
-            "dataset": {
-                "dataset": "oasis",
-                "title": "OASIS (Kurdi, Lozano & Banaji 2017)",
-                "source_units": {"scale": "oasis", "valence": [1, 7], "arousal": [1, 7]},
-                "licence": "free for research",
-                "counts": {
-                    "read": table.num_rows + 2,
-                    "kept": table.num_rows,
-                    "dropped": {"picture missing": 2},
-                    "notes": [],
-                },
-                **({"demonstration": True, "label_note": note} if demonstration else {}),
+        "manifest": {"address": "oasis.parquet", "rows": table.num_rows, "content": "c0ffee" * 10},
+        "dataset": {
+            "dataset": "oasis",
+            "title": "OASIS (Kurdi, Lozano & Banaji 2017)",
+            "source_units": {"scale": "oasis", "valence": [1, 7], "arousal": [1, 7]},
+            "licence": "free for research",
+            "counts": {
+                "read": table.num_rows + 2,
+                "kept": table.num_rows,
+                "dropped": {"picture missing": 2},
+                "notes": [],
             },
+            **({"demonstration": True, "label_note": note} if demonstration else {}),
         },
         "experts": {"scene": expert, "face": expert},
     }
@@ -220,7 +216,7 @@ def _rows(part, axis: str, system: str, error: np.ndarray):
         "ccc": 0.0
         if constant
         else 2 * np.cov(truth, mean, ddof=0)[0, 1] / (truth.var() + mean.var() + error[ok].mean() ** 2),
-        "pearson": None if constant else np.corrcoef(truth, mean)[0, 1],
+        "pearson": None if constant or n < 3 else np.corrcoef(truth, mean)[0, 1],
         "sagr": (np.sign(truth) == np.sign(mean)).mean(),
     }
     if system in ("scene", "face", "fused"):

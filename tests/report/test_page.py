@@ -144,7 +144,7 @@ def test_hostile_names_stay_text(make_run: Callable[..., Path], tmp_path: Path) 
     named = [hostile if name else None for name in fused.column("sequence").to_pylist()]
     pq.write_table(fused.set_column(at, "sequence", pa.array(named)), run / "fused" / "part-00000.parquet")
     facts = json.loads((run / "run.json").read_text())
-    facts["manifest"]["dataset"]["title"] = hostile
+    facts["dataset"]["title"] = hostile
     (run / "run.json").write_text(json.dumps(facts))
     parsed = outline(build_report(run))
     assert len(parsed.all("script")) == 1
