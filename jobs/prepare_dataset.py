@@ -61,7 +61,9 @@ def main(options: Options) -> None:
 
 def tell(built: Built, out: str, console: Console) -> None:
     """Print what was read, kept and dropped, the units, the licence and the splits."""
-    about = schema.read_metadata(built.table.schema)
+    about: dict[str, Any] = schema.read_metadata(built.table.schema)
+    if isinstance(about["dataset"], dict):  # a predictions table tells of its data set beside its experts
+        about = about["dataset"]
     facts = Table(title=str(about["title"]), title_justify="left", show_header=False)
     facts.add_column(style="bold")
     facts.add_column(overflow="fold")

@@ -20,7 +20,7 @@ ORIGIN = Origin(
 )
 
 
-def build(root: str, *, fps: float | None = None, every: int = 1, seed: int = 0) -> Built:
+def build(root: str, *, fps: float = 25.0, every: int = 1, seed: int = 0) -> Built:
     """AFEW-VA: 600 clips as folders of frames, -10 to 10; there is no mark for an unlabelled frame.
 
     Reads NNN/NNN.json with its frames NNN/00000.png …, at any depth (the set comes in twelve parts). A clip is a
@@ -29,7 +29,7 @@ def build(root: str, *, fps: float | None = None, every: int = 1, seed: int = 0)
 
     Args:
         root: The folder with the clips, or any address that fsspec opens.
-        fps: Frames per second of the clips, which the set does not state; gives the frames their times.
+        fps: Frames per second of the clips, which the set does not state; films run at 24 or 25.
         every: Take every k-th frame.
         seed: Fixes the deal of groups to splits.
 
@@ -39,15 +39,15 @@ def build(root: str, *, fps: float | None = None, every: int = 1, seed: int = 0)
     """
     import pandas as pd
 
-    if every < 1 or (fps is not None and not fps > 0):
+    if every < 1 or not fps > 0:
         raise ConfigError(f"fps and every must be positive; got {fps} and {every}")
     place = Root.open(root)
     rows = pd.DataFrame(row for path in _clips(place) for row in _frames(place, path))
     if rows.empty:
         raise DataError(f"no clip of AFEW-VA below {root}: looked for NNN/NNN.json")
-    rows = rows[rows["frame_index"] % every == 0].reset_index(drop=True)
-    if fps is not None:
-        rows["timestamp"] = rows["frame_index"] / fps
+    rows = rows[rows["frame"] % every == 0].reset_index(drop=True)
+    # Pictures of their own have no index in a video; their times put them in order.
+    rows["timestamp"] = rows["frame"] / fps
     report = Report(read=len(rows))
     return assemble(locate(rows, place, report), ORIGIN, place, report, seed=seed)
 
@@ -68,7 +68,7 @@ def _frames(root: Root, path: str) -> Iterator[dict[str, Any]]:
         for frame, rated in about["frames"].items():
             yield {
                 "path": _picture(root, f"{folder}/{frame}"),
-                "frame_index": int(frame),
+                "frame": int(frame),
                 "sequence": clip,
                 "group": actor or f"clip {clip}",
                 **{axis: float(rated[axis]) for axis in AXES},

@@ -39,6 +39,7 @@ def build(
     frames: Literal["videos", "cropped"] = "videos",
     fps: float | None = None,
     every: int | None = None,
+    crop_fps: float = 30.0,
     seed: int = 0,
 ) -> Built:
     """Aff-Wild2 / ABAW: videos with a rating for each frame, -1 to 1; -5 marks an unlabelled frame.
@@ -53,6 +54,7 @@ def build(
         frames: Whole frames of the videos, or the published crops (which hold nothing but a face).
         fps: Take the first frame in each 1/fps seconds; by default every frame.
         every: Take every k-th frame instead.
+        crop_fps: Frames per second of the cropped pictures, which do not state their times.
         seed: Fixes which part of train becomes valid.
 
     Raises:
@@ -62,15 +64,16 @@ def build(
     import pandas as pd
 
     check_sampling(fps, every)
-    if frames == "cropped" and fps is not None:
-        raise ConfigError("cropped pictures carry no times: use --every instead of --fps")
+    if frames == "cropped" and (fps is not None or not crop_fps > 0):
+        raise ConfigError("cropped pictures carry no times: use --every, not --fps, and a --crop-fps above 0")
     place = Root.open(root)
     annotated = _annotations(place)
     report = Report()
     if frames == "cropped":
         crops = _crops(place)
         tables = [
-            _cropped(crops.get(name, {}), name, labels, report, every or 1) for name, (_, labels) in annotated.items()
+            _cropped(crops.get(name, {}), name, labels, report, every or 1, crop_fps)
+            for name, (_, labels) in annotated.items()
         ]
     else:
         tables = _whole(place, annotated, report, fps, every)
@@ -135,12 +138,15 @@ def _crops(root: Root) -> dict[str, dict[int, str]]:
     return found
 
 
-def _cropped(there: dict[int, str], name: str, labels: np.ndarray, report: Report, every: int) -> pd.DataFrame:
+def _cropped(
+    there: dict[int, str], name: str, labels: np.ndarray, report: Report, every: int, fps: float
+) -> pd.DataFrame:
     import pandas as pd
 
     rows = pd.DataFrame({"path": name, "frame_index": np.arange(0, len(labels), every), "sequence": name})
     missing = [frame not in there for frame in rows["frame_index"]]
     report.read += sum(missing)
-    rows = report.drop(rows, missing, NO_FRAME)
-    rows = rows.assign(path=[there[frame] for frame in rows["frame_index"]])
-    return label_frames(rows, labels)
+    rows = label_frames(report.drop(rows, missing, NO_FRAME), labels)
+    # Pictures of their own have no index in a video; their times put them in order.
+    rows = rows.rename(columns={"frame_index": "frame"})
+    return rows.assign(path=[there[frame] for frame in rows["frame"]], timestamp=rows["frame"] / fps)

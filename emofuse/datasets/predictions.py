@@ -92,8 +92,9 @@ def build(
     report.note(int(rows[list(AXES)].isna().any(axis=1).sum()), NO_LABEL)
     report.note(int((rows["status"] == "no_face").sum()), "without the face expert's opinion")
     table = pa.Table.from_pandas(rows, preserve_index=False).replace_schema_metadata()
-    about = {**origin.metadata(), "counts": report.counts(), "split_seed": seed, "experts": _cards(columns, units)}
-    return Built(schema.with_metadata(schema.conform(table, schema.PREDICTIONS, "predictions"), **about), report)
+    about = {**origin.metadata(), "counts": report.counts(), "split_seed": seed}
+    table = schema.conform(table, schema.PREDICTIONS, "predictions")
+    return Built(schema.with_metadata(table, dataset=about, experts=_cards(columns, units)), report)
 
 
 def _read(address: str) -> tuple[str, pd.DataFrame]:

@@ -15,6 +15,7 @@ from emofuse.errors import DataError
 from emofuse.media import is_remote
 
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".jp2", ".avif")
+_END = 4096
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp", ".ts")
 
 
@@ -101,9 +102,15 @@ class Root:
         Raises:
             DataError: if it cannot be read.
         """
+        return self._read(path, 0)
+
+    def read_end(self, path: str) -> bytes:
+        """The last few kB of a file, where compressed pictures and videos of one size differ."""
+        return self._read(path, max(0, self.sizes[path] - _END))
+
+    def _read(self, path: str, start: int) -> bytes:
         try:
-            with self.system.open(self.places[path], "rb") as file:
-                return file.read()
+            return self.system.cat_file(self.places[path], start=start or None)
         except _faults() as error:
             raise DataError(f"cannot read {path} in {self.address}: {_words(error)}") from None
 

@@ -96,7 +96,7 @@ def test_afewva_groups_clips_by_actor(tmp_path: Path, make_picture) -> None:
     built = CONVERTERS["afewva"](str(tmp_path), fps=25)
     rows = built.table.to_pandas()
     assert built.report.dropped == {MISSING: 1}
-    first = rows[rows.sequence == "001"].sort_values("frame_index")
+    first = rows[rows.sequence == "001"].sort_values("timestamp")
     assert first.valence.tolist() == [-1, -0.5, 0, 0.5]
     np.testing.assert_allclose(first.arousal, -0.2)
     np.testing.assert_allclose(first.timestamp, [0, 0.04, 0.08, 0.12])
@@ -157,7 +157,9 @@ def test_affwild2_crops_belong_to_the_frame_of_their_number(tmp_path: Path, make
     built = CONVERTERS["affwild2"](str(tmp_path), frames="cropped")
     rows = built.table.to_pandas()
     first = rows[rows.sequence == "1-30-1280x720"]
-    assert first[["frame_index", "valence"]].to_numpy().tolist() == [[0, 0.5], [3, 1]]
+    assert first[["frame", "valence"]].to_numpy().tolist() == [[0, 0.5], [3, 1]]
+    np.testing.assert_allclose(first.timestamp, [0, 0.1])
+    assert first.frame_index.isna().all()  # an index is a place in a video; these are pictures
     assert rows[rows.sequence == "4_left"].group.unique().tolist() == ["4"]
     assert built.report.dropped == {NO_FRAME: 2 + 3 + 1 + 2}
     with pytest.raises(ConfigError, match="use --every"):

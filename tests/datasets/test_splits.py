@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emofuse.datasets import splits
+from emofuse.datasets.base import content_keys
+from emofuse.datasets.storage import Root
 from emofuse.schema import SPLITS
 
 
@@ -74,3 +78,28 @@ def test_of_a_straddling_group_only_the_last_published_split_stays() -> None:
     published = np.array(["train", "valid", "test", "train", None, "train"], dtype=object)
     groups = np.array(["a", "a", "b", "b", "b", "c"])
     assert splits.keep_last(published, groups).tolist() == [False, True, True, False, True, True]
+
+
+def test_only_equal_bytes_have_equal_keys_and_little_is_read(tmp_path: Path) -> None:
+    long = bytes(10_000)
+    contents = {
+        "a": b"x",
+        "b": b"y",
+        "c": b"x",
+        "d": long,
+        "e": b"1" + long[1:],
+        "f": long,
+        "g": long[1:] + b"1",
+        "h": b"",
+    }
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+    root = Root.open(str(tmp_path))
+    whole: list[str] = []
+    watched = Root(root.address, root.sizes, root.places, root.system)
+    object.__setattr__(watched, "read_bytes", lambda path: (whole.append(path), root.read_bytes(path))[1])
+    keys = content_keys(watched, contents)
+    for one in contents:
+        for other in contents:
+            assert (keys[one] == keys[other]) == (contents[one] == contents[other])
+    assert sorted(whole) == ["a", "c", "d", "e", "f"]  # b and g differ at their ends, h in its size
