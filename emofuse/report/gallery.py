@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from emofuse.affect import AXES
-from emofuse.columns import both
+from emofuse.columns import both, column, texts
 from emofuse.config import MediaConfig
 from emofuse.report.run_folder import RunFolder
 from emofuse.report.tables import decimal
@@ -67,13 +67,14 @@ def rank_keys(run: RunFolder) -> dict[str, np.ndarray]:
     }
 
 
-def choose(keys: dict[str, np.ndarray], allowed: np.ndarray, most: int) -> np.ndarray:
+def choose(keys: dict[str, np.ndarray], allowed: np.ndarray, most: int, scenes: np.ndarray | None = None) -> np.ndarray:
     """The rows to show: the first of every order, as many of each as fit.
 
     Args:
         keys: the orders; NaN is never chosen.
         allowed: bool, shape (rows,).
         most: how many rows at most.
+        scenes: shape (rows,), which rows look alike; one of each is enough. By default none do.
 
     Returns:
         Row numbers in the order of the first key that knows any row.
@@ -83,16 +84,26 @@ def choose(keys: dict[str, np.ndarray], allowed: np.ndarray, most: int) -> np.nd
         known = np.flatnonzero(allowed & np.isfinite(values))
         queues.append(known[np.argsort(-values[known], kind="stable")])
     queues = [queue for queue in queues if len(queue)] or [np.flatnonzero(allowed)]
-    chosen: dict[int, None] = {}
+    scenes = np.arange(len(allowed)) if scenes is None else scenes
+    chosen: dict[int, int] = {}
     for rank in range(max(map(len, queues))):
         for queue in queues:
             if rank < len(queue) and len(chosen) < most:
-                chosen[int(queue[rank])] = None
+                chosen.setdefault(int(scenes[queue[rank]]), int(queue[rank]))
         if len(chosen) >= most:
             break
     first = next((v for v in keys.values() if np.isfinite(v[allowed]).any()), np.zeros(len(allowed)))
-    rows = np.fromiter(chosen, dtype=np.int64, count=len(chosen))
+    rows = np.fromiter(chosen.values(), dtype=np.int64, count=len(chosen))
     return rows[np.argsort(-np.nan_to_num(first[rows], nan=-np.inf), kind="stable")]
+
+
+def alike(run: RunFolder) -> np.ndarray:
+    """Which rows show the same scene, shape (rows,): the frames of one second of a sequence; else each its own."""
+    names = texts(run.fused, "sequence")
+    second = np.floor(np.nan_to_num(column(run.fused, "timestamp")))
+    keys = [i if name is None else (name, s) for i, (name, s) in enumerate(zip(names, second, strict=True))]
+    number = {key: k for k, key in enumerate(dict.fromkeys(keys))}
+    return np.array([number[key] for key in keys])
 
 
 def gallery(run: RunFolder, most: int, media: MediaConfig | None = None) -> list[Card]:
@@ -103,7 +114,7 @@ def gallery(run: RunFolder, most: int, media: MediaConfig | None = None) -> list
     allowed = run.judged & np.isfinite(both(run.fused, "fused")).any(axis=-1)
     if not allowed.any():
         return []
-    rows = choose(keys, allowed, most)
+    rows = choose(keys, allowed, most, alike(run))
     records = run.fused.take(rows).to_pylist()
     pictures = thumbnails(records, media or MediaConfig())
     return [
