@@ -155,7 +155,7 @@ def fit_constant_weight(truth: ArrayLike, mean: ArrayLike) -> np.ndarray:
     Raises:
         DataError: if fewer than two rows are complete.
     """
-    y, m, complete = _complete(truth, mean)
+    y, m, complete = complete_rows(truth, mean)
     gap = np.where(complete, m[0] - m[1], 0.0)
     square = (gap**2).sum(axis=0)
     along = (gap * np.where(complete, y - m[1], 0.0)).sum(axis=0)
@@ -180,7 +180,7 @@ def estimate_correlation(truth: ArrayLike, mean: ArrayLike, *, prior_rows: float
     Raises:
         DataError: if fewer than two rows are complete.
     """
-    y, m, complete = _complete(truth, mean)
+    y, m, complete = complete_rows(truth, mean)
     n = complete.sum(axis=0)
     error = np.where(complete, y - m, 0.0)
     centred = np.where(complete, error - error.sum(axis=1, keepdims=True) / n, 0.0)
@@ -192,7 +192,13 @@ def estimate_correlation(truth: ArrayLike, mean: ArrayLike, *, prior_rows: float
     return np.clip(np.minimum(rho * n / (n + prior_rows), cap), -0.999, 0.999)
 
 
-def _complete(truth: ArrayLike, mean: ArrayLike) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def complete_rows(truth: ArrayLike, mean: ArrayLike) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Truth, means of two experts, and which elements (the shape of `truth`) have all three.
+
+    Raises:
+        ValueError: if the shapes do not fit.
+        DataError: if an axis has fewer than two such rows.
+    """
     y, m = np.asarray(truth, dtype=np.float64), np.asarray(mean, dtype=np.float64)
     if m.shape != (2, *y.shape):
         raise ValueError(f"expected means of two experts, (2, {', '.join(map(str, y.shape))}); got {m.shape}")

@@ -23,20 +23,24 @@ from emofuse.combination import (
 from emofuse.config import FusionConfig
 from emofuse.errors import ConfigError
 from emofuse.opinions import FLOOR, Fused, Opinions, usable
+from emofuse.stacking import Stack, fit_stack, stacked
 
 __all__ = [
     "GATES",
     "METHODS",
     "Fused",
+    "Stack",
     "best_linear_unbiased",
     "equal_weights",
     "estimate_correlation",
     "fit_constant_weight",
+    "fit_stack",
     "fixed_weights",
     "fuse",
     "gate",
     "inverse_variance",
     "random_effects",
+    "stacked",
 ]
 
 
@@ -120,6 +124,7 @@ def fuse(
     pooled: ArrayLike | None = None,
     correlation: ArrayLike = 0.0,
     weights: ArrayLike | None = None,
+    stack: Stack | None = None,
 ) -> Fused:
     """The fusion that `config` names.
 
@@ -130,6 +135,7 @@ def fuse(
         pooled: (K,) or (K, A), for unknown variances.
         correlation: of errors, for best_linear_unbiased.
         weights: (K,) or (K, A), fitted on valid, for constant.
+        stack: fitted on valid, for stacked.
 
     Raises:
         ConfigError: if the method is unknown or lacks what it needs.
@@ -143,10 +149,11 @@ def fuse(
         raise ConfigError(f"max_weight_ratio belongs to inverse_variance, not to {config.method}")
     if config.method == "best_linear_unbiased":
         needs |= {"correlation": correlation, "cap": True}
-    if config.method == "constant":
-        if weights is None:
-            raise ConfigError("constant weights are fitted on valid: give a calibration, or choose another method")
-        needs["weights"] = weights
+    for method, name, fitted in (("constant", "weights", weights), ("stacked", "stack", stack)):
+        if config.method == method:
+            if fitted is None:
+                raise ConfigError(f"{method} fusion is fitted on valid: give a calibration, or choose another method")
+            needs[name] = fitted
     return METHODS[config.method](mean, variance, **needs)
 
 
@@ -160,6 +167,7 @@ METHODS: dict[str, Callable[..., Fused]] = {
     "fixed": fixed_weights,
     "equal": equal_weights,
     "constant": fixed_weights,
+    "stacked": stacked,
 }
 """By the names of `FusionConfig.method`."""
 

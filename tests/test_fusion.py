@@ -307,12 +307,15 @@ def test_every_method_of_the_config_is_there():
     hints = typing.get_type_hints(FusionConfig)
     assert set(typing.get_args(hints["method"])) == set(fusion.METHODS)
     mean, variance = np.array([[[0.6, 0.1]], [[-0.2, 0.3]]]), np.full((2, 1, 2), 0.1)
+    stack = fusion.Stack(np.zeros(2), np.full((2, 2), 0.6), np.ones(2))
+    fitted = {"correlation": [0.1, 0.2], "weights": [0.7, 0.3], "stack": stack}
     for method in fusion.METHODS:
-        fused = fusion.fuse(mean, variance, FusionConfig(method=method), correlation=[0.1, 0.2], weights=[0.7, 0.3])
+        fused = fusion.fuse(mean, variance, FusionConfig(method=method), **fitted)
         assert fused.mean.shape == (1, 2)
         assert fused.valid.all()
-    with pytest.raises(ConfigError, match="fitted on valid"):
-        fusion.fuse(mean, variance, FusionConfig(method="constant"))
+    for method in ("constant", "stacked"):
+        with pytest.raises(ConfigError, match="fitted on valid"):
+            fusion.fuse(mean, variance, FusionConfig(method=method))
     with pytest.raises(ConfigError, match="must be one of"):
         fusion.fuse(mean, variance, FusionConfig(method="magic"))
     with pytest.raises(ConfigError, match="max_weight_ratio"):

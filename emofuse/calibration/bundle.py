@@ -16,8 +16,11 @@ from emofuse.calibration.means import MEAN_LAYERS, MeanLayer
 from emofuse.calibration.variance import VARIANCE_LAYERS, VarianceLayer
 from emofuse.config import CalibrationConfig, FusionConfig
 from emofuse.errors import ConfigError, DataError
+from emofuse.stacking import Stack
 
 FORMAT, VERSION = "emofuse.calibration", 1
+IDENTITY = ("expert", "network", "sha256", "tower", "head", "views")
+"""Entries of an expert's card without which it would be another expert."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,6 +100,7 @@ class Calibration:
         experts: "scene", "face": their corrections.
         correlation: (2,), of the two experts' errors, shrunk and capped; 0 where they were never both there.
         weights: (2, 2), constant weights, experts first; None where they were never both there.
+        stack: the regression on both experts; None where too few rows had both.
         fusion: the method and gates chosen on valid.
         config: how it was fitted.
         fitted_on: the rows.
@@ -105,6 +109,7 @@ class Calibration:
     experts: dict[str, ExpertCalibration]
     correlation: np.ndarray
     weights: np.ndarray | None
+    stack: Stack | None
     fusion: FusionConfig
     config: CalibrationConfig
     fitted_on: FittedOn
@@ -121,17 +126,43 @@ class Calibration:
             Means, variances, and where each variance comes from: "model", "pooled" or "none"; all (..., 2).
 
         Raises:
-            ConfigError: if it was not fitted for that expert.
+            ConfigError: if it was not fitted for that expert, and the expert has an opinion.
         """
         if expert not in self.experts:
+            m = np.asarray(mean, dtype=np.float64)
+            if not np.isfinite(m).any():
+                return m, np.full_like(m, np.nan), np.full(m.shape, "none")
             raise ConfigError(f"this calibration was fitted for {', '.join(self.experts)}, not for {expert!r}")
         return self.experts[expert].apply(mean, variance)
 
     def fusion_arguments(self, experts: tuple[str, str] = ("scene", "face")) -> dict[str, Any]:
-        """`pooled`, `correlation` and `weights`, as `emofuse.fusion.fuse` takes them."""
+        """`pooled`, `correlation`, `weights` and `stack`, as `emofuse.fusion.fuse` takes them."""
         nothing = np.full(2, np.nan)
         pooled = np.stack([self.experts[name].pooled if name in self.experts else nothing for name in experts])
-        return {"pooled": pooled, "correlation": self.correlation, "weights": self.weights}
+        return {
+            "pooled": pooled,
+            "correlation": self.correlation,
+            "weights": self.weights,
+            "stack": self.stack,
+        }
+
+    def check_experts(self, cards: Mapping[str, Mapping[str, Any] | None]) -> None:
+        """Refuse predictions of other experts than those it was fitted for.
+
+        Args:
+            cards: by expert, as the predictions' metadata has them; what a card does not say is not compared.
+
+        Raises:
+            DataError: naming the expert and what differs.
+        """
+        for name, expert in self.experts.items():
+            card = cards.get(name) or {}
+            for key in IDENTITY:
+                fitted, given = expert.card.get(key), card.get(key)
+                if fitted is not None and given is not None and fitted != given:
+                    raise DataError(
+                        f"the calibration was fitted for a {name} expert with {key} {fitted!r}, not {given!r}"
+                    )
 
     def in_sample(self, fingerprint: str, splits: ArrayLike) -> np.ndarray:
         """Which rows are of the data and split it was fitted on: bool, the shape of `splits`."""
@@ -144,6 +175,7 @@ class Calibration:
             "experts": {name: expert.to_dict() for name, expert in self.experts.items()},
             "correlation": self.correlation,
             "weights": self.weights,
+            "stack": None if self.stack is None else self.stack.to_dict(),
             "fusion": asdict(self.fusion),
             "config": asdict(self.config),
             "fitted_on": asdict(self.fitted_on),
@@ -170,6 +202,7 @@ class Calibration:
             experts,
             correlation,
             weights,
+            None if content["stack"] is None else Stack.from_dict(content["stack"]),
             FusionConfig(**content["fusion"]),
             CalibrationConfig(**content["config"]),
             FittedOn(**content["fitted_on"]),

@@ -17,6 +17,7 @@ from emofuse.calibration.variance import VARIANCE_LAYERS, VarianceLayer, pooled_
 from emofuse.combination import estimate_correlation, fit_constant_weight
 from emofuse.config import CalibrationConfig, FusionConfig
 from emofuse.errors import ConfigError, DataError
+from emofuse.stacking import FEWEST_ROWS, Stack, fit_stack
 
 FOLDS = 5
 
@@ -40,7 +41,7 @@ def fit_calibration(
 
     Args:
         truth: (N, 2), reference scale; rows without a label are left out.
-        experts: by name, (mean, variance), each (N, 2); scene before face.
+        experts: by name, (mean, variance), each (N, 2); scene before face. One without any opinion is left out.
         config: which layers.
         fusion: the method and gates to store with it.
         split: where the rows are from; only "valid" is taken.
@@ -57,16 +58,22 @@ def fit_calibration(
     config, fusion = config or CalibrationConfig(), fusion or FusionConfig()
     ids = group_ids(groups, len(np.asarray(truth)))
     fitted: dict[str, ExpertCalibration] = {}
-    means = []
+    unseen: list[tuple[np.ndarray, np.ndarray]] = []
     for name, (mean, variance) in experts.items():
-        card = dict((cards or {}).get(name, {}))
-        fitted[name], unseen = fit_expert(truth, mean, variance, config, ids, card)
-        means.append(unseen)
+        if not np.isfinite(np.asarray(mean, dtype=np.float64)).any():
+            continue
+        card = dict((cards or {}).get(name) or {})
+        try:
+            fitted[name], served = fit_expert(truth, mean, variance, config, ids, card)
+        except DataError as error:
+            raise DataError(f"{name}: {error}") from None
+        unseen.append(served)
+    if not fitted:
+        raise DataError(f"no expert of {', '.join(experts)} has an opinion on any row")
     y = np.asarray(truth, dtype=np.float64)
-    opined = np.any([np.isfinite(mean).any(axis=1) for mean in means], axis=0) & np.isfinite(y).any(axis=1)
-    correlation, weights = _between(y, means)
+    opined = np.any([np.isfinite(mean).any(axis=1) for mean, _ in unseen], axis=0) & np.isfinite(y).any(axis=1)
     origin = FittedOn(split, fingerprint, int(opined.sum()), len(np.unique(ids[opined])))
-    return Calibration(fitted, correlation, weights, fusion, config, origin)
+    return Calibration(fitted, *_between(y, unseen), fusion, config, origin)
 
 
 def fit_expert(
@@ -76,8 +83,8 @@ def fit_expert(
     config: CalibrationConfig,
     groups: np.ndarray,
     card: dict[str, Any] | None = None,
-) -> tuple[ExpertCalibration, np.ndarray]:
-    """One expert's corrections, and its means (N, 2) as calibrated without each row's own group.
+) -> tuple[ExpertCalibration, tuple[np.ndarray, np.ndarray]]:
+    """One expert's corrections, and its means and variances (N, 2) as calibrated without each row's own group.
 
     Args:
         truth: (N, 2).
@@ -106,7 +113,9 @@ def fit_expert(
     variance_layer = _variance_layer(config.variance, y[rows], unseen[rows], spread[rows])
     known = np.isfinite(scored).any(axis=0).all()
     conformal = ConformalIntervals.fit(y, unseen, scored) if variance_layer is not None and known else None
-    return ExpertCalibration(layer, variance_layer, pooled_variance(y, unseen), conformal, card or {}), unseen
+    pooled = pooled_variance(y, unseen)
+    served = np.where(np.isfinite(scored), scored, np.where(np.isfinite(unseen), pooled, np.nan))
+    return ExpertCalibration(layer, variance_layer, pooled, conformal, card or {}), (unseen, served)
 
 
 def _folds(rows: np.ndarray, groups: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -130,10 +139,15 @@ def _variance_layer(kind: str, y: np.ndarray, m: np.ndarray, v: np.ndarray) -> V
     return VARIANCE_LAYERS[kind]().fit(y, m, v) if (known.sum(axis=0) >= 2).all() else None
 
 
-def _between(truth: np.ndarray, means: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray | None]:
-    if len(means) != 2:
-        return np.zeros(2), None
-    both = np.stack(means)
-    if (np.isfinite(both).all(axis=0) & np.isfinite(truth)).sum(axis=0).min() < 2:
-        return np.zeros(2), None
-    return estimate_correlation(truth, both), fit_constant_weight(truth, both)
+def _between(
+    truth: np.ndarray, unseen: list[tuple[np.ndarray, np.ndarray]]
+) -> tuple[np.ndarray, np.ndarray | None, Stack | None]:
+    """What joins two experts: the correlation of their errors, constant weights, and the stack."""
+    if len(unseen) != 2:
+        return np.zeros(2), None, None
+    mean, variance = (np.stack(each) for each in zip(*unseen, strict=True))
+    rows = (np.isfinite(mean).all(axis=0) & np.isfinite(truth)).sum(axis=0).min()
+    if rows < 2:
+        return np.zeros(2), None, None
+    stack = fit_stack(truth, mean, variance) if rows >= FEWEST_ROWS else None
+    return estimate_correlation(truth, mean), fit_constant_weight(truth, mean), stack

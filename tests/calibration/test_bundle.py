@@ -55,8 +55,10 @@ def test_serves_after_loading_as_before(tmp_path, mean, variance):
         calibration.fitted_on,
     )
     assert loaded.experts["face"].card == {"name": "emonet"}
-    for key, value in calibration.fusion_arguments().items():
-        np.testing.assert_array_equal(loaded.fusion_arguments()[key], value)
+    for key in ("pooled", "correlation", "weights"):
+        np.testing.assert_array_equal(loaded.fusion_arguments()[key], calibration.fusion_arguments()[key])
+    for key, value in calibration.stack.to_dict().items():
+        np.testing.assert_array_equal(loaded.stack.to_dict()[key], value)
 
 
 def test_sources_and_pooled_variances():
@@ -128,6 +130,29 @@ def test_the_scene_alone_can_be_calibrated():
     assert np.isnan(calibration.fusion_arguments()["pooled"][1]).all()
     with pytest.raises(ConfigError, match="fitted for scene, not for 'face'"):
         calibration.apply("face", *experts["face"])
+
+
+def test_an_expert_without_opinions_is_left_out_and_passes():
+    truth, experts = data()
+    nothing = np.full_like(truth, np.nan)
+    calibration = fit_calibration(
+        truth, {"scene": experts["scene"], "face": (nothing, nothing)}, split="valid", fingerprint="f1"
+    )
+    assert list(calibration.experts) == ["scene"]
+    mean, variance, source = calibration.apply("face", nothing, nothing)
+    assert np.isnan(mean).all()
+    assert np.isnan(variance).all()
+    assert (source == "none").all()
+    with pytest.raises(DataError, match="no expert of scene"):
+        fit_calibration(truth, {"scene": (nothing, nothing)}, split="valid", fingerprint="f1")
+
+
+def test_predictions_of_another_expert_are_refused():
+    calibration = fit(cards={"face": {"expert": "emonet", "sha256": "aa", "licence": "x"}, "scene": None})
+    calibration.check_experts({"face": {"expert": "emonet", "sha256": "aa", "licence": "y"}, "scene": {"expert": "s"}})
+    calibration.check_experts({"face": None})
+    with pytest.raises(DataError, match="face expert with sha256 'aa', not 'bb'"):
+        calibration.check_experts({"face": {"expert": "emonet", "sha256": "bb"}})
 
 
 @pytest.mark.parametrize("split", ["test", "train", "all", None])
