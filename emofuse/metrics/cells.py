@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from emofuse.affect import AXES
 from emofuse.metrics.accuracy import METRICS
 from emofuse.metrics.axes import columns
-from emofuse.metrics.sums import Cell, group_numbers
+from emofuse.metrics.sums import Cell, group_numbers, resampling_units
 
 _SUMS_ENTRIES = 4_000_000
 
@@ -25,7 +25,9 @@ class SystemCell:
         axis: "valence" or "arousal".
         truth: shape (n,).
         means: one for each system, (n,) like `truth`.
-        group: each row's group, numbered among those present, (n,).
+        n_groups: groups with a row.
+        unit: each row's unit of resampling, (n,): its group, or a bundle of very many.
+        n_units: how many there are.
         present: the groups with a row, as bytes; cells of equal bytes are resampled together.
     """
 
@@ -33,8 +35,9 @@ class SystemCell:
     axis: str
     truth: np.ndarray
     means: tuple[np.ndarray, ...]
-    group: np.ndarray
     n_groups: int
+    unit: np.ndarray
+    n_units: int
     present: bytes
 
     @property
@@ -44,7 +47,7 @@ class SystemCell:
 
     def side(self, i: int) -> Cell:
         """What `SummedMetrics` takes of system `i`."""
-        return self.truth, self.means[i], self.group
+        return self.truth, self.means[i], self.unit
 
     def value(self, metric: str) -> float:
         """The metric of the one system, or that of the first less that of the second."""
@@ -75,7 +78,8 @@ def cells_of(
             complete = np.isfinite([x[:, i] for x in (y, *sides)]).all(axis=0)
             present, group = np.unique(number[complete], return_inverse=True)
             rows = tuple(side[complete, i] for side in sides)
-            cells.append(SystemCell(names, axis, y[complete, i], rows, group, len(present), present.tobytes()))
+            units = resampling_units(group, len(present))
+            cells.append(SystemCell(names, axis, y[complete, i], rows, len(present), *units, present.tobytes()))
     return cells
 
 
@@ -86,5 +90,5 @@ def blocks(cells: list[SystemCell]) -> Iterator[list[SystemCell]]:
         if cell.n_groups > 1:
             same.setdefault(cell.present, []).append(cell)
     for block in same.values():
-        step = max(1, _SUMS_ENTRIES // (10 * block[0].n_groups))
+        step = max(1, _SUMS_ENTRIES // (10 * block[0].n_units))
         yield from (block[start : start + step] for start in range(0, len(block), step))

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from emofuse.metrics.accuracy import METRICS
 from emofuse.metrics.axes import Metric, columns
 from emofuse.metrics.intervals import bootstrap_counts, bootstrap_indices
-from emofuse.metrics.sums import SUMMABLE, SummedMetrics, group_numbers
+from emofuse.metrics.sums import SUMMABLE, SummedMetrics, group_numbers, resampling_units
 
 Statistic = Callable[[ArrayLike, ArrayLike], Metric]
 _SUMMABLE_NAMES = {METRICS[name]: name for name in SUMMABLE}
@@ -23,11 +23,13 @@ class Pair(ABC):
     Attributes:
         n: rows.
         n_groups: groups.
+        n_units: what is resampled and exchanged: the groups, or bundles of very many (`resampling_units`).
         scalar: whether the statistic is one number.
     """
 
     n: int
     n_groups: int
+    n_units: int
     scalar: bool
 
     @abstractmethod
@@ -36,15 +38,15 @@ class Pair(ABC):
 
     @abstractmethod
     def jackknife(self) -> np.ndarray:
-        """The differences without each group in turn, shape (n_groups, K)."""
+        """The differences without each unit in turn, shape (n_units, K)."""
 
     @abstractmethod
     def bootstrap(self, resamples: int, rng: np.random.Generator) -> np.ndarray:
-        """The differences on resamples of groups, shape (resamples, K)."""
+        """The differences on resamples of units, shape (resamples, K)."""
 
     @abstractmethod
     def swapped(self, swap: np.ndarray) -> np.ndarray:
-        """The differences with the groups where `swap` (r, n_groups) is 1 exchanged, shape (r, K)."""
+        """The differences with the units where `swap` (r, n_units) is 1 exchanged, shape (r, K)."""
 
     def unpack(self, values: np.ndarray) -> Metric:
         """`values` (..., K) as the statistic gives them: (...) for one number, a float where nothing is left."""
@@ -68,21 +70,27 @@ def compare(
     number, _ = group_numbers(groups, len(complete))
     group, n_groups = group_numbers(number[complete], int(complete.sum()))
     y, first, second = (value[complete] for value in values)
-    if statistic in _SUMMABLE_NAMES:
-        return _BySums(y, first, second, group, n_groups, _SUMMABLE_NAMES[statistic])
-    return _ByCalls(y, first, second, group, n_groups, statistic)
+    unit, n_units = resampling_units(group, n_groups)
+    name = _SUMMABLE_NAMES.get(statistic)
+    pair: Pair
+    if name is None:
+        pair = _ByCalls(y, first, second, unit, n_units, statistic)
+    else:
+        pair = _BySums(y, first, second, unit, n_units, name)
+    pair.n, pair.n_groups = len(group), n_groups
+    return pair
 
 
 class _BySums(Pair):
     """For the metrics that follow from sums per group: one matrix product for all resamples."""
 
     def __init__(
-        self, truth: np.ndarray, a: np.ndarray, b: np.ndarray, group: np.ndarray, n_groups: int, name: str
+        self, truth: np.ndarray, a: np.ndarray, b: np.ndarray, unit: np.ndarray, n_units: int, name: str
     ) -> None:
-        self.n, self.n_groups, self.scalar = len(truth), n_groups, truth.ndim == 1
+        self.n_units, self.scalar = n_units, truth.ndim == 1
         truths, firsts, seconds = (np.atleast_2d(x.T) for x in (truth, a, b))
-        sides = [[(y, m, group) for y, m in zip(truths, means, strict=True)] for means in (firsts, seconds)]
-        self._metrics = SummedMetrics(sides, n_groups, (name,))
+        sides = [[(y, m, unit) for y, m in zip(truths, means, strict=True)] for means in (firsts, seconds)]
+        self._metrics = SummedMetrics(sides, n_units, (name,))
 
     def observed(self) -> np.ndarray:
         return self._metrics.observed()
@@ -91,7 +99,7 @@ class _BySums(Pair):
         return self._metrics.without_each()
 
     def bootstrap(self, resamples: int, rng: np.random.Generator) -> np.ndarray:
-        counts = bootstrap_counts(self.n_groups, resamples, rng)
+        counts = bootstrap_counts(self.n_units, resamples, rng)
         return np.concatenate([self._metrics.weighted(chunk) for chunk in counts])
 
     def swapped(self, swap: np.ndarray) -> np.ndarray:
@@ -106,14 +114,14 @@ class _ByCalls(Pair):
         truth: np.ndarray,
         a: np.ndarray,
         b: np.ndarray,
-        group: np.ndarray,
-        n_groups: int,
+        unit: np.ndarray,
+        n_units: int,
         statistic: Statistic,
     ) -> None:
-        self.n, self.n_groups = len(truth), n_groups
-        self.scalar = np.ndim(statistic(truth, a)) == 0
-        self._truth, self._a, self._b, self._group, self._statistic = truth, a, b, group, statistic
-        self._members = [np.flatnonzero(group == g) for g in range(n_groups)]
+        self.n_units, self.scalar = n_units, np.ndim(statistic(truth, a)) == 0
+        self._truth, self._a, self._b, self._unit, self._statistic = truth, a, b, unit, statistic
+        ends = np.cumsum(np.bincount(unit, minlength=n_units))
+        self._members = np.split(np.argsort(unit, kind="stable"), ends[:-1])
 
     def _difference(self, truth: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         return np.atleast_1d(np.asarray(self._statistic(truth, a)) - np.asarray(self._statistic(truth, b)))
@@ -125,15 +133,17 @@ class _ByCalls(Pair):
         return self._difference(self._truth, self._a, self._b)
 
     def jackknife(self) -> np.ndarray:
-        return np.array([self._rows(np.flatnonzero(self._group != g)) for g in range(self.n_groups)])
+        return np.array([self._rows(np.flatnonzero(self._unit != i)) for i in range(self.n_units)])
 
     def bootstrap(self, resamples: int, rng: np.random.Generator) -> np.ndarray:
-        draws = (draw for chunk in bootstrap_indices(self.n_groups, resamples, rng) for draw in chunk)
-        return np.array([self._rows(np.concatenate([self._members[g] for g in draw])) for draw in draws])
+        draws = (draw for chunk in bootstrap_indices(self.n_units, resamples, rng) for draw in chunk)
+        return np.array([self._rows(np.concatenate([self._members[i] for i in draw])) for draw in draws])
 
     def swapped(self, swap: np.ndarray) -> np.ndarray:
-        exchanged = swap[:, self._group].astype(bool)
-        if self._truth.ndim == 2:
-            exchanged = exchanged[..., None]
-        a, b = self._a, self._b
-        return np.array([self._difference(self._truth, np.where(x, b, a), np.where(x, a, b)) for x in exchanged])
+        rows = self._truth.shape[:1] + (1,) * (self._truth.ndim - 1)
+        differences = []
+        for way in swap:
+            exchanged = way[self._unit].astype(bool).reshape(rows)
+            a, b = np.where(exchanged, self._b, self._a), np.where(exchanged, self._a, self._b)
+            differences.append(self._difference(self._truth, a, b))
+        return np.array(differences)

@@ -69,7 +69,7 @@ def metric_table(
     Args:
         truth: labels, (N, 2), NaN where there is none.
         systems: means by name, each (N, 2), NaN where there is no opinion.
-        groups: names, shape (N,); None: every row is its own group.
+        groups: names, shape (N,); None: every row is its own group. Above 20,000 they are resampled in random bundles.
         metrics: names of `accuracy.METRICS`.
         resamples: how many; 0 for no intervals.
         confidence: of the two-sided intervals.
@@ -92,7 +92,7 @@ def metric_table(
     seed = seed_of(rng)
     ends: dict[_Key, tuple[float, float]] = {}
     for block in blocks(cells) if resamples else ():
-        table = SummedMetrics([[cell.side(0) for cell in block]], block[0].n_groups, summed)
+        table = SummedMetrics([[cell.side(0) for cell in block]], block[0].n_units, summed)
         for key, low, high in _intervals(table, block, summed, resamples, confidence, method, seed):
             ends[key] = (low, high)
         for cell in block if "spearman" in names else ():
@@ -138,8 +138,8 @@ def difference_table(
     seed = seed_of(rng)
     found: dict[_Key, tuple[float, float, float]] = {}
     for block in blocks(cells) if names else ():
-        table = SummedMetrics([[cell.side(i) for cell in block] for i in (0, 1)], block[0].n_groups, names)
-        exact, chunks = swaps(block[0].n_groups, resamples, np.random.default_rng(seed))
+        table = SummedMetrics([[cell.side(i) for cell in block] for i in (0, 1)], block[0].n_units, names)
+        exact, chunks = swaps(block[0].n_units, resamples, np.random.default_rng(seed))
         p = p_values(table.observed(), map(table.swapped, chunks), exact=exact)
         ends = _intervals(table, block, names, resamples, confidence, method, seed)
         for (key, low, high), chance in zip(ends, p, strict=True):
@@ -172,7 +172,7 @@ def _intervals(
 ) -> list[tuple[_Key, float, float]]:
     if not names:
         return []
-    counts = bootstrap_counts(block[0].n_groups, resamples, np.random.default_rng(seed))
+    counts = bootstrap_counts(block[0].n_units, resamples, np.random.default_rng(seed))
     resampled = np.concatenate([table.weighted(chunk) for chunk in counts])
     jackknife = table.without_each() if method == "BCa" else None
     low, high = interval(table.observed(), resampled, jackknife, confidence)
@@ -181,8 +181,8 @@ def _intervals(
 
 
 def _spearman(cell: SystemCell, resamples: int, confidence: float, seed: int) -> tuple[float, float]:
-    ranks = RankResampler(cell.truth, cell.means[0], cell.group)
-    counts = bootstrap_counts(cell.n_groups, resamples, np.random.default_rng(seed))
+    ranks = RankResampler(cell.truth, cell.means[0], cell.unit)
+    counts = bootstrap_counts(cell.n_units, resamples, np.random.default_rng(seed))
     drawn = np.concatenate([ranks.correlations(chunk) for chunk in counts])
     low, high = interval(np.array([cell.value("spearman")]), drawn[:, None], None, confidence)
     return float(low[0]), float(high[0])

@@ -73,7 +73,8 @@ def paired_bootstrap(
         a: means of one predictor, the shape of `truth`.
         b: means of the other.
         statistic: of (truth, mean), a float or one for each axis; those of `accuracy` are quickest.
-        groups: names, shape (N,); whole groups are resampled. None: every row is its own group.
+        groups: names, shape (N,); whole groups are resampled. None: every row is its own group. Above 20,000 they
+            are resampled in random bundles.
         resamples: how many.
         confidence: of the two-sided interval.
         method: "BCa", or "percentile"; BCa falls back to it where it is undefined.
@@ -88,7 +89,7 @@ def paired_bootstrap(
     pair = compare(truth, a, b, statistic, groups)
     observed = pair.observed()
     resampled = pair.bootstrap(resamples, np.random.default_rng(rng))
-    jackknife = pair.jackknife() if method == "BCa" and pair.n_groups > 1 else None
+    jackknife = pair.jackknife() if method == "BCa" and pair.n_units > 1 else None
     low, high = interval(observed, resampled, jackknife, confidence)
     if pair.n_groups < 2:
         low, high = np.full_like(low, np.nan), np.full_like(high, np.nan)
@@ -116,7 +117,7 @@ def paired_permutation(
     """
     pair = compare(truth, a, b, statistic, groups)
     observed = pair.observed()
-    exact, chunks = swaps(pair.n_groups, resamples, np.random.default_rng(rng))
+    exact, chunks = swaps(pair.n_units, resamples, np.random.default_rng(rng))
     p = p_values(observed, (pair.swapped(chunk) for chunk in chunks), exact=exact)
     return PermutationDifference(pair.unpack(observed), pair.unpack(p), exact, pair.n, pair.n_groups)
 

@@ -11,7 +11,7 @@ from emofuse.affect import AXES
 from emofuse.metrics.axes import columns
 from emofuse.metrics.intervals import Method, bootstrap_counts, check_method, interval
 from emofuse.metrics.resampling import MetricRow, seed_of
-from emofuse.metrics.sums import group_numbers
+from emofuse.metrics.sums import group_numbers, resampling_units
 from emofuse.metrics.uncertainty import LEVELS, crps_rows, half_width, nll_rows, uncertainty_metrics
 
 _MEANS = ("nll", "crps", "zms", "sharpness", *(f"coverage_{round(100 * level)}" for level in LEVELS))
@@ -63,7 +63,9 @@ def uncertainty_table(
                 continue
             one = y[known, i], m[known, i], v[known, i]
             group, n_groups = group_numbers(number[known], int(known.sum()))
-            ends = _intervals(_row_values(*one), group, n_groups, resamples, confidence, method, seed)
+            ends = _intervals(
+                _row_values(*one), *resampling_units(group, n_groups), resamples, confidence, method, seed
+            )
             rows += [
                 MetricRow(system, axis, name, value, *ends.get(name, (np.nan, np.nan)), len(group), n_groups)
                 for name, value in uncertainty_metrics(*one, bins=bins).items()
@@ -79,17 +81,17 @@ def _row_values(y: np.ndarray, m: np.ndarray, v: np.ndarray) -> np.ndarray:
 
 def _intervals(
     values: np.ndarray,
-    group: np.ndarray,
-    n_groups: int,
+    unit: np.ndarray,
+    n_units: int,
     resamples: int,
     confidence: float,
     method: Method,
     seed: int,
 ) -> dict[str, tuple[float, float]]:
-    if n_groups < 2 or not resamples:
+    if n_units < 2 or not resamples:
         return {}
-    sums = np.column_stack([np.bincount(group, column, n_groups) for column in [np.ones(len(values)), *values.T]])
-    counts = bootstrap_counts(n_groups, resamples, np.random.default_rng(seed))
+    sums = np.column_stack([np.bincount(unit, column, n_units) for column in [np.ones(len(values)), *values.T]])
+    counts = bootstrap_counts(n_units, resamples, np.random.default_rng(seed))
     resampled = np.concatenate([_means(chunk @ sums) for chunk in counts])
     jackknife = _means(sums.sum(0) - sums) if method == "BCa" else None
     low, high = interval(_means(sums.sum(0)), resampled, jackknife, confidence)

@@ -11,6 +11,7 @@ from emofuse.metrics.accuracy import METRICS
 from emofuse.metrics.intervals import bootstrap_counts, interval
 from emofuse.metrics.resampling import COMPARED, difference_table, metric_table
 from emofuse.metrics.significance import paired_bootstrap, paired_permutation
+from emofuse.metrics.sums import MOST_UNITS, resampling_units
 
 
 def _data(n=90, groups=15, seed=0):
@@ -154,6 +155,19 @@ def test_counts_are_drawn_in_bounded_chunks():
     assert all((chunk.sum(axis=1) == 100_000).all() for chunk in chunks)
     together = np.random.default_rng(0).integers(0, 100_000, (50, 100_000))
     np.testing.assert_array_equal(np.concatenate(chunks)[49], np.bincount(together[49], minlength=100_000))
+
+
+def test_very_many_groups_are_bundled_without_a_change_of_width():
+    y = np.random.default_rng(0).uniform(-1, 1, (30_000, 2))
+    noise = np.random.default_rng(1).normal(0, 0.3, y.shape)
+    (row, _) = metric_table(y, {"scene": y + noise}, metrics=["bias"], resamples=400)
+    assert row.n_groups == 30_000
+    # A mean of independent rows: its interval is 2 x 1.96 standard errors wide; of 400 resamples, within a sixth.
+    expected = 2 * 1.96 * noise[:, 0].std() / np.sqrt(30_000)
+    assert row.ci_high - row.ci_low == pytest.approx(expected, rel=0.15)
+    unit, units = resampling_units(np.arange(30_000), 30_000)
+    assert units == MOST_UNITS == len(np.unique(unit))
+    np.testing.assert_array_equal(unit, resampling_units(np.arange(30_000), 30_000)[0])
 
 
 def test_ten_thousand_rows_and_six_systems_take_seconds():
