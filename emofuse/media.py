@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
+import stat
 import struct
 import time
 import warnings
@@ -22,7 +24,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from emofuse.config import MediaConfig
 from emofuse.errors import DataError
 
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "MPO", "JPEG2000", "AVIF")
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF")
 _BROKEN = (OSError, ValueError, SyntaxError, EOFError, IndexError, KeyError, TypeError, struct.error, zlib.error)
 _LUMA = np.array([0.299, 0.587, 0.114])
 
@@ -128,7 +130,9 @@ def read_bytes(uri: str, config: MediaConfig | None = None) -> bytes:
             raise MediaError("folder", f"{uri} is a folder") from None
         except PermissionError:
             raise MediaError("not allowed", f"no permission to read {uri}") from None
-        except (OSError, ValueError, ImportError, TimeoutError) as error:
+        except MediaError:
+            raise
+        except (OSError, ValueError, ImportError) as error:
             if attempt == config.retries or not is_remote(address) or isinstance(error, (ValueError, ImportError)):
                 raise MediaError("unreadable", f"{uri} ({type(error).__name__}: {error})") from None
             time.sleep(min(2.0**attempt / 4, 8))
@@ -141,6 +145,10 @@ def read_bytes(uri: str, config: MediaConfig | None = None) -> bytes:
 
 def _read(address: str, limit: int) -> bytes:
     if not is_remote(address):
+        kind = os.stat(address).st_mode
+        if not (stat.S_ISREG(kind) or stat.S_ISDIR(kind)):
+            # A pipe or a device would keep a reader waiting for ever.
+            raise MediaError("not a file", f"{address} is a pipe, a socket or a device")
         with open(address, "rb") as file:
             return file.read(limit)
     import fsspec

@@ -9,8 +9,8 @@ import pyarrow as pa
 import ray
 from ray.data import ActorPoolStrategy, DataContext, Dataset, Datasink
 
+from emofuse import storage
 from emofuse.config import FaceConfig, PerceiveConfig
-from emofuse.media import is_remote
 from emofuse.pipeline.decode import Decoder, decode
 from emofuse.pipeline.sink import commit, without
 from emofuse.schema import MANIFEST, conform
@@ -45,8 +45,8 @@ def build_graph(job: Job, done: ray.ObjectRef | None) -> Dataset:
     from emofuse.pipeline.perceive import Perceiver
 
     plan, rows = job.plan, job.plan.rows_per_block
-    address = job.manifest if is_remote(job.manifest) else f"local://{job.manifest}"
-    ds = ray.data.read_parquet(address, columns=MANIFEST.names)
+    fs, path = storage.filesystem(job.manifest)
+    ds = ray.data.read_parquet(path, filesystem=fs, columns=MANIFEST.names)
     # Reading one Parquet file gives one block; without the repartition the whole pipeline would be serial.
     # Reading, leaving out and cutting keep Ray's own CPU request, so that they are fused into one task.
     ds = ds.map_batches(_remaining, fn_kwargs={"done": done}, batch_size=rows, batch_format="pyarrow").repartition(
