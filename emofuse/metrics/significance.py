@@ -68,6 +68,9 @@ def paired_bootstrap(
 ) -> BootstrapDifference:
     """Bootstrap interval of statistic(truth, a) - statistic(truth, b), both taken on the same resamples.
 
+    Any losses that are a number for each row, as those of `uncertainty.nll_rows`, are compared with a truth of
+    zeros and the statistic `accuracy.bias`: their mean difference.
+
     Args:
         truth: labels, (N,) or (N, 2).
         a: means of one predictor, the shape of `truth`.
@@ -80,10 +83,11 @@ def paired_bootstrap(
         method: "BCa", or "percentile"; BCa falls back to it where it is undefined.
         rng: a generator or its seed.
 
-    Rows that lack a value of truth, a or b (on either axis) are left out.
+    Returns:
+        Of the rows that have truth, a and b (on both axes, where there are two).
 
     Raises:
-        ValueError: if shapes do not agree, or `method` or `confidence` is not one of those above.
+        ValueError: if shapes do not agree, no row is complete, or `method` or `confidence` is not as above.
     """
     check_method(method)
     pair = compare(truth, a, b, statistic, groups)
