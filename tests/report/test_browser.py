@@ -158,9 +158,10 @@ def test_without_scripts_every_picture_is_there(browser, report: Path) -> None:
 
 
 def test_prints(browser, report: Path) -> None:
-    page = browser.new_page()
+    page = browser.new_page(viewport={"width": 690, "height": 900})
     page.goto(report.as_uri())
     assert len(page.pdf(format="A4")) > 50_000
     page.emulate_media(media="print")
     assert not page.locator("nav").is_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 690
     page.close()
