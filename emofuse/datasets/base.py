@@ -167,21 +167,30 @@ def _in_reference_units(rows: pd.DataFrame, scale: Scale | None) -> pd.DataFrame
 
 
 def _with_splits(rows: pd.DataFrame, root: Root, report: Report, seed: int | None) -> pd.DataFrame:
-    content = content_keys(root, rows["path"].unique())
-    groups = splits.join_groups(rows.get("group", rows["path"]), [content[path] for path in rows["path"]])
-    rows = rows.assign(group=groups)
-    published = "split" in rows and rows["split"].notna().any()
-    if published:
-        rows = report.drop(rows, ~splits.keep_last(rows["split"].to_numpy(), groups), STRADDLING)
-        rows = rows.reset_index(drop=True)
-    if seed is None:
-        return rows
-    present = set(rows["split"].dropna()) if published else set()
-    if not published:
+    """`rows` with groups joined over shared pictures, and a split for each where that can be had."""
+    keys = content_keys(root, rows["path"].unique())
+    rows["group"] = rows["group"].astype(str) if "group" in rows else rows["path"]
+    content = rows["path"].map(keys)
+    if "split" in rows and rows["split"].notna().any():
+        split = rows["split"].to_numpy()
+        stays = splits.keep_last(split, rows["group"].to_numpy()) & splits.keep_last(split, content.to_numpy())
+        rows = report.drop(rows, ~stays, STRADDLING).reset_index(drop=True)
+        content = content[stays].reset_index(drop=True)
+        given = rows["split"].notna().to_numpy()
+        # A row without a split must not tie groups of two splits together.
+        rows.loc[given, "group"] = splits.join_groups(rows["group"][given], content[given])
+        return rows if seed is None else _with_valid(rows, report, seed)
+    rows["group"] = splits.join_groups(rows["group"], content)
+    if seed is not None:
         rows["split"] = splits.assign(_labels(rows), rows["group"].to_numpy(), seed)
         if rows["split"].isna().all():
             report.notes.append("too few groups for splits: all rows are judged together")
-    elif "train" in present and "valid" not in present:
+    return rows
+
+
+def _with_valid(rows: pd.DataFrame, report: Report, seed: int) -> pd.DataFrame:
+    present = set(rows["split"].dropna())
+    if "train" in present and "valid" not in present:
         rows["split"] = _carve_valid(rows, seed)
         report.notes.append("no valid split is published: a part of train became it")
     return rows

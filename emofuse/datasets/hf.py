@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from emofuse import storage
 from emofuse.affect import AXES
-from emofuse.datasets.base import Built, Origin, Report, assemble
+from emofuse.datasets.base import MISSING, Built, Origin, Report, assemble
 from emofuse.datasets.storage import Root
 from emofuse.datasets.tables import numbers, split_names, words
 from emofuse.errors import DataError
@@ -69,7 +69,7 @@ def build(
     report = Report(read=len(rows))
     rows = report.drop(rows.assign(path=rows["path"].fillna("")), rows["path"].isna(), NO_PICTURE)
     place = Root.of(files, root)
-    rows = report.drop(rows, [path not in place.sizes for path in rows["path"]], "picture missing")
+    rows = report.drop(rows, [path not in place.sizes for path in rows["path"]], MISSING)
     report.note(sum(path.is_relative_to(out) for path in files.values()), f"pictures written to {out}")
     return assemble(rows, origin, place, report, seed=seed)
 

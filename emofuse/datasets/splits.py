@@ -65,23 +65,23 @@ def assign(
     return order[np.searchsorted(ends, _folds(labels, groups, folds, seed), side="right")]
 
 
-def keep_last(splits: np.ndarray, groups: np.ndarray) -> np.ndarray:
-    """Where published splits share a group, which rows may stay: those of the last of its splits.
+def keep_last(splits: np.ndarray, keys: np.ndarray) -> np.ndarray:
+    """Where published splits share a group or a picture, which rows may stay: those of the last of its splits.
 
     A test picture that also stands in train would make the test easier, so it is train that loses it.
 
     Args:
         splits: (N,) published splits, None where a row has none.
-        groups: (N,) joined groups.
+        keys: (N,) the group, or the content, of each row.
 
     Returns:
         bool, (N,): the rows that stay; rows without a split always do.
     """
     order = rank(splits)
-    _, group = np.unique(groups, return_inverse=True)
-    last = np.full(group.max(initial=-1) + 1, -1)
-    np.maximum.at(last, group, order)
-    return (order == last[group]) | (order < 0)
+    _, key = np.unique(keys.astype(str), return_inverse=True)
+    last = np.full(key.max(initial=-1) + 1, -1)
+    np.maximum.at(last, key, order)
+    return (order == last[key]) | (order < 0)
 
 
 def rank(splits: np.ndarray) -> np.ndarray:

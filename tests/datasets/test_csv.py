@@ -117,6 +117,26 @@ def test_pictures_of_the_same_bytes_share_a_group_and_a_split(tmp_path: Path, ma
         assert all(len(found) == 1 for found in splits.values())
 
 
+def test_a_picture_shared_by_two_published_splits_costs_only_itself(tmp_path: Path, make_picture) -> None:
+    looks = {"a0": 0, "a1": 1, "b0": 0, "b1": 2, "c0": 3, "d0": 3, "e0": 4}
+    for name, look in looks.items():
+        make_picture(f"{name}.png", look=look)
+    split = {"a": "train", "b": "test", "c": "valid", "d": "valid", "e": ""}
+    lines = "".join(f"{name}.png,0,0,{name[0]},{split[name[0]]}\n" for name in looks)
+    write(tmp_path, "x.csv", "image_path,valence,arousal,group,split\n" + lines)
+    built = build(str(tmp_path), scale="reference")
+    rows = {Path(r["uri"]).stem: (r["group"], r["split"]) for r in built.table.to_pylist()}
+    assert built.report.dropped == {STRADDLING: 1}
+    assert rows == {
+        "a1": ("a", "train"),
+        "b0": ("b", "test"),
+        "b1": ("b", "test"),
+        "c0": ("c", "valid"),
+        "d0": ("c", "valid"),
+        "e0": ("e", None),
+    }
+
+
 @pytest.mark.parametrize(
     ("text", "options", "kind", "words"),
     [
