@@ -137,9 +137,9 @@ class StabilizerConfig:
     """gated EMA | soft-gated EMA | local-level Kalman | One-Euro | none"""
     alpha: float = 0.7
     """EMA weight of the new sample."""
-    uncertainty_threshold: float = 0.4
-    """The gate's threshold on the fused variance, per axis."""
-    process_variance: float = 0.01
+    uncertainty_threshold: float | tuple[float, float] = 0.4
+    """The gate's threshold on the fused variance, one for both axes or one for each."""
+    process_variance: float | tuple[float, float] = 0.01
     """Variance of the level's step, reference units squared per frame (Kalman), or per held frame (the others)."""
     time_constant: float | None = None
     """EMA: seconds; takes the place of alpha and means the same at any frame rate."""
@@ -157,6 +157,36 @@ class StabilizerConfig:
     """Seconds after which a held level is no longer given out as valid."""
     window: int = 60
     """Frames of the window in which stability is reported."""
+
+
+@dataclass(frozen=True)
+class SweepConfig:
+    """What a sweep of the stabilizer tries; every combination, and doing nothing besides."""
+
+    filters: tuple[Literal["ema", "soft_ema", "kalman", "one_euro"], ...] = ("ema", "soft_ema", "kalman", "one_euro")
+    """Filters to compare."""
+    alpha: tuple[float, ...] = (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8)
+    """EMA weights of the new sample."""
+    threshold: tuple[float, ...] = (0.3, 0.4, 0.5, 0.6, 0.7)
+    """Thresholds on the variance."""
+    threshold_quantile: tuple[float, ...] = (0.5, 0.8, 0.9, 0.95, 0.99)
+    """Thresholds as quantiles of the split's fused variance, for each axis by itself."""
+    process_scale: tuple[float, ...] = (0.01, 0.03, 0.1, 0.3, 0.5, 1.0, 2.0, 3.0, 10.0, 30.0)
+    """Kalman: process variances, as multiples of the likeliest."""
+    min_cutoff: tuple[float, ...] = (0.3, 0.5, 1.0, 2.0, 4.0)
+    """One-Euro: cutoffs at rest, Hz."""
+    beta: tuple[float, ...] = (0.0, 0.1, 0.5, 1.0, 2.0)
+    """One-Euro: rises of the cutoff with speed."""
+    min_face_score: tuple[float, ...] = (0.6, 0.8)
+    """Fusion gate on the detection score, besides none."""
+    max_face_std: tuple[float, ...] = (0.3, 0.5)
+    """Fusion gate on the face's standard deviation, besides none."""
+    min_luma: tuple[float, ...] = (40.0,)
+    """Fusion gate on the luma, besides none."""
+    max_response: float = 0.2
+    """Slowest response to a step that is acceptable, seconds to 90 %."""
+    min_coverage: float = 0.95
+    """Least share of the fused frames for which a steadied estimate must be given."""
 
 
 @dataclass(frozen=True)

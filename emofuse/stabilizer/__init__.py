@@ -52,22 +52,22 @@ def make_stabilizer(config: StabilizerConfig) -> Stabilizer | None:
     if config.filter in ("ema", "soft_ema"):
         return GatedEma(
             config.alpha,
-            config.uncertainty_threshold,
+            np.asarray(config.uncertainty_threshold),
             config.window,
             soft=config.filter == "soft_ema",
             time_constant=config.time_constant,
-            process_variance=config.process_variance,
+            process_variance=np.asarray(config.process_variance),
             timing=timing,
         )
     if config.filter == "kalman":
-        return LocalLevelKalman(config.process_variance, window=config.window, timing=timing)
+        return LocalLevelKalman(np.asarray(config.process_variance), window=config.window, timing=timing)
     if config.filter == "one_euro":
         return OneEuro(
             config.min_cutoff,
             config.beta,
             config.derivative_cutoff,
             config.window,
-            process_variance=config.process_variance,
+            process_variance=np.asarray(config.process_variance),
             timing=timing,
         )
     raise ConfigError(f"unknown filter {config.filter!r}; known: {', '.join(FILTERS)}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.optimize import minimize_scalar
@@ -52,13 +54,13 @@ def log_likelihood(process_variance: ArrayLike, sequences: Sequences, timing: Ti
     return total.sum(axis=1)
 
 
-def fit_process_variance(sequences: Sequences, timing: Timing | None = None) -> np.ndarray:
+def fit_process_variance(sequences: Sequences | Iterable[Sequences], timing: Timing | None = None) -> np.ndarray:
     """The process variance under which the sequences are likeliest.
 
     A grid over the whole range finds the neighbourhood, a bounded search the maximum.
 
     Args:
-        sequences: of the valid split; their variances count as measurement noise.
+        sequences: of the valid split, in one or several groups; their variances count as measurement noise.
         timing: gaps.
 
     Returns:
@@ -67,19 +69,23 @@ def fit_process_variance(sequences: Sequences, timing: Timing | None = None) -> 
     Raises:
         DataError: if an axis has no two samples that follow each other.
     """
+    groups = [sequences] if isinstance(sequences, Sequences) else list(sequences)
+
+    def likelihood(candidates: np.ndarray) -> np.ndarray:
+        return np.sum([log_likelihood(candidates, group, timing) for group in groups], axis=0)
+
     grid = np.logspace(np.log10(LEAST), np.log10(GREATEST), GRID)
-    surface = log_likelihood(grid, sequences, timing)
+    surface = likelihood(grid)
     if (surface == 0).all(axis=0).any():
         raise DataError("the process variance needs sequences of at least two samples with known variance on each axis")
-    return np.array(
-        [_refine(grid, int(best), sequences, axis, timing) for axis, best in enumerate(surface.argmax(axis=0))]
-    )
+    peaks = surface.argmax(axis=0)
+    return np.array([_refine(grid, int(peak), likelihood, axis) for axis, peak in enumerate(peaks)])
 
 
-def _refine(grid: np.ndarray, best: int, sequences: Sequences, axis: int, timing: Timing | None) -> float:
-    low, high = np.log(grid[max(best - 1, 0)]), np.log(grid[min(best + 1, len(grid) - 1)])
+def _refine(grid: np.ndarray, peak: int, likelihood: Callable[[np.ndarray], np.ndarray], axis: int) -> float:
+    low, high = np.log(grid[max(peak - 1, 0)]), np.log(grid[min(peak + 1, len(grid) - 1)])
 
     def loss(log_variance: float) -> float:
-        return -log_likelihood(np.array([np.exp(log_variance)]), sequences, timing)[0, axis]
+        return -likelihood(np.array([np.exp(log_variance)]))[0, axis]
 
-    return float(np.exp(minimize_scalar(loss, bounds=(low, high), method="bounded", options={"xatol": 1e-6}).x))
+    return float(np.exp(minimize_scalar(loss, bounds=(low, high), method="bounded", options={"xatol": 1e-4}).x))
