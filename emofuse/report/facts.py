@@ -13,7 +13,7 @@ from emofuse.report.run_folder import RunFolder
 
 REASONS_SHOWN = 40
 MOST_LISTED = 12
-_IN_SECTIONS = {"config", "dataset", "experts", "stages", "counts", "weights", "split"}
+_IN_SECTIONS = {"config", "dataset", "experts", "stages", "counts", "weights", "split", "chosen"}
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,14 @@ class Counts:
     def balanced(self) -> bool:
         """Whether every row that came in came out."""
         return self.rows_in == self.rows_out
+
+
+def title(run: RunFolder) -> str:
+    """What the page is about: the data set's title, else the size of the sweep."""
+    named = run.dataset.get("title") or run.dataset.get("dataset")
+    if named:
+        return str(named)
+    return f"Sweep of {run.surface.num_rows:,} configurations" if run.surface.num_rows else "Evaluation"
 
 
 def counts(run: RunFolder) -> Counts:

@@ -68,7 +68,8 @@ def render(run: RunFolder, config: StatisticsConfig | None = None, media: MediaC
 def _what(run: RunFolder) -> dict[str, Any]:
     """What was run, on what, and the counts."""
     return {
-        "title": str(run.dataset.get("title") or run.dataset.get("dataset") or "Evaluation"),
+        "title": facts.title(run),
+        "has_rows": run.fused.num_rows > 0,
         "dataset": run.dataset,
         "stand_ins": STAND_INS if run.dataset.get("demonstration") else "",
         "counts": facts.counts(run),
@@ -98,6 +99,7 @@ def _drawn(run: RunFolder, media: MediaConfig | None) -> dict[str, Any]:
         "plots": figures.plots(run),
         "certainty": certainty.plots(run),
         "sweep": surface.plots(run),
+        "chosen": surface.chosen(run.surface),
         "clips": clips,
         "clips_in_all": in_all,
         "stability": [table for table in stability if table.rows],

@@ -17,7 +17,7 @@ from emofuse.report.tables import decimal, metric_name
 OBJECTIVES = ("objective", "score", "loss", "mae", "mae_avg", "nll")
 """Columns that are minimised, by preference, where the table's metadata names no `objective`."""
 MEASURED = ("value", "ci_low", "ci_high", "se", "std", "n", "rank", "seconds", "chosen", "pareto", "within_one_se")
-MOST_PARAMETERS = 6
+MOST_PARAMETERS = 12
 _FRONTS: list[dict[str, Any]] = [
     {"color": ACCENT, "marker": "o", "markersize": 4},
     {"color": INK, "marker": "s", "markersize": 4, "linestyle": (0, (5, 2))},
@@ -78,6 +78,19 @@ def by_parameter(table: pa.Table) -> Plot | None:
     return Plot("surface", "Surface of the sweep", panels, caption)
 
 
+def chosen(table: pa.Table) -> list[tuple[str, str]]:
+    """The configuration that was chosen and what it measured, as pairs of name and text; empty where none is marked."""
+    if "chosen" not in table.column_names:
+        return []
+    rows = table.filter(table.column("chosen")).to_pylist()
+    unsaid = ("chosen", "pareto", "feasible")
+    return (
+        [(k.replace("_", " "), _label(v)) for k, v in rows[0].items() if v is not None and k not in unsaid]
+        if rows
+        else []
+    )
+
+
 def front(table: pa.Table) -> Plot | None:
     """Jitter over response time, with the front of configurations that nothing beats in both."""
     if not {"jitter", "response_time"} <= set(table.column_names):
@@ -122,20 +135,21 @@ def parameters_of(table: pa.Table, objective: str) -> list[str]:
 def _levels(values: list[object]) -> tuple[list[str], np.ndarray]:
     """The distinct values in order, many numbers gathered into equal-count bins, and which one each row has."""
     distinct = sorted(set(values), key=lambda v: (v is None, isinstance(v, str), v if v is not None else 0))
-    if len(distinct) <= MOST_LEVELS or not all(isinstance(v, int | float) for v in distinct):
+    numeric = [value for value in distinct if isinstance(value, int | float) and not isinstance(value, bool)]
+    if len(numeric) <= MOST_LEVELS or len(numeric) + (None in distinct) < len(distinct):
         shown = distinct[: 2 * MOST_LEVELS]
         place = {value: k for k, value in enumerate(shown)}
         return [_label(value) for value in shown], np.array([place.get(value, -1) for value in values])
-    numbers = np.array(values, dtype=np.float64)
-    edges = np.unique(np.quantile(numbers, np.linspace(0, 1, MOST_LEVELS)))
+    numbers = np.array([np.nan if value is None else value for value in values], dtype=np.float64)
+    known = np.isfinite(numbers)
+    edges = np.unique(np.quantile(numbers[known], np.linspace(0, 1, MOST_LEVELS)))
     middle = (edges[:-1] + edges[1:]) / 2
-    return [_label(float(m)) for m in middle], np.clip(
-        np.searchsorted(edges, numbers, side="right") - 1, 0, len(middle) - 1
-    )
+    level = np.clip(np.searchsorted(edges, numbers, side="right") - 1, 0, len(middle) - 1)
+    return [_label(float(m)) for m in middle], np.where(known, level, -1)
 
 
 def _label(value: object) -> str:
-    return "none" if value is None else f"{value:.3g}" if isinstance(value, float) else str(value).replace("_", " ")
+    return "none" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value).replace("_", " ")
 
 
 def _front(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -15,6 +15,7 @@ __all__ = ["summary_sentences", "systems_table"]
 
 COLUMNS = ("mae", "ccc", "pearson", "sagr")
 """What fits into 80 columns; the page and metrics.parquet have all."""
+NARROWEST = 60
 
 
 def systems_table(
@@ -44,7 +45,7 @@ def systems_table(
     for metric in shown:
         table.add_column(metric_name(metric), justify="right", no_wrap=True)
     table.add_column("n", justify="right", no_wrap=True)
-    for block in blocks:
+    for block in (block for block in blocks if block.rows):
         table.add_row(Text(block.axis.upper(), style="dim"))
         for row in block.rows:
             cells = dict(zip(block.metrics, row.cells, strict=True))
@@ -52,6 +53,9 @@ def systems_table(
             style = "bold" if row.system == "fused" else ""
             table.add_row(Text(row.name), *map(Text, texts), Text(f"{row.n:,}"), style=style)
         table.add_section()
+    if not any(block.rows for block in blocks):
+        table.min_width = NARROWEST
+        table.add_row("no score")
     return table
 
 

@@ -236,3 +236,21 @@ def test_headline_split(splits: list[str], headline: str) -> None:
     }
     metrics = pa.Table.from_pylist([{**row, "split": split} for split in splits], schema=schema.METRICS)
     assert headline_split(metrics) == headline
+
+
+def test_sweep_alone_says_what_was_chosen(tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text(json.dumps({"emofuse": "0.1.0", "fingerprints": {"tune": "ab" * 32}}))
+    table = pa.table(
+        {
+            "filter": ["ema", "kalman", "ema"],
+            "alpha": [0.7, None, 0.5],
+            "objective": [0.1, 0.2, None],
+            "chosen": [True, False, False],
+        }
+    )
+    pq.write_table(table, tmp_path / "surface.parquet")
+    parsed = outline(build_report(tmp_path))
+    assert "Sweep of 3 configurations" in parsed.words
+    assert "alpha 0.7 objective 0.1" in parsed.words
+    assert "rows in" not in parsed.words
+    assert "may be concluded" not in parsed.words
