@@ -69,8 +69,10 @@ def crop_matrix(box: np.ndarray, landmarks: np.ndarray | None, size: int = CROP_
     return np.column_stack([turn, centre - turn @ np.full(2, size / 2)])
 
 
-def align(rgb: np.ndarray, box: np.ndarray, landmarks: np.ndarray | None = None) -> np.ndarray:
-    """The face crop, uint8 (256, 256, 3).
+def align(
+    rgb: np.ndarray, box: np.ndarray, landmarks: np.ndarray | None = None, *, size: int = CROP_SIZE
+) -> np.ndarray:
+    """The face crop, uint8 (size, size, 3).
 
     What lies beyond the border is reflected. A face larger than the crop is warped onto a grid of several
     samples per crop pixel, which are then averaged, so that nothing aliases.
@@ -79,22 +81,29 @@ def align(rgb: np.ndarray, box: np.ndarray, landmarks: np.ndarray | None = None)
         rgb: uint8 (H, W, 3).
         box: (4,) left, top, right, bottom in pixels of `rgb`; may reach beyond its border.
         landmarks: (5, 2) or (68, 2) in pixels of `rgb`; None leaves the crop unrotated.
+        size: the crop's side in pixels.
     """
-    matrix = crop_matrix(box, landmarks)
+    matrix = crop_matrix(box, landmarks, size)
     scale = math.hypot(matrix[0, 0], matrix[1, 0])
     samples = min(max(math.ceil(scale - _ROUNDING), 1), _MAX_OVERSAMPLING)
     matrix[:, :2] /= samples
     # cv2 counts from pixel centres: the sample at index u has coordinate u + 1/2, and so has the source.
     matrix[:, 2] += matrix[:, :2] @ np.full(2, 0.5) - 0.5
-    side = CROP_SIZE * samples
+    side = size * samples
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     warped = cv2.warpAffine(rgb, matrix, (side, side), flags=flags, borderMode=cv2.BORDER_REFLECT_101)
-    if samples == 1:
-        return warped
-    return cv2.resize(warped, (CROP_SIZE, CROP_SIZE), interpolation=cv2.INTER_AREA)
+    return warped if samples == 1 else cv2.resize(warped, (size, size), interpolation=cv2.INTER_AREA)
 
 
-def to_crop(points: np.ndarray, box: np.ndarray, landmarks: np.ndarray | None) -> np.ndarray:
+def to_crop(points: np.ndarray, box: np.ndarray, landmarks: np.ndarray | None, *, size: int = CROP_SIZE) -> np.ndarray:
     """Points (N, 2) of the picture in the coordinates of the crop that `align` makes, (N, 2)."""
-    matrix = crop_matrix(box, landmarks)
+    matrix = crop_matrix(box, landmarks, size)
     return np.linalg.solve(matrix[:, :2], (np.asarray(points, np.float64) - matrix[:, 2]).T).T
+
+
+def from_crop(
+    points: np.ndarray, box: np.ndarray, landmarks: np.ndarray | None, *, size: int = CROP_SIZE
+) -> np.ndarray:
+    """Points (N, 2) of the crop that `align` makes in the coordinates of the picture, (N, 2)."""
+    matrix = crop_matrix(box, landmarks, size)
+    return np.asarray(points, np.float64) @ matrix[:, :2].T + matrix[:, 2]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,6 +19,10 @@ from emofuse.scene.preprocess import Preprocessing
 
 VARIANCE_FLOOR = 1e-4
 """Least variance by which a face is weighted among others, reference units squared."""
+
+
+FACE_CHUNK = 8
+"""Faces per call of the embedded network: few pictures have one, and a large batch would be mostly padding."""
 
 
 class FaceExpert(Protocol):
@@ -46,7 +51,8 @@ class EmbeddedFaceExpert:
         Raises:
             CheckpointError: if they are missing or do not belong together.
         """
-        self._expert = HeadExpert(_head_file(face), compute, seed=seed)
+        shape = replace(compute, batch_size=compute.face_chunk or FACE_CHUNK)
+        self._expert = HeadExpert(_head_file(face), shape, seed=seed)
         self._preprocessing: Preprocessing = self._expert.preprocessing
         self.card = self._expert.card
 

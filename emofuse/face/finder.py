@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import cv2
@@ -11,6 +11,7 @@ import numpy as np
 from emofuse.config import FaceConfig
 from emofuse.face.alignment import CROP_SIZE, align
 from emofuse.face.detectors import Face, make_detector
+from emofuse.face.landmarks import sharpened
 
 if TYPE_CHECKING:
     from emofuse.face.adapters import Fan
@@ -104,8 +105,7 @@ class FaceFinder:
         """
         found = self.detect(rgb)
         chosen = self.choose(found, rgb.shape[1], rgb.shape[0])
-        if self._fan is not None:
-            chosen = self._fan(rgb, chosen)
+        chosen = self._with_landmarks(rgb, chosen)
         return self._cut(rgb, len(found), chosen, scale)
 
     def cut(self, rgb: np.ndarray, found: FoundFaces, scale: float) -> FoundFaces:
@@ -114,11 +114,18 @@ class FaceFinder:
 
     def _cut(self, rgb: np.ndarray, count: int, faces: list[Face], scale: float) -> FoundFaces:
         """Crops of `faces`, which are in pixels of `rgb`."""
-        points = [None if self._config.landmarks == "none" else face.landmarks for face in faces]
+        points = [face.landmarks for face in faces]
         crops = [align(rgb, face.box, landmarks) for face, landmarks in zip(faces, points, strict=True)]
         stacked = np.stack(crops) if crops else np.empty((0, CROP_SIZE, CROP_SIZE, 3), np.uint8)
         aligned = [landmarks is not None for landmarks in points]
         return FoundFaces(count, [face.scaled(scale, scale) for face in faces], stacked, aligned)
+
+    def _with_landmarks(self, rgb: np.ndarray, faces: list[Face]) -> list[Face]:
+        if self._fan is not None:
+            return self._fan(rgb, faces)
+        if self._config.landmarks == "none":
+            return [replace(face, landmarks=None) for face in faces]
+        return [sharpened(rgb, face, self._detector) for face in faces]
 
 
 def _fan(reference: int) -> Fan:

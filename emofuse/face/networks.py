@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 
 import torch
+from torch.nn import functional
 
 from emofuse.config import ComputeConfig
 
@@ -35,6 +36,13 @@ def dtype_of(compute: ComputeConfig, device: torch.device) -> torch.dtype:
     if compute.dtype == "auto":
         return torch.bfloat16 if gains_by_bfloat16(device) else torch.float32
     return torch.bfloat16 if compute.dtype == "bfloat16" else torch.float32
+
+
+def smooth_pictures(count: int, size: int = 256) -> torch.Tensor:
+    """Fixed pictures that are neither flat nor noise, float32 (count, 3, size, size) in [0, 1], on the CPU."""
+    generator = torch.Generator().manual_seed(0)
+    coarse = torch.rand(count, 3, size // 16, size // 16, generator=generator)
+    return functional.interpolate(coarse, size=(size, size), mode="bilinear", align_corners=False)
 
 
 def probe_chunk(

@@ -105,6 +105,20 @@ def test_bfloat16_stays_near_float32(config: FaceConfig, crops: np.ndarray, judg
     assert np.abs(half(crops).mean - judged.mean).max() < 0.01
 
 
+def test_auto_takes_bfloat16_only_within_its_bound(
+    config: FaceConfig, crops: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    auto, one = replace(FLOAT32, dtype="auto"), replace(config, views=1)
+    monkeypatch.setattr("emofuse.face.networks.gains_by_bfloat16", lambda device: True)
+    taken = make_face_expert(one, auto)
+    assert taken.card["dtype"] == "bfloat16"
+    assert 0 < taken.card["bfloat16_difference"] <= 0.01
+    monkeypatch.setattr("emofuse.face.emonet_expert.BFLOAT16_BOUND", 1e-9)
+    refused = make_face_expert(one, auto)
+    assert refused.card["dtype"] == "float32"
+    assert np.array_equal(refused(crops[:1]).mean, make_face_expert(one, FLOAT32)(crops[:1]).mean)
+
+
 def test_another_chunk_stays_within_the_design_bound(config: FaceConfig, crops: np.ndarray, judged: Affect) -> None:
     other = make_face_expert(config, replace(FLOAT32, face_chunk=2), seed=5)(crops[:1])
     assert other.mean[0] == pytest.approx(judged.mean[0], abs=1e-5)
