@@ -6,6 +6,7 @@ dropout, linear 128, ReLU, dropout, linear). With `log_variance` it also gives t
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -162,7 +163,7 @@ def closed_form_moments(head: Head, features: torch.Tensor) -> Moments:
     if log_variance is None:
         return Moments(mean, epistemic, None)
     terms = hidden[:, None, :] * last.weight[AXES:] / (1 - p)  # type: ignore[index, operator]
-    log_kept = torch.log(torch.tensor(1 - p)) + terms
-    log_dropped = torch.log(torch.tensor(p)).expand_as(terms)
+    log_kept = terms + math.log(1 - p)
+    log_dropped = torch.full_like(terms, math.log(p) if p else -math.inf)
     log_noise = torch.logaddexp(log_kept, log_dropped).sum(-1) + last.bias[AXES:]  # type: ignore[index, operator]
     return Moments(mean, epistemic, log_noise.exp())
