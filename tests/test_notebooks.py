@@ -9,6 +9,7 @@ import importlib.util
 import os
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -22,17 +23,26 @@ VARIABLES = {
 """The variable through which each notebook finds its run."""
 
 
-def _fusion_run(folder: Path) -> Path:
-    spec = importlib.util.spec_from_file_location("fake_run", Path(__file__).parent / "report" / "fake_run.py")
+def _module(path: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(Path(path).stem, Path(__file__).parent / path)
     assert spec
     assert spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    made: Path = module.make_run(folder, rows=90)
+    return module
+
+
+def _fusion_run(folder: Path) -> Path:
+    made: Path = _module("report/fake_run.py").make_run(folder, rows=90)
     return made
 
 
-SMALL_RUNS: dict[str, Callable[[Path], Path]] = {"fusion": _fusion_run}
+def _sweep(folder: Path) -> Path:
+    made: Path = _module("tuning/small_sweep.py").make_sweep(folder)
+    return made
+
+
+SMALL_RUNS: dict[str, Callable[[Path], Path]] = {"fusion": _fusion_run, "stabilizer": _sweep}
 """How a small run is made for a notebook, in a folder that is given."""
 
 

@@ -6,7 +6,6 @@ filter with a block of the grid, vectorised; the whole surface comes back, not o
 
 from __future__ import annotations
 
-import resource
 import time
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -20,6 +19,7 @@ from emofuse.calibration import Calibration
 from emofuse.columns import both, texts
 from emofuse.config import FusionConfig, StabilizerConfig, SweepConfig
 from emofuse.errors import DataError, EmofuseError
+from emofuse.pipeline.cluster import ray_cluster
 from emofuse.pipeline.judge import chosen_fusion
 from emofuse.pipeline.sink import table_fingerprint
 from emofuse.report import build_report
@@ -29,12 +29,13 @@ from emofuse.stabilizer import Timing, fit_process_variance
 from emofuse.stabilizer.grid import GATES, Grid, filter_grids, fusion_grid
 from emofuse.stabilizer.scoring import pack
 from emofuse.tuning.surface import PARAMETERS, Material, judged, surface_of
+from emofuse.tuning.trials import Task, peak_memory, run_trials
 
-TRIALS_PER_CPU = 2
+LEAST_WORK = 20_000_000
+"""Configurations x frames that a trial should have: about the second that starting one costs."""
+
 SAME = 1e-5
 """Stored tables are float32: a fusion made anew agrees with the stored one within this."""
-
-Task = tuple[Grid, list[FusionConfig]]
 
 
 @dataclass(frozen=True)
@@ -126,33 +127,19 @@ class Tuning:
         self, material: Material, grids: list[Grid], fusions: list[FusionConfig]
     ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
         rows = [row for grid in grids for row in surface_of(material, fusions, grid, self.base)]
-        return rows, {"trials": len(grids), "peak_memory_mb": _peak_memory()}
+        return rows, {"trials": len(grids), "peak_memory_mb": peak_memory()}
 
     def _tune(
         self, material: Material, grids: list[Grid], fusions: list[FusionConfig], out: str
     ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-        import ray
-        from ray import tune
-
-        from emofuse.pipeline.cluster import ray_cluster
-
+        plain = surface_of(material, fusions, grids[0], self.base)
         with ray_cluster(self.address) as resources:
-            tasks = divided(grids, fusions, max(1, int(TRIALS_PER_CPU * resources.get("CPU", 1))))
-            surface: Any = ray.remote(num_cpus=0)(_Surface).remote()
-            data = ray.put((material, tasks, self.base))
-            trainable = tune.with_parameters(_trial, data=[data], surface=surface)
-            tuner = tune.Tuner(
-                tune.with_resources(trainable, {"cpu": 1}),
-                param_space={"task": tune.grid_search(list(range(len(tasks))))},
-                tune_config=tune.TuneConfig(metric="best", mode="min", reuse_actors=True),
-                run_config=tune.RunConfig(name="tune", storage_path=out, verbose=0),
-            )
-            results = tuner.fit()
-            if results.num_errors:
-                raise EmofuseError(f"{results.num_errors} of {len(tasks)} trials failed, first: {results.errors[0]}")
-            rows = ray.get(surface.all.remote())
-            peak = max(float((results[i].metrics or {})["peak_memory_mb"]) for i in range(len(results)))
-        return rows, {"trials": len(tasks), "peak_memory_mb": peak}
+            work = sum(map(len, grids)) * len(fusions) * material.frames
+            tasks = divided(grids[1:], fusions, max(1, min(int(resources.get("CPU", 1)), work // LEAST_WORK)))
+            rows, peak, errors = run_trials(material, tasks, self.base, out)
+        if errors:
+            raise EmofuseError(f"{len(errors)} of {len(tasks)} trials failed, first: {errors[0]}")
+        return plain + rows, {"trials": len(tasks), "peak_memory_mb": peak}
 
     def _tell(self, run: Run, facts: dict[str, Any], chosen: dict[str, Any]) -> None:
         values = ", ".join(f"{name} {chosen[name]:g}" for name in PARAMETERS[1:] if chosen[name] is not None)
@@ -190,42 +177,6 @@ def chosen_options(
             first, second = row[pair], row[f"{pair}_arousal"]
             options[pair] = first if first == second else (first, second)
     return replace(base, filter=row["filter"], **options), replace(fusion, **{name: row[name] for name in GATES})
-
-
-class _Surface:
-    """Collects the rows of all trials, on whichever node they ran."""
-
-    def __init__(self) -> None:
-        self._rows: dict[int, list[dict[str, Any]]] = {}
-
-    def put(self, task: int, rows: list[dict[str, Any]]) -> None:
-        """Keep a task's rows; a repeated task replaces its own."""
-        self._rows[task] = rows
-
-    def all(self) -> list[dict[str, Any]]:
-        return [row for task in sorted(self._rows) for row in self._rows[task]]
-
-
-def _trial(values: dict[str, Any], data: Any, surface: Any) -> None:
-    """One trial: one filter with a block of the grid."""
-    import ray
-    from ray import tune
-
-    material, tasks, base = ray.get(data[0])
-    grid, fusions = tasks[values["task"]]
-    started = time.perf_counter()
-    rows = surface_of(material, fusions, grid, base)
-    ray.get(surface.put.remote(values["task"], rows))
-    target = "mae" if material.labelled else "jitter"
-    tune.report(
-        {
-            "best": min(row[target] for row in rows),
-            "configurations": len(rows),
-            "filter": grid.filter,
-            "seconds": time.perf_counter() - started,
-            "peak_memory_mb": _peak_memory(),
-        }
-    )
 
 
 def _likeliest(material: Material, mean: np.ndarray, variance: np.ndarray, timing: Timing) -> np.ndarray:
@@ -266,8 +217,3 @@ def _write(run: Run, surface: pa.Table, record: dict[str, Any]) -> None:
     run.save(record)
     build_report(run.address)
     run.commit()
-
-
-def _peak_memory() -> float:
-    """Most memory this process ever held, MB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

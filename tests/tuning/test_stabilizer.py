@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import subprocess
 import sys
@@ -13,64 +14,28 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from emofuse import storage
 from emofuse.config import FusionConfig, JudgeConfig, StabilizerConfig, SweepConfig
 from emofuse.errors import ConfigError, DataError
 from emofuse.metrics.accuracy import concordance, mae
 from emofuse.metrics.stability import hold_rate, jitter, response_time
 from emofuse.pipeline.judge import judge
-from emofuse.runs import Run
-from emofuse.schema import PREDICTIONS, conform
 from emofuse.stabilizer import make_stabilizer, steady
 from emofuse.stabilizer.grid import filter_grids, fusion_grid
 from emofuse.tuning.stabilizer import Tuning, chosen_options, divided
 from emofuse.tuning.surface import Material, judged, pareto, surface_of
 
 JOB = Path(__file__).resolve().parents[2] / "jobs" / "tune_stabilizer.py"
-SMALL = SweepConfig(
-    alpha=(0.3, 0.7),
-    threshold=(0.4,),
-    threshold_quantile=(0.9,),
-    process_scale=(0.1, 1.0),
-    min_cutoff=(1.0,),
-    beta=(0.5,),
-    min_face_score=(0.5,),
-    max_face_std=(),
-    min_luma=(),
-)
 
 
-def predictions(*, labelled: bool = True, sequences: int = 6, frames: int = 60, noise: float = 0.2, seed: int = 0):
-    """Two experts that see a slow drift through noise, half of it in valid; some faces missing, some doubtful."""
-    rng = np.random.default_rng(seed)
-    n = sequences * frames
-    drift = np.cumsum(rng.normal(0, 0.02, (sequences, frames, 2)), axis=1).clip(-0.9, 0.9).reshape(n, 2)
-    spread = rng.uniform(0.3, 1.7, (2, n, 2)) * noise**2
-    seen = drift + rng.normal(size=(2, n, 2)) * np.sqrt(spread)
-    seen[1, rng.random(n) < 0.2] = np.nan
-    rows = {
-        "sample_id": [f"r{i:05}" for i in range(n)],
-        "uri": ["clip.mp4"] * n,
-        "frame_index": np.tile(np.arange(frames), sequences),
-        "timestamp": np.tile(np.arange(frames) / 25, sequences),
-        "sequence": np.repeat([f"s{i}" for i in range(sequences)], frames),
-        "group": np.repeat([f"s{i}" for i in range(sequences)], frames),
-        "split": np.repeat(["valid", "test"], [n // 2, n - n // 2]),
-        "face_score": rng.uniform(0.3, 1, n),
-        "luma": rng.uniform(20, 200, n),
-        "in_sample": np.zeros(n, bool),
-        "status": ["ok"] * n,
-    }
-    for i, axis in enumerate(("valence", "arousal")):
-        if labelled:
-            rows[axis] = drift[:, i]
-        for k, expert in enumerate(("scene", "face")):
-            rows[f"{expert}_{axis}"] = seen[k, :, i]
-            rows[f"{expert}_{axis}_variance"] = np.where(np.isnan(seen[k, :, i]), np.nan, spread[k, :, i])
-    columns = {
-        name: pa.array(values, from_pandas=True).cast(PREDICTIONS.field(name).type) for name, values in rows.items()
-    }
-    return conform(pa.table(columns), PREDICTIONS, "predictions")
+def _small_sweep():
+    spec = importlib.util.spec_from_file_location("small_sweep", Path(__file__).with_name("small_sweep.py"))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+small_sweep = _small_sweep()
+SMALL, predictions, saved = small_sweep.SWEEP, small_sweep.predictions, small_sweep.fused_run
 
 
 @pytest.fixture(scope="module")
@@ -81,14 +46,6 @@ def table():
 @pytest.fixture(scope="module")
 def material(table):
     return Material.of(table, "valid", None)
-
-
-def saved(folder, table, **judging) -> str:
-    """A run directory with a fused table, as eval_fusion.py leaves it."""
-    run = Run(str(folder))
-    storage.write_table(storage.join(run.fused, "part-0.parquet"), table)
-    run.save({"emofuse": "0", "config": {"judge": judging}})
-    return run.address
 
 
 def grids_of(material, sweep=SMALL):
@@ -295,7 +252,7 @@ class TestJob:
         here, there = (pq.read_table(tmp_path / name / "surface.parquet") for name in ("here", "ray"))
         assert here.equals(there)
         record = json.loads((tmp_path / "ray" / "run.json").read_text())
-        assert record["sweep"]["trials"] >= 5
+        assert record["sweep"]["trials"] >= 4
 
     def test_errors_take_one_line(self, tmp_path):
         done = subprocess.run(
