@@ -131,8 +131,16 @@ class Evaluation:
                 if local:
                     perceive_local(job(local_plan(config.compute, found.rows)))
                 else:
+                    from emofuse.pipeline.graph import detects_with_torch
+
                     with ray_cluster(address) as cluster:
-                        perceive_ray(job(plan(config.compute, cluster, found.rows)))
+                        perceive_ray(
+                            job(
+                                plan(
+                                    config.compute, cluster, found.rows, torch_detector=detects_with_torch(config.face)
+                                )
+                            )
+                        )
         record["counts"] = check_complete(found.rows, run.predictions)
         run.save(record)
 

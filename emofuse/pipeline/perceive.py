@@ -123,8 +123,7 @@ def perceive_local(job: Job) -> None:
         if not todo.num_rows:
             continue
         decoder, perceiver = decoder or Decoder(job.config), perceiver or Perceiver(job.config)
-        parts = [perceiver(decoder(part)) for part in _slices(todo, job.config.compute.batch_size)]
-        commit(job.predictions, pa.concat_tables(parts), job.metadata)
+        commit(job.predictions, perceiver(decoder(todo)), job.metadata)
 
 
 def perceive_ray(job: Job) -> None:
@@ -150,8 +149,3 @@ def _blocks(manifest: str, rows: int) -> Iterator[pa.Table]:
     with fs.open(path, "rb") as handle:
         for batch in pq.ParquetFile(handle).iter_batches(batch_size=rows):
             yield conform(pa.Table.from_batches([batch]), MANIFEST, "manifest")
-
-
-def _slices(table: pa.Table, rows: int) -> Iterator[pa.Table]:
-    for start in range(0, table.num_rows, rows):
-        yield table.slice(start, rows)

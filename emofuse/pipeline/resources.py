@@ -11,11 +11,15 @@ from emofuse.errors import ConfigError
 
 CPU_ACTOR_SHARE = 0.75
 """Logical CPUs of a model actor's thread on a CPU cluster, at most; the rest of the core is for decoding."""
+LEAST_SHARE = 0.1
 TASK_SHARE = 0.25
 """Logical CPUs of a decoding or writing task beside CPU actors."""
 READER_CPUS = 1.0
 """Logical CPUs of the task that reads and cuts the manifest: Ray's own, and not to be changed."""
-MAX_BLOCK_ROWS = 512
+DETECTOR_SHARE = 0.25
+"""The part of a model actor's GPU share that goes to a detector that is a torch network itself."""
+MAX_BLOCK_ROWS = 256
+"""Pictures and crops of a block this size stay below Ray's block size of 128 MiB."""
 ROUNDS = 4
 """Blocks that each actor gets at least, so that the last ones end together."""
 
@@ -25,11 +29,13 @@ class Plan:
     """The widths of a run.
 
     Attributes:
-        actors: model actors, fewest and most; a pool grows between them as the cluster does.
+        actors: model actors, fewest and most.
         actor_cpus: logical CPUs of one.
         actor_gpus: GPU share of one.
-        task_cpus: logical CPUs of a reading, decoding or writing task.
+        task_cpus: logical CPUs of a decoding or writing task, or of a detector.
         rows_per_block: manifest rows that travel, and are committed, together.
+        detectors: decoding actors, where faces are found by a torch network; 0 for plain tasks.
+        detector_gpus: GPU share of one.
     """
 
     actors: tuple[int, int]
@@ -37,6 +43,8 @@ class Plan:
     actor_gpus: float
     task_cpus: float
     rows_per_block: int
+    detectors: int = 0
+    detector_gpus: float = 0.0
 
 
 def resolve_device(device: str) -> str:
@@ -48,29 +56,35 @@ def resolve_device(device: str) -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def plan(compute: ComputeConfig, cluster: Mapping[str, float], rows: int) -> Plan:
+def plan(compute: ComputeConfig, cluster: Mapping[str, float], rows: int, *, torch_detector: bool = False) -> Plan:
     """Pools for a cluster, checked before anything starts.
 
     Args:
         compute: the options.
         cluster: what the cluster has, as `ray.cluster_resources()` tells ("CPU", "GPU").
         rows: of the manifest.
+        torch_detector: whether decoding needs actors of its own, with a share of the GPU.
 
     Raises:
-        ConfigError: if the actors and one reading task can never run together.
+        ConfigError: if the pools and the manifest's reader can never run together.
     """
     cpus, gpus = cluster.get("CPU", 0.0), cluster.get("GPU", 0.0)
     on_gpu = compute.device == "cuda" or (compute.device == "auto" and gpus > 0)
     if on_gpu:
         actors = compute.actors or max(1, math.floor(gpus / compute.gpu_fraction + 1e-9))
-        share, task = (0.0, compute.gpu_fraction), 1.0
+        _check_gpus(actors, compute.gpu_fraction, gpus, cpus)
+        cpu_share, gpu_share, task = 0.0, compute.gpu_fraction, 1.0
+        detectors = min(actors, max(1, int(cpus - READER_CPUS))) if torch_detector else 0
     else:
         actors = compute.actors or max(1, math.floor(cpus / compute.threads))
-        # The manifest's reader must always find its CPU, or the pool and the reader wait for each other.
-        share = (max(0.0, min(CPU_ACTOR_SHARE * compute.threads, (cpus - READER_CPUS) / actors)), 0.0)
-        task = TASK_SHARE
-    _check(actors, share, cpus, gpus)
-    return Plan((actors, actors), *share, task, compute.rows_per_block or block_rows(rows, actors, compute.batch_size))
+        detectors = max(1, actors // 2) if torch_detector else 0
+        # The manifest's reader must always find its CPU, or the pools and the reader wait for each other.
+        left = cpus - READER_CPUS - detectors * TASK_SHARE
+        cpu_share, gpu_share, task = min(CPU_ACTOR_SHARE * compute.threads, left / actors), 0.0, TASK_SHARE
+        _check_cpus(actors, cpu_share, cpus)
+    kept = gpu_share * (1 - DETECTOR_SHARE) if detectors else gpu_share
+    size = compute.rows_per_block or block_rows(rows, actors, compute.batch_size)
+    return Plan((actors, actors), cpu_share, kept, task, size, detectors, gpu_share - kept)
 
 
 def local_plan(compute: ComputeConfig, rows: int) -> Plan:
@@ -80,20 +94,23 @@ def local_plan(compute: ComputeConfig, rows: int) -> Plan:
 
 def block_rows(rows: int, actors: int, batch: int) -> int:
     """Rows of a block: whole batches, enough blocks for every actor, and none so large that a loss hurts."""
-    wanted = rows / (actors * ROUNDS)
-    return int(min(MAX_BLOCK_ROWS, max(1, round(wanted / batch)) * batch))
+    batches = round(rows / (actors * ROUNDS) / batch)
+    return max(1, min(batches, MAX_BLOCK_ROWS // batch)) * batch
 
 
-def _check(actors: int, share: tuple[float, float], cpus: float, gpus: float) -> None:
-    if actors * share[1] > gpus + 1e-9:
+def _check_gpus(actors: int, share: float, gpus: float, cpus: float) -> None:
+    if actors * share > gpus + 1e-9:
         raise ConfigError(
-            f"{actors} actor(s) of {share[1]:g} GPU need {actors * share[1]:g} GPU(s), the cluster has {gpus:g}; "
+            f"{actors} actor(s) of {share:g} GPU need {actors * share:g} GPU(s), the cluster has {gpus:g}; "
             "lower --compute.actors or --compute.gpu-fraction, or take --compute.device cpu"
         )
-    if share[0] < 0.1 and not share[1]:
+    if cpus < READER_CPUS:
+        raise ConfigError(f"decoding needs at least 1 CPU, the cluster has {cpus:g}")
+
+
+def _check_cpus(actors: int, share: float, cpus: float) -> None:
+    if share < LEAST_SHARE:
         raise ConfigError(
             f"{actors} model actor(s) beside the manifest's reader (1 CPU) do not fit the cluster's {cpus:g} CPU(s); "
             "lower --compute.actors, start Ray with more logical CPUs (--num-cpus), or run with --local"
         )
-    if cpus < READER_CPUS:
-        raise ConfigError(f"decoding needs at least 1 CPU, the cluster has {cpus:g}")

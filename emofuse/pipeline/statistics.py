@@ -12,12 +12,11 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import pyarrow as pa
 
-from emofuse.affect import AXES
 from emofuse.columns import both, column, texts
 from emofuse.config import StatisticsConfig
 from emofuse.metrics.resampling import difference_table, metric_table
 from emofuse.metrics.significance import holm
-from emofuse.metrics.uncertainty import uncertainty_metrics
+from emofuse.metrics.uncertainty_table import uncertainty_table
 from emofuse.schema import COMPARISONS, METRICS
 
 PAIRS = (
@@ -123,9 +122,15 @@ def measure(on: Judgement, systems: dict[str, System], config: StatisticsConfig,
             confidence=config.confidence,
             rng=np.random.default_rng(seed),
         )
-        found += [asdict(row) | where for row in accuracy if row.n]
-        for name, system in systems.items():
-            found += [row | {"system": name} | where for row in _uncertainty(on, system, rows)]
+        certainty = uncertainty_table(
+            on.truth[rows],
+            {name: (system.mean[rows], system.variance[rows]) for name, system in systems.items()},
+            on.groups[rows],
+            resamples=config.resamples,
+            confidence=config.confidence,
+            rng=np.random.default_rng(seed),
+        )
+        found += [asdict(row) | where for row in (*accuracy, *certainty) if row.n]
     return _table(found, METRICS)
 
 
@@ -161,17 +166,6 @@ def better(a: str, b: str, metric: str, interval: tuple[float, float], p_holm: f
     if not (p_holm < ALPHA and (low > 0 or high < 0)):
         return None
     return b if (low > 0) == (metric in LOWER_IS_BETTER) else a
-
-
-def _uncertainty(on: Judgement, system: System, rows: np.ndarray) -> Iterator[dict[str, object]]:
-    truth, mean, variance = on.truth[rows], system.mean[rows], system.variance[rows]
-    for i, axis in enumerate(AXES):
-        known = np.isfinite(truth[:, i]) & np.isfinite(mean[:, i]) & (variance[:, i] > 0)
-        if known.sum() < FEWEST_ROWS:
-            continue
-        values = uncertainty_metrics(truth[known, i], mean[known, i], variance[known, i])
-        counts = {"n": int(known.sum()), "n_groups": len(np.unique(on.groups[rows][known]))}
-        yield from ({"axis": axis, "metric": name, "value": float(value), **counts} for name, value in values.items())
 
 
 def _table(found: Iterable[dict[str, object]], schema: pa.Schema) -> pa.Table:

@@ -109,6 +109,11 @@ def make_card(
             "split": {"train": len(rows), "valid": len(valid)} if plan.rows == "train" else {"all": len(rows)},
             "groups": sorted(set(rows.group)),
         },
+        "labels": {
+            "mean": rows.labels.mean(axis=0).tolist(),
+            "median": np.median(rows.labels, axis=0).tolist(),
+            "variance": rows.labels.var(axis=0).tolist(),
+        },
         "training_pictures": pack_hashes(rows.content_hash),
         "metrics": {
             "out_of_fold": {**held.folds.figures(), "rows": len(rows), "groups": len(set(rows.group))},

@@ -53,7 +53,7 @@ def test_what_can_never_run_is_refused_at_once(compute: ComputeConfig, cluster: 
 def test_blocks_are_whole_batches_enough_for_every_actor_and_never_huge() -> None:
     assert block_rows(551, 2, 32) == 64
     assert block_rows(10, 8, 32) == 32
-    assert block_rows(1_000_000, 8, 32) == 512
+    assert block_rows(1_000_000, 8, 32) == 256
     for rows in (1, 100, 5_000, 10**6):
         for batch in (1, 8, 32, 64):
             assert block_rows(rows, 4, batch) % batch == 0
