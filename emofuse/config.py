@@ -184,9 +184,50 @@ class SweepConfig:
     min_luma: tuple[float, ...] = (40.0,)
     """Fusion gate on the luma, besides none."""
     max_response: float = 0.2
-    """Slowest response to a step that is acceptable, seconds to 90 %."""
+    """Without labels: the slowest response to a step that is acceptable, seconds to 90 %."""
     min_coverage: float = 0.95
     """Least share of the fused frames for which a steadied estimate must be given."""
+
+
+@dataclass(frozen=True)
+class CalibrationSweepConfig:
+    """What a sweep of the calibration tries; every combination that goes together."""
+
+    means: tuple[Literal["identity", "affine", "linear", "quadratic", "spline", "isotonic"], ...] = (
+        "identity",
+        "affine",
+        "linear",
+    )
+    """Mean calibrations to compare."""
+    losses: tuple[Literal["mse", "mae", "ccc"], ...] = ("mse", "mae", "ccc")
+    """Targets of the means; ccc for affine only."""
+    l2: tuple[float, ...] = (1e-4, 1e-2, 1e-1)
+    """What draws the means to the identity."""
+    variances: tuple[Literal["scaling", "affine", "isotonic", "constant", "none"], ...] = (
+        "none",
+        "constant",
+        "scaling",
+        "affine",
+        "isotonic",
+    )
+    """Variance recalibrations to compare."""
+    methods: tuple[
+        Literal["inverse_variance", "best_linear_unbiased", "random_effects", "fixed", "equal", "constant", "stacked"],
+        ...,
+    ] = ("inverse_variance", "best_linear_unbiased", "random_effects", "fixed", "equal", "constant", "stacked")
+    """Fusion rules to compare, where both experts speak."""
+    max_weight_ratio: tuple[float, ...] = (2.0, 5.0)
+    """Inverse variance: caps on the ratio of the precisions, besides none."""
+    min_face_score: tuple[float, ...] = (0.6, 0.7, 0.8, 0.9)
+    """Gate on the detection score, besides none."""
+    max_face_std: tuple[float, ...] = (0.3, 0.4, 0.5, 0.6)
+    """Gate on the face's recalibrated standard deviation, besides none."""
+    min_luma: tuple[float, ...] = (40.0, 60.0)
+    """Gate on the luma, besides none."""
+    objective: Literal["crps", "mae", "nll"] = "crps"
+    """What is minimised, mean over both axes: crps judges mean and variance at once | mae the mean alone | nll."""
+    folds: int = 5
+    """Grouped folds inside valid."""
 
 
 @dataclass(frozen=True)

@@ -143,8 +143,8 @@ def surface_of(
 def judged(rows: list[dict[str, Any]], sweep: SweepConfig, frame_rate: float, *, labelled: bool) -> pa.Table:
     """The surface with what is minimised, what may be chosen, and which configurations nothing beats.
 
-    The objective is the error where there are labels, else the jitter. A configuration that answers too slowly or
-    too seldom has none, so that a frozen output cannot win.
+    The objective is the error where there are labels, else the jitter of configurations that respond in time. One
+    that answers too seldom has none either way. So a frozen output cannot win.
 
     Args:
         rows: of `surface_of`, one of them doing nothing behind no gate.
@@ -160,7 +160,7 @@ def judged(rows: list[dict[str, Any]], sweep: SweepConfig, frame_rate: float, *,
     plain = next(row for row in rows if row["filter"] == "none" and all(row[name] is None for name in GATES))
     slowest = max(1, int(np.floor(sweep.max_response * frame_rate + 1e-9)))
     for row in rows:
-        prompt = row["response_time"] <= slowest
+        prompt = labelled or row["response_time"] <= slowest
         row["feasible"] = bool(prompt and row["coverage"] >= sweep.min_coverage * plain["coverage"])
         row["objective"] = row[target] if row["feasible"] and np.isfinite(row[target]) else None
     costs = np.array(
