@@ -31,6 +31,7 @@ PANEL = (3.5, 3.1)
 WIDE = (9.0, 2.6)
 _STYLE: Any = {
     "svg.fonttype": "none",
+    "text.parse_math": False,
     "font.size": 8.5,
     "axes.titlesize": 9.5,
     "axes.titleweight": "bold",
@@ -97,7 +98,8 @@ def draw(key: str, paint: Callable[[Axes], str], size: tuple[float, float] = PAN
 def _for_page(svg: str, key: str) -> str:
     """SVG text as an element of an HTML page: no prologue, ids of its own, the page's colours and font."""
     svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.S)
+    # A style element would hold for the whole page; page.css has what it says.
+    svg = re.sub(r"<(metadata|style)\b.*?</\1>", "", svg, flags=re.S)
     svg = re.sub(r'<svg[^>]*?(viewBox="[^"]*")[^>]*>', r'<svg \1 aria-hidden="true" focusable="false">', svg, count=1)
     svg = re.sub(r'\bid="', f'id="{key}-', svg)
     svg = re.sub(r'(href="#|url\(#)', rf"\g<1>{key}-", svg)
@@ -105,7 +107,7 @@ def _for_page(svg: str, key: str) -> str:
     for marker, variable in _VARIABLES.items():
         svg = svg.replace(marker, f"var({variable})")
     svg = re.sub(r"(font: [^;\"]*?\d(?:\.\d+)?px) [^;\"]+", r"\1 var(--sans)", svg)
-    # Glyph outlines are never used with text kept as text; what is left without a fill would be black in the dark.
+    svg = re.sub(r"font-family: [^;\"]+", "font-family: var(--sans)", svg)
     svg = svg.replace("<text ", '<text fill="currentColor" ')
     return re.sub(r">\s+<", "><", svg)
 

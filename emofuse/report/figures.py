@@ -48,7 +48,9 @@ def predicted_against_rated(truth: np.ndarray, mean: np.ndarray) -> Plot | None:
         largest = density(axes, x, y, (*_LIMITS, *_LIMITS))
         _square(axes)
         axes.set(
-            xlabel=f"rated {AXES[d]} ({UNITS})", ylabel=f"predicted {AXES[d]} (fusion)", title=AXES[d].capitalize()
+            xlabel=f"rated {AXES[d]} (−1 to 1)",
+            ylabel=f"predicted {AXES[d]} (fusion, −1 to 1)",
+            title=AXES[d].capitalize(),
         )
         r = float(np.corrcoef(x, y)[0, 1]) if len(x) > 2 and x.std() > 0 and y.std() > 0 else np.nan
         spread = f"standard deviation {decimal(float(y.std()), 2)} against {decimal(float(x.std()), 2)} of the ratings"
