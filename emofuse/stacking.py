@@ -18,8 +18,8 @@ from emofuse.combination import complete_rows, fit_constant_weight
 from emofuse.errors import DataError
 from emofuse.opinions import FLOOR, Fused, Opinions
 
-PRIOR_ROWS = 20.0
-"""Rows' worth of belief in the constant weights."""
+PRIOR_ROWS = 100.0
+"""Rows' worth of belief in the constant weights: pictures of a group are alike, so rows say less than they seem."""
 FEWEST_ROWS = 10
 
 
@@ -27,8 +27,11 @@ FEWEST_ROWS = 10
 class Stack:
     """`m = c + w1 m1 + w2 m2`, with variance `s² (w1² v1 + w2² v2)`, per axis.
 
+    It leans out from the labels' mean μ, `m - μ = w1 (m1 - μ) + w2 (m2 - μ)`: c is no free parameter, and weights
+    of sum 1 are a plain average.
+
     Attributes:
-        intercept: c, (A,) or ().
+        intercept: c = (1 - w1 - w2) μ, (A,) or ().
         weights: w, (2, A) or (2,), not negative; their sum is free.
         scale: s², (A,) or ().
     """
@@ -51,8 +54,8 @@ def fit_stack(truth: ArrayLike, mean: ArrayLike, variance: ArrayLike, *, prior_r
     """The stack with the least squared error, weights not negative and drawn to the constant ones.
 
     Args:
-        truth: (N,) or (N, A), reference scale.
-        mean: (2, N) or (2, N, A), calibrated without the row's own group; rows that lack a value are left out.
+        truth: (N,) or (N, A), reference scale; all labels count for their mean.
+        mean: (2, N) or (2, N, A), calibrated without the row's own group; rows that lack either are left out.
         variance: likewise, as they will be fused; they set the scale of the result's variance.
         prior_rows: rows' worth of belief in the constant weights.
 
@@ -68,8 +71,10 @@ def fit_stack(truth: ArrayLike, mean: ArrayLike, variance: ArrayLike, *, prior_r
     rows, prior = len(y), fit_constant_weight(truth, mean).reshape(2, -1)
     y2, whole = y.reshape(rows, -1), complete.reshape(rows, -1)
     m2, v2 = m.reshape(2, rows, -1), v.reshape(2, rows, -1)
+    labels = np.where(np.isfinite(y), y, np.nan).reshape(rows, -1)
+    middle = np.nanmean(labels, axis=0)
     axes = [
-        _fit_axis(y2[kept, i], m2[:, kept, i], v2[:, kept, i], prior[:, i], prior_rows)
+        _fit_axis(y2[kept, i], m2[:, kept, i], v2[:, kept, i], middle[i], prior[:, i], prior_rows)
         for i, kept in enumerate(whole.T)
     ]
     intercept, first, second, scale = (np.array(each).reshape(y.shape[1:]) for each in zip(*axes, strict=True))
@@ -77,14 +82,13 @@ def fit_stack(truth: ArrayLike, mean: ArrayLike, variance: ArrayLike, *, prior_r
 
 
 def _fit_axis(
-    y: np.ndarray, m: np.ndarray, v: np.ndarray, prior: np.ndarray, prior_rows: float
+    y: np.ndarray, m: np.ndarray, v: np.ndarray, middle: float, prior: np.ndarray, prior_rows: float
 ) -> tuple[float, float, float, float]:
-    centre = m.mean(axis=1)
-    spread = m - centre[:, None]
+    spread = m - middle
     belief = np.sqrt(prior_rows * max(float((spread**2).mean()), 1e-12))
     features = np.vstack([spread.T, belief * np.eye(2)])
-    weights, _ = nnls(features, np.append(y - y.mean(), belief * prior))
-    intercept = float(y.mean() - weights @ centre)
+    weights, _ = nnls(features, np.append(y - middle, belief * prior))
+    intercept = float((1 - weights.sum()) * middle)
     error = (y - intercept - weights @ m) ** 2
     own = (weights[:, None] ** 2 * np.maximum(v, FLOOR)).sum(axis=0)
     known = np.isfinite(own) & (own > 0)

@@ -28,11 +28,12 @@ def experts(n=2000, seed=0, noise=(0.25, 0.25), shared=0.0):
 def test_it_is_the_least_squares_fit():
     truth, mean, variance = experts(noise=(0.25, 0.3))
     stack = fusion.fit_stack(truth, mean, variance, prior_rows=0)
-    features = np.column_stack([np.ones(2000), mean[0, :, 0], mean[1, :, 0]])
-    oracle = np.linalg.lstsq(features, truth[:, 0], rcond=None)[0]
-    assert (oracle[1:] > 0).all()
-    np.testing.assert_allclose([stack.intercept[0], *stack.weights[:, 0]], oracle, atol=1e-9)
-    error = ((truth[:, 0] - features @ oracle) ** 2).mean()
+    middle = truth[:, 0].mean()
+    oracle = np.linalg.lstsq(mean[:, :, 0].T - middle, truth[:, 0] - middle, rcond=None)[0]
+    assert (oracle > 0).all()
+    np.testing.assert_allclose(stack.weights[:, 0], oracle, atol=1e-9)
+    assert stack.intercept[0] == pytest.approx((1 - oracle.sum()) * middle, abs=1e-12)
+    error = ((truth[:, 0] - stack.intercept[0] - oracle @ mean[:, :, 0]) ** 2).mean()
     fused = fusion.stacked(mean, variance, stack)
     assert fused.variance[0, 0] == pytest.approx(error, rel=1e-9)
 
@@ -45,11 +46,8 @@ def test_its_prior_draws_it_to_the_constant_weights():
 
     # Independent: the penalised loss itself, minimised with bounds.
     stack = fusion.fit_stack(truth, mean, variance, prior_rows=20)
-    y, m, w0 = (
-        truth[:, 0] - truth[:, 0].mean(),
-        mean[:, :, 0] - mean[:, :, 0].mean(axis=1, keepdims=True),
-        constant[:, 0],
-    )
+    middle, w0 = truth[:, 0].mean(), constant[:, 0]
+    y, m = truth[:, 0] - middle, mean[:, :, 0] - middle
 
     def loss(w):
         return ((y - w @ m) ** 2).sum() + 20 * (m**2).mean() * ((w - w0) ** 2).sum()
