@@ -126,8 +126,10 @@ class Tuning:
     def _local(
         self, material: Material, grids: list[Grid], fusions: list[FusionConfig]
     ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+        started = time.process_time()
         rows = [row for grid in grids for row in surface_of(material, fusions, grid, self.base)]
-        return rows, {"trials": len(grids), "peak_memory_mb": peak_memory()}
+        cpu_seconds = time.process_time() - started
+        return rows, {"trials": len(grids), "cpu_seconds": cpu_seconds, "peak_memory_mb": peak_memory()}
 
     def _tune(
         self, material: Material, grids: list[Grid], fusions: list[FusionConfig], out: str
@@ -136,10 +138,10 @@ class Tuning:
         with ray_cluster(self.address) as resources:
             work = sum(map(len, grids)) * len(fusions) * material.frames
             tasks = divided(grids[1:], fusions, max(1, min(int(resources.get("CPU", 1)), work // LEAST_WORK)))
-            rows, peak, errors = run_trials(material, tasks, self.base, out)
+            rows, took, errors = run_trials(material, tasks, self.base, out)
         if errors:
             raise EmofuseError(f"{len(errors)} of {len(tasks)} trials failed, first: {errors[0]}")
-        return plain + rows, {"trials": len(tasks), "peak_memory_mb": peak}
+        return plain + rows, {"trials": len(tasks), **took}
 
     def _tell(self, run: Run, facts: dict[str, Any], chosen: dict[str, Any]) -> None:
         values = ", ".join(f"{name} {chosen[name]:g}" for name in PARAMETERS[1:] if chosen[name] is not None)
