@@ -1,0 +1,228 @@
+"""What every configuration loses on rows that it was not fitted on, all gates of a rule at once.
+
+A gate only chooses between two answers, with the face and without it. So a rule is worked out twice for each
+fitted calibration, and a threshold costs one comparison per row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from sklearn.model_selection import GroupKFold
+
+from emofuse.calibration import Calibration, fit_calibration
+from emofuse.calibration.rows import group_ids
+from emofuse.columns import both, column, texts
+from emofuse.config import CalibrationConfig, FusionConfig
+from emofuse.errors import DataError
+from emofuse.fusion import fuse, gate
+from emofuse.metrics.uncertainty import crps_rows, nll_rows
+from emofuse.pipeline.statistics import group_names
+from emofuse.schema import EXPERTS
+from emofuse.tuning.calibration.grid import Grid, gated
+
+BUNDLES = 40
+"""Sums of losses kept of each fold: more groups are put together, whole, so that the surface stays small."""
+
+
+@dataclass(frozen=True, eq=False)
+class Material:
+    """The rows a calibration is fitted and compared on.
+
+    Attributes:
+        truth: (N, 2), reference scale, complete.
+        mean: (2, N, 2), scene and face as predicted; NaN = no opinion.
+        variance: (2, N, 2), as predicted; NaN = unknown.
+        face_score: (N,).
+        luma: (N,).
+        groups: (N,) integers, what is never split.
+        fold: (N,), in which a row is held out.
+        bundle: (N,), number of the row's bundle of groups within its fold.
+        scored: bool (N,), rows that every configuration answers; on these configurations are compared.
+    """
+
+    truth: np.ndarray
+    mean: np.ndarray
+    variance: np.ndarray
+    face_score: np.ndarray
+    luma: np.ndarray
+    groups: np.ndarray
+    fold: np.ndarray
+    bundle: np.ndarray
+    scored: np.ndarray
+
+    @classmethod
+    def of(cls, table: pa.Table, split: str, *, folds: int = 5, seed: int = 0) -> Material:
+        """The labelled rows of a split of predictions that no expert was trained on, dealt to grouped folds.
+
+        Args:
+            table: of `schema.PREDICTIONS`.
+            split: "valid".
+            folds: how many.
+            seed: of the deal.
+
+        Raises:
+            DataError: if there are none, or fewer groups than folds.
+        """
+        mean = np.stack([both(table, name) for name in EXPERTS])
+        labelled = (texts(table, "split") == split) & np.isfinite(both(table)).all(axis=1)
+        opined = labelled & np.isfinite(mean).all(axis=2).any(axis=0)
+        rows = np.flatnonzero(opined & (column(table, "in_sample") != 1))
+        if not len(rows):
+            raise DataError(
+                f"a calibration needs labelled predictions of split {split!r} that no expert was trained on; "
+                f"of {table.num_rows} rows {labelled.sum()} belong to it with a label, {opined.sum()} were judged"
+            )
+        table, mean = table.take(rows), mean[:, rows]
+        groups = group_ids(group_names(table), len(rows))
+        fold, bundle = dealt(groups, folds, seed)
+        return cls(
+            both(table),
+            mean,
+            np.stack([both(table, name, "variance") for name in EXPERTS]),
+            column(table, "face_score"),
+            column(table, "luma"),
+            groups,
+            fold,
+            bundle,
+            always_answered(mean),
+        )
+
+    def __len__(self) -> int:
+        return len(self.truth)
+
+    @property
+    def both(self) -> bool:
+        """Whether there are rows on which both experts speak."""
+        return bool(np.isfinite(self.mean).all(axis=(0, 2)).any())
+
+    @property
+    def folds(self) -> int:
+        """How many folds rows are held out in."""
+        return int(self.fold.max()) + 1
+
+    def bundles(self, fold: int) -> np.ndarray:
+        """Rows scored in each bundle of a fold, (bundles,); bundles without a row count 0."""
+        held = self.bundle[(self.fold == fold) & self.scored]
+        return np.bincount(held, minlength=BUNDLES)
+
+    def fit(
+        self,
+        rows: np.ndarray | slice,
+        layers: CalibrationConfig,
+        fusion: FusionConfig | None = None,
+        *,
+        fingerprint: str = "",
+        cards: Mapping[str, dict[str, Any]] | None = None,
+    ) -> Calibration:
+        """A calibration fitted on these rows (a mask, numbers or a slice); all of them are of the valid split."""
+        experts = {name: (self.mean[i][rows], self.variance[i][rows]) for i, name in enumerate(EXPERTS)}
+        return fit_calibration(
+            self.truth[rows], experts, layers, fusion,
+            split="valid", fingerprint=fingerprint, groups=self.groups[rows], cards=cards,
+        )  # fmt: skip
+
+
+def dealt(groups: np.ndarray, folds: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Fold and bundle of each row, integers (N,); neither takes a group apart.
+
+    Raises:
+        DataError: if there are fewer groups than folds.
+    """
+    count = len(np.unique(groups))
+    if not 2 <= folds <= count:
+        raise DataError(f"a sweep in {folds} folds needs 2 folds or more, and as many groups; valid has {count}")
+    fold = np.empty(len(groups), dtype=np.int64)
+    splitter = GroupKFold(folds, shuffle=True, random_state=seed)
+    for number, (_, held) in enumerate(splitter.split(groups, groups=groups)):
+        fold[held] = number
+    place = np.empty(len(groups), dtype=np.int64)
+    for number in range(folds):
+        held = fold == number
+        place[held] = np.unique(groups[held], return_inverse=True)[1]
+    return fold, place % BUNDLES
+
+
+def always_answered(mean: np.ndarray) -> np.ndarray:
+    """Rows that have an answer whatever gate is shut: with the scene where both experts take part; bool (N,)."""
+    there = np.isfinite(mean).all(axis=2)
+    return there[0] if there[0].any() else there[1]
+
+
+def fold_losses(
+    material: Material, fold: int, layers: Sequence[CalibrationConfig], grid: Grid, objective: str
+) -> np.ndarray:
+    """Losses of every rule and gate of `grid` behind these layers, fitted without the fold and summed over its rows.
+
+    Args:
+        material: the rows.
+        fold: the one held out.
+        layers: calibrations, fitted one after another.
+        grid: its rules and gates.
+        objective: "crps", "mae" or "nll", mean over both axes.
+
+    Returns:
+        float32 (layers x rules x gates, BUNDLES); NaN for what cannot be fitted or scored.
+    """
+    held = np.flatnonzero((material.fold == fold) & material.scored)
+    parts = [_of_layers(material, each, material.fold != fold, held, grid, objective) for each in layers]
+    return np.concatenate(parts).astype(np.float32)
+
+
+def _of_layers(
+    material: Material, layers: CalibrationConfig, kept: np.ndarray, held: np.ndarray, grid: Grid, objective: str
+) -> np.ndarray:
+    calibration = material.fit(kept, layers)
+    moved = [calibration.apply(name, material.mean[i, held], material.variance[i, held]) for i, name in _experts()]
+    mean, variance = (np.stack([each[k] for each in moved]) for k in (0, 1))
+    shut = np.stack([_shut(material, held, variance[1], gated(grid.fusions[0], each)) for each in grid.gates])
+    alone = mean.copy()
+    alone[1] = np.nan
+    place = np.eye(BUNDLES)[material.bundle[held]]
+    sums = []
+    for fusion in grid.fusions:
+        if not _fitted(calibration, fusion):
+            sums.append(np.full((len(grid.gates), BUNDLES), np.nan))
+            continue
+        arguments = calibration.fusion_arguments()
+        open_, closed = (
+            _losses(material.truth[held], *_fused(each, variance, fusion, arguments), objective)
+            for each in (mean, alone)
+        )
+        # Rows that no gate shuts need no second answer; without a scene there is none.
+        change = np.where(shut.any(axis=0), closed - open_, 0.0)
+        sums.append(open_ @ place + shut @ (change[:, None] * place))
+    return np.concatenate(sums)
+
+
+def _experts() -> list[tuple[int, str]]:
+    return list(enumerate(EXPERTS))
+
+
+def _shut(material: Material, held: np.ndarray, variance: np.ndarray, fusion: FusionConfig) -> np.ndarray:
+    shut = gate(material.face_score[held], variance, material.luma[held], fusion)
+    return np.logical_or.reduce(list(shut.values())).astype(np.float64)
+
+
+def _fitted(calibration: Calibration, fusion: FusionConfig) -> bool:
+    needs = {"stacked": calibration.stack, "constant": calibration.weights}
+    return needs.get(fusion.method, calibration) is not None
+
+
+def _fused(
+    mean: np.ndarray, variance: np.ndarray, fusion: FusionConfig, arguments: dict[str, Any]
+) -> tuple[np.ndarray, np.ndarray]:
+    joined = fuse(mean, variance, fusion, **arguments)
+    return np.clip(joined.mean, -1, 1), joined.variance
+
+
+def _losses(truth: np.ndarray, mean: np.ndarray, variance: np.ndarray, objective: str) -> np.ndarray:
+    """(N,), mean over both axes; NaN where a variance that is needed is unknown."""
+    if objective == "mae":
+        return np.abs(truth - mean).mean(axis=1)
+    rows = {"crps": crps_rows, "nll": nll_rows}[objective]
+    return rows(truth, mean, np.where(variance > 0, variance, np.nan)).mean(axis=1)
