@@ -67,6 +67,12 @@ class Opinions:
 
     @classmethod
     def of(cls, mean: ArrayLike, variance: ArrayLike, floor: float, pooled: ArrayLike | None) -> Opinions:
+        """The opinions of experts (K, ...), variances raised to `floor` and filled from `pooled`, (K,) or (K, A).
+
+        Raises:
+            ConfigError: if `floor` is not above 0.
+            ValueError: if the shapes do not fit.
+        """
         if not floor > 0:
             raise ConfigError(f"the variance floor must be above 0; got {floor}")
         m = np.asarray(mean, dtype=np.float64)
@@ -106,6 +112,7 @@ class Opinions:
 
 
 def usable(variance: np.ndarray) -> np.ndarray:
+    """Where a variance is known: finite and above 0."""
     return np.isfinite(variance) & (variance > 0)
 
 

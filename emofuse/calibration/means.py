@@ -29,11 +29,14 @@ class MeanLayer(Protocol):
     """What the bundle asks of a mean calibration."""
 
     @property
-    def kind(self) -> str: ...
+    def kind(self) -> str:
+        """Its name in `MEAN_LAYERS`."""
 
-    def apply(self, mean: ArrayLike, variance: ArrayLike | None = None) -> Any: ...
+    def apply(self, mean: ArrayLike, variance: ArrayLike | None = None) -> Any:
+        """Calibrated means (..., 2), and variances if given; NaN stays NaN."""
 
-    def to_dict(self) -> dict[str, Any]: ...
+    def to_dict(self) -> dict[str, Any]:
+        """Everything that serving it needs."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -154,6 +154,7 @@ class _Record:
 
     @property
     def best(self) -> tuple[float, float]:
+        """Scale and shift of the least objective on the fitted rows."""
         entry = min(self.entries, key=lambda each: each["objective"])
         return entry["scale"], entry["shift"]
 
