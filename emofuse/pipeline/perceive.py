@@ -6,8 +6,7 @@ The same stages run either way; a row's numbers depend on its picture alone, so 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -19,7 +18,7 @@ from emofuse.config import PerceiveConfig
 from emofuse.face.alignment import CROP_SIZE
 from emofuse.face.expert import combine_faces, make_face_expert
 from emofuse.pipeline.decode import Decoder, pixels
-from emofuse.pipeline.resources import Plan
+from emofuse.pipeline.perceive_job import Job
 from emofuse.pipeline.sink import commit, committed_ids, without
 from emofuse.scene.expert import SceneExpert
 from emofuse.schema import MANIFEST, PREDICTIONS, conform
@@ -92,25 +91,6 @@ def _status(batch: pa.Table, *, sought: bool) -> pa.Array:
     counts = batch.column("face_count").to_pylist()
     found = [not sought or bool(count) for count in counts]
     return pa.array(["error" if bad else "ok" if face else "no_face" for bad, face in zip(failed, found, strict=True)])
-
-
-@dataclass(frozen=True)
-class Job:
-    """What is perceived, from where to where.
-
-    Attributes:
-        manifest: address of a Parquet manifest.
-        predictions: folder that takes the predictions.
-        config: the options.
-        plan: how it is spread out.
-        metadata: of the data set and the experts, written into every file.
-    """
-
-    manifest: str
-    predictions: str
-    config: PerceiveConfig
-    plan: Plan
-    metadata: dict[str, Any]
 
 
 def perceive_local(job: Job) -> None:

@@ -12,11 +12,13 @@ import pytest
 from emofuse import storage
 from emofuse.config import ComputeConfig, PerceiveConfig
 from emofuse.pipeline.experts import describe
-from emofuse.pipeline.perceive import Job, perceive_local, perceive_ray
+from emofuse.pipeline.perceive import perceive_local, perceive_ray
+from emofuse.pipeline.perceive_job import Job
 from emofuse.pipeline.resources import local_plan, plan
 from emofuse.schema import MANIFEST
 
 SMALL = ComputeConfig(batch_size=4, device="cpu", rows_per_block=4)
+DEFAULT = PerceiveConfig(compute=SMALL)
 
 
 def write_manifest(path: Path, rows: list[dict[str, object]]) -> str:
@@ -30,9 +32,7 @@ def write_manifest(path: Path, rows: list[dict[str, object]]) -> str:
 def perceive() -> Callable[..., pa.Table]:
     """`perceive(manifest, out, config, actors=…)`: predictions sorted by id; through Ray where actors are named."""
 
-    def run(
-        manifest: str, out: Path, config: PerceiveConfig = PerceiveConfig(compute=SMALL), actors: int | None = None
-    ) -> pa.Table:
+    def run(manifest: str, out: Path, config: PerceiveConfig = DEFAULT, actors: int | None = None) -> pa.Table:
         rows = pq.ParquetFile(manifest).metadata.num_rows
         width = local_plan(config.compute, rows)
         if actors:

@@ -1,0 +1,276 @@
+"""What a machine or cluster can attain, and what the pipeline attains of it.
+
+Attainable is what as many plain processes reach with the very functions of the pipeline and no Ray between
+them. Everything is measured in steady state: start-up is told apart.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import psutil
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from emofuse import storage
+from emofuse.config import PerceiveConfig
+from emofuse.pipeline.events import RecordedPerceiver, Recorder, read_events
+from emofuse.pipeline.resources import Plan, plan
+from emofuse.schema import MANIFEST, conform
+
+MEMORY_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One measured number.
+
+    Attributes:
+        name: what was measured.
+        workers: with how many model workers.
+        value: the number.
+        unit: of `value`.
+    """
+
+    name: str
+    workers: int
+    value: float
+    unit: str
+
+
+def repeated(manifest: str, rows: int) -> pa.Table:
+    """The rows of a manifest, over and over under new ids, until there are `rows`."""
+    table = conform(storage.read_table(manifest), MANIFEST, "manifest")
+    times = -(-rows // table.num_rows)
+    parts = []
+    for i in range(times):
+        ids = pa.array([f"{name}#{i}" for name in table.column("sample_id").to_pylist()])
+        parts.append(table.set_column(0, MANIFEST.field("sample_id"), ids))
+    return pa.concat_tables(parts).slice(0, rows)
+
+
+def bare(table: pa.Table, config: PerceiveConfig) -> list[Figure]:
+    """Decoding and the experts, each by itself, one thread, on the same rows."""
+    from emofuse.pipeline.decode import Decoder
+    from emofuse.pipeline.perceive import Perceiver
+
+    decoder, perceiver = Decoder(config), Perceiver(config)
+    first = decoder(table.slice(0, config.compute.batch_size))
+    perceiver(first)
+    began = time.perf_counter()
+    decoded = decoder(table)
+    between = time.perf_counter()
+    predicted = perceiver(decoded)
+    ended = time.perf_counter()
+    n = table.num_rows
+    return [
+        Figure("decode and find faces, alone", 1, n / (between - began), "images/s"),
+        Figure("experts, alone", 1, n / (ended - between), "images/s"),
+        Figure("time to decode and find faces", 1, 1e3 * (between - began) / n, "ms/image"),
+        Figure("time in the experts", 1, 1e3 * (ended - between) / n, "ms/image"),
+        Figure("bytes of a decoded row", 1, decoded.nbytes / n, "B"),
+        Figure("bytes of a predicted row", 1, predicted.nbytes / n, "B"),
+    ]
+
+
+def plain(table: pa.Table, config: PerceiveConfig, workers: int, block: int) -> float:
+    """Images/s of as many plain processes, each decoding and perceiving block after block of its own share."""
+    context = multiprocessing.get_context("spawn")
+    with tempfile.TemporaryDirectory() as folder:
+        shares = [table.take(np.arange(i, table.num_rows, workers)) for i in range(workers)]
+        ready = context.Barrier(workers)
+        processes = [context.Process(target=_loop, args=(share, config, block, folder, ready)) for share in shares]
+        for process in processes:
+            process.start()
+        for process in processes:
+            process.join()
+        if any(process.exitcode for process in processes):
+            raise RuntimeError("a plain worker failed; its traceback stands above")
+        return read_events(folder).steady_rate()
+
+
+def serial(table: pa.Table, config: PerceiveConfig) -> float:
+    """Images/s of one process that decodes and infers one batch after another, with all threads."""
+    import torch
+
+    from emofuse.pipeline.decode import Decoder
+    from emofuse.pipeline.perceive import Perceiver
+
+    threads = psutil.cpu_count() or 1
+    config = replace(config, compute=replace(config.compute, threads=threads))
+    decoder, perceiver = Decoder(config), Perceiver(config)
+    size = config.compute.batch_size
+    perceiver(decoder(table.slice(0, size)))
+    began = time.perf_counter()
+    for start in range(0, table.num_rows, size):
+        perceiver(decoder(table.slice(start, size)))
+    seconds = time.perf_counter() - began
+    torch.set_num_threads(1)
+    return table.num_rows / seconds
+
+
+def piped(manifest: str, rows: int, config: PerceiveConfig, workers: int, cluster: dict[str, float]) -> list[Figure]:
+    """The pipeline on the Ray cluster that this process has joined."""
+    from emofuse.pipeline.decode import decode
+    from emofuse.pipeline.graph import Stages, build_graph, detects_with_torch, perceiving, real_stages, write
+    from emofuse.pipeline.perceive_job import Job
+
+    width = plan(replace(config.compute, actors=workers), cluster, rows, torch_detector=detects_with_torch(config.face))
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as events:
+        job = Job(manifest, folder, config, width, {})
+        decoding = (
+            real_stages(job).decode
+            if width.detectors
+            else {
+                "fn": decode,
+                "fn_kwargs": {"config": config},
+                "num_cpus": width.task_cpus,
+            }
+        )
+        stages = Stages(decoding, perceiving(width, RecordedPerceiver, (config, events)))
+        peak: dict[str, float] = {}
+        began = time.perf_counter()
+        with watched_memory(peak):
+            write(build_graph(job, None, stages), job)
+        seconds = time.perf_counter() - began
+        found = read_events(events)
+    return [
+        Figure("pipeline, steady", workers, found.steady_rate(), "images/s"),
+        Figure("pipeline, with start-up", workers, rows / seconds, "images/s"),
+        Figure("experts at work", workers, found.busy(), "share"),
+        Figure("actor start", workers, max(found.loaded.values()), "s"),
+        *(Figure(f"peak memory of {who}", workers, size / 2**20, "MiB") for who, size in peak.items()),
+    ]
+
+
+def simulated(manifest: str, rows: int, width: Plan, seconds: float, batch: int) -> list[Figure]:
+    """The pipeline with experts that only wait `seconds` a batch: the cost of orchestration."""
+    import os
+
+    from emofuse.pipeline.graph import build_graph, write
+    from emofuse.pipeline.perceive_job import Job
+    from emofuse.pipeline.simulate import simulated_stages
+
+    workers = width.actors[1]
+    with tempfile.TemporaryDirectory() as folder:
+        job = Job(manifest, folder, PerceiveConfig(), width, {})
+        peak: dict[str, float] = {}
+        began = time.time()
+        with watched_memory(peak):
+            write(build_graph(job, None, simulated_stages(width, seconds, batch)), job)
+        ended = time.time()
+        written = np.sort([entry.stat().st_mtime for entry in os.scandir(folder)])
+    low, high = written[int(0.1 * len(written))], written[int(0.9 * len(written)) - 1]
+    rate = 0.8 * rows / (high - low) if high > low else float("nan")
+    return [
+        Figure("simulated, steady", workers, rate, "rows/s"),
+        Figure("simulated, efficiency", workers, rate * seconds / (workers * batch), "share"),
+        Figure("simulated, with start-up", workers, rows / (ended - began), "rows/s"),
+        Figure("time to first row", workers, float(written[0]) - began, "s"),
+        *(Figure(f"peak memory of {who}", workers, size / 2**20, "MiB") for who, size in peak.items()),
+    ]
+
+
+@contextmanager
+def watched_memory(peak: dict[str, float]) -> Iterator[None]:
+    """Fill `peak` with the largest unshared bytes of the driver, the largest worker, all workers, and the store."""
+    stop = threading.Event()
+    thread = threading.Thread(target=_watch, args=(peak, stop), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+def _watch(peak: dict[str, float], stop: threading.Event) -> None:
+    me = psutil.Process()
+    while True:
+        now = {"the driver": float(me.memory_full_info().uss)}
+        sizes = [_uss(process) for process in me.children(recursive=True) if _is_worker(process)]
+        now |= {"the largest worker": max(sizes, default=0.0), "all workers": sum(sizes)}
+        now["the object store"] = max((_shared(p) for p in me.children(recursive=True) if _is_raylet(p)), default=0.0)
+        for who, size in now.items():
+            peak[who] = max(peak.get(who, 0.0), size)
+        if stop.wait(MEMORY_SECONDS):
+            return
+
+
+def _uss(process: psutil.Process) -> float:
+    try:
+        return float(process.memory_full_info().uss)
+    except psutil.Error:
+        return 0.0
+
+
+def _shared(process: psutil.Process) -> float:
+    try:
+        return float(process.memory_info().shared)
+    except psutil.Error:
+        return 0.0
+
+
+def _is_worker(process: psutil.Process) -> bool:
+    try:
+        return process.name().startswith("ray::") or any("ray::" in part for part in process.cmdline()[:1])
+    except psutil.Error:
+        return False
+
+
+def _is_raylet(process: psutil.Process) -> bool:
+    try:
+        return process.name() == "raylet"
+    except psutil.Error:
+        return False
+
+
+def _loop(share: pa.Table, config: PerceiveConfig, block: int, folder: str, ready: Any) -> None:
+    """One plain worker: load, wait for the others, then block after block."""
+    from emofuse.pipeline.decode import Decoder
+    from emofuse.pipeline.perceive import Perceiver
+
+    decoder, perceiver, recorder = Decoder(config), Perceiver(config), Recorder(folder)
+    recorder.loaded()
+    perceiver(decoder(share.slice(0, config.compute.batch_size)))
+    ready.wait()
+    for start in range(0, share.num_rows, block):
+        began = time.time()
+        rows = share.slice(start, block)
+        perceiver(decoder(rows))
+        recorder.call(began, rows.num_rows)
+
+
+def write_manifest(table: pa.Table, path: str) -> str:
+    """A benchmark's manifest."""
+    pq.write_table(table, path)
+    return path
+
+
+def draw(found: list[Figure]) -> bytes:
+    """The rates and shares over the number of workers, as a PNG."""
+    import io
+
+    from matplotlib.figure import Figure as Canvas
+
+    canvas = Canvas(figsize=(9, 3.8), layout="constrained")
+    for axes, units in zip(canvas.subplots(1, 2), (("images/s", "rows/s"), ("share",)), strict=True):
+        for name in dict.fromkeys(figure.name for figure in found if figure.unit in units):
+            mine = [figure for figure in found if figure.name == name]
+            axes.plot([f.workers for f in mine], [f.value for f in mine], marker="o", label=name)
+        axes.set_xlabel("model workers")
+        axes.set_ylabel(" or ".join(units))
+        axes.set_xscale("log", base=2)
+        axes.set_ylim(bottom=0)
+        axes.legend(fontsize=7)
+    buffer = io.BytesIO()
+    canvas.savefig(buffer, format="png", dpi=150)
+    return buffer.getvalue()

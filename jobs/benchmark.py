@@ -1,0 +1,131 @@
+#!/usr/bin/env python
+"""What this machine or cluster can attain, and what the pipeline attains of it."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from emofuse.cli import run_job
+from emofuse.config import ComputeConfig, FaceConfig, MediaConfig, PerceiveConfig, SceneConfig
+
+DESCRIPTION = """Measures, on the pictures of a manifest: decoding alone, the experts alone, as many plain processes
+without Ray, and the pipeline, all in steady state; the ratio of the last two; start-up and peak memory. With
+--simulate the experts are timed waits, so that the cost of orchestration shows at widths this machine does not have."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """Options of the benchmark."""
+
+    manifest: str | None = None
+    """Manifest whose pictures are used, over and over; by default the demonstration photographs."""
+    out: str | None = None
+    """Folder for benchmark.parquet and benchmark.png; by default one below runs/."""
+    rows: int = 512
+    """Rows for each worker."""
+    workers: tuple[int, ...] = (1, 2)
+    """Model workers to measure with, one after another."""
+    simulate: bool = False
+    """Timed waits in the place of decoding and experts."""
+    milliseconds: float = 10.0
+    """With --simulate: a batch's wait."""
+    address: str | None = None
+    """Ray cluster to join; by default RAY_ADDRESS, else a cluster on this machine."""
+    media: MediaConfig = field(default_factory=MediaConfig)
+    scene: SceneConfig = field(default_factory=SceneConfig)
+    face: FaceConfig = field(default_factory=FaceConfig)
+    compute: ComputeConfig = field(default_factory=ComputeConfig)
+
+
+def main(options: Options) -> None:
+    """Measure, print, and write a table and a figure."""
+    from emofuse import runs, storage
+    from emofuse.pipeline.benchmark import Figure, draw
+    from emofuse.pipeline.evaluate import demo_manifest
+
+    out = runs.check_output(options.out) if options.out else storage.join(runs.folder(), "benchmark")
+    manifest = storage.absolute(options.manifest) if options.manifest else demo_manifest()
+    console = Console()
+    found: list[Figure] = []
+    with tempfile.TemporaryDirectory() as folder:
+        for figure in _simulate(options, folder) if options.simulate else _measure(options, manifest, folder):
+            console.print(
+                f"{figure.name}, {figure.workers} worker(s): {figure.value:,.4g} {figure.unit}", highlight=False
+            )
+            found.append(figure)
+    storage.write_table(storage.join(out, "benchmark.parquet"), _table(found, runs.provenance()))
+    storage.write_bytes(storage.join(out, "benchmark.png"), draw(found))
+    table = Table("measured", "workers", "value", "unit")
+    for figure in found:
+        table.add_row(figure.name, str(figure.workers), f"{figure.value:,.4g}", figure.unit)
+    console.print(table)
+    console.print(f"written to {out}", highlight=False)
+
+
+def _measure(options: Options, manifest: str, folder: str):  # type: ignore[no-untyped-def]
+    from emofuse.pipeline import benchmark
+    from emofuse.pipeline.cluster import ray_cluster
+    from emofuse.pipeline.perceive import resolved
+    from emofuse.pipeline.resources import block_rows
+
+    config = resolved(PerceiveConfig(0, options.media, options.scene, options.face, options.compute))
+    size = config.compute.batch_size
+    yield from benchmark.bare(benchmark.repeated(manifest, max(2 * size, 64)), config)
+    rate = benchmark.serial(benchmark.repeated(manifest, options.rows), config)
+    yield benchmark.Figure("one plain loop, all threads", 1, rate, "images/s")
+    for workers in options.workers:
+        rows = options.rows * workers
+        table = benchmark.repeated(manifest, rows)
+        block = config.compute.rows_per_block or block_rows(rows, workers, size)
+        attainable = benchmark.plain(table, config, workers, block)
+        yield benchmark.Figure("plain processes, steady", workers, attainable, "images/s")
+        path = benchmark.write_manifest(table, str(Path(folder) / f"{workers}.parquet"))
+        with ray_cluster(options.address) as cluster:
+            figures = benchmark.piped(path, rows, config, workers, cluster)
+        yield from figures
+        yield benchmark.Figure("achieved / attainable", workers, figures[0].value / attainable, "share")
+        yield benchmark.Figure("pipeline / one plain loop", workers, figures[0].value / rate, "share")
+
+
+def _simulate(options: Options, folder: str):  # type: ignore[no-untyped-def]
+    import pyarrow as pa
+    import ray
+
+    from emofuse.pipeline import benchmark
+    from emofuse.pipeline.cluster import local_options
+    from emofuse.pipeline.graph import configure
+    from emofuse.pipeline.resources import plan
+
+    for workers in options.workers:
+        rows = options.rows * workers
+        ids = [f"row-{i:09d}" for i in range(rows)]
+        columns = {"sample_id": ids, "uri": [f"/pictures/{name}.jpg" for name in ids], "group": ids}
+        table = benchmark.conform(pa.table(columns), benchmark.MANIFEST, "manifest")
+        path = benchmark.write_manifest(table, str(Path(folder) / f"{workers}.parquet"))
+        # Waiting takes no processor, so the cluster may claim as many as it likes.
+        ray.init(**{**local_options(), "num_cpus": workers + 4}, logging_level="ERROR")
+        try:
+            configure()
+            compute = replace(options.compute, actors=workers, device="cpu")
+            width = plan(compute, {"CPU": workers + 4.0}, rows)
+            seconds = options.milliseconds / 1e3
+            yield from benchmark.simulated(path, rows, width, seconds, compute.batch_size)
+        finally:
+            ray.shutdown()
+
+
+def _table(found: list, about: dict):  # type: ignore[no-untyped-def, type-arg]
+    import pyarrow as pa
+
+    from emofuse.schema import with_metadata
+
+    return with_metadata(pa.Table.from_pylist([asdict(figure) for figure in found]), provenance=about)
+
+
+if __name__ == "__main__":
+    run_job(main, Options, DESCRIPTION)
