@@ -9,23 +9,26 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import re
 import stat
 import struct
-import time
 import warnings
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from emofuse.config import MediaConfig
 from emofuse.errors import DataError
+from emofuse.remote import faults, is_remote, persist, reason, shown
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF")
 _BROKEN = (OSError, ValueError, SyntaxError, EOFError, IndexError, KeyError, TypeError, struct.error, zlib.error)
+MAX_ADDRESS = 8192
+"""Characters of an address, at most."""
 _LUMA = np.array([0.299, 0.587, 0.114])
 
 
@@ -71,12 +74,6 @@ def content_hash(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def is_remote(uri: str) -> bool:
-    """Whether an address names a file system other than the local one."""
-    scheme = urlsplit(uri).scheme
-    return len(scheme) > 1 and scheme != "file"
-
-
 def resolve(uri: str, root: str | None) -> str:
     """The address to open for a manifest's address, which `root` confines.
 
@@ -87,28 +84,32 @@ def resolve(uri: str, root: str | None) -> str:
     Raises:
         MediaError: kind "outside root" where the address, with links followed, is not below it.
     """
-    if not uri:
-        raise MediaError("no address", "the uri is empty")
-    if "\0" in uri:
+    if not uri or len(uri) > MAX_ADDRESS:
+        raise MediaError("no address", f"the uri has {len(uri):,} characters, 1 to {MAX_ADDRESS:,} are allowed")
+    plain = unquote(re.sub("^file:(//[^/]*)?", "", uri)) if uri.startswith("file:") else uri
+    if "\0" in plain:
         raise MediaError("no address", "the uri holds a NUL character")
-    if root is not None and is_remote(root):
-        base = root.rstrip("/") + "/"
-        joined = uri if is_remote(uri) else base + uri
-        if uri.startswith(("/", "file:")) or not joined.startswith(base) or ".." in unquote(joined).split("/"):
-            raise MediaError("outside root", f"{uri} is not below {root}")
-        return joined
-    if is_remote(uri):
-        if root is not None:
-            raise MediaError("outside root", f"{uri} is not below {root}")
-        return uri
-    path = Path(unquote(urlsplit(uri).path) if uri.startswith("file:") else uri)
     if root is None:
-        return str(path)
-    base_path = Path(root).resolve()
-    full = (base_path / path).resolve()
-    if not full.is_relative_to(base_path):
-        raise MediaError("outside root", f"{uri} is not below {root}")
-    return str(full)
+        return plain
+    inside = _below_address(uri, root) if is_remote(root) else _below_folder(plain, root)
+    if inside is None:
+        raise MediaError("outside root", f"{shown(uri)} is not below {shown(root)}")
+    return inside
+
+
+def _below_address(uri: str, root: str) -> str | None:
+    base = root.rstrip("/") + "/"
+    joined = uri if is_remote(uri) else base + uri
+    climbs = ".." in re.split(r"[/\\]", unquote(joined))
+    # A chained address (`::`) names a second place, which no root confines.
+    outside = climbs or "::" in uri or uri.startswith(("/", "file:")) or not joined.startswith(base)
+    return None if outside else joined
+
+
+def _below_folder(path: str, root: str) -> str | None:
+    base = os.path.realpath(root.removeprefix("file://"))
+    full = os.path.realpath(os.path.join(base, path))
+    return full if not is_remote(path) and Path(full).is_relative_to(base) else None
 
 
 def read_bytes(uri: str, config: MediaConfig | None = None) -> bytes:
@@ -120,26 +121,20 @@ def read_bytes(uri: str, config: MediaConfig | None = None) -> bytes:
     """
     config = config or MediaConfig()
     address = resolve(uri, config.root)
-    for attempt in range(config.retries + 1):
-        try:
-            data = _read(address, config.max_bytes + 1)
-            break
-        except FileNotFoundError:
-            raise MediaError("missing", f"no file at {uri}") from None
-        except IsADirectoryError:
-            raise MediaError("folder", f"{uri} is a folder") from None
-        except PermissionError:
-            raise MediaError("not allowed", f"no permission to read {uri}") from None
-        except MediaError:
-            raise
-        except (OSError, ValueError, ImportError) as error:
-            if attempt == config.retries or not is_remote(address) or isinstance(error, (ValueError, ImportError)):
-                raise MediaError("unreadable", f"{uri} ({type(error).__name__}: {error})") from None
-            time.sleep(min(2.0**attempt / 4, 8))
+    try:
+        data = persist(lambda: _read(address, config.max_bytes + 1), address, config.retries)
+    except FileNotFoundError:
+        raise MediaError("missing", f"no file at {shown(uri)}") from None
+    except IsADirectoryError:
+        raise MediaError("folder", f"{shown(uri)} is a folder") from None
+    except PermissionError:
+        raise MediaError("not allowed", f"no permission to read {shown(uri)}") from None
+    except (*faults(), ValueError, ImportError) as error:
+        raise MediaError("unreadable", f"{shown(uri)} ({reason(error)})") from None
     if len(data) > config.max_bytes:
-        raise MediaError("file too large", f"{uri} has more than {config.max_bytes:,} bytes (--media.max-bytes)")
+        raise MediaError("file too large", f"{shown(uri)} has more than {config.max_bytes:,} bytes (--media.max-bytes)")
     if not data:
-        raise MediaError("empty", f"{uri} has 0 bytes")
+        raise MediaError("empty", f"{shown(uri)} has 0 bytes")
     return data
 
 
@@ -148,7 +143,7 @@ def _read(address: str, limit: int) -> bytes:
         kind = os.stat(address).st_mode
         if not (stat.S_ISREG(kind) or stat.S_ISDIR(kind)):
             # A pipe or a device would keep a reader waiting for ever.
-            raise MediaError("not a file", f"{address} is a pipe, a socket or a device")
+            raise MediaError("not a file", f"{shown(address)} is a pipe, a socket or a device")
         with open(address, "rb") as file:
             return file.read(limit)
     import fsspec

@@ -26,10 +26,9 @@ import emofuse
 from emofuse import storage
 from emofuse.config import JudgeConfig, PerceiveConfig
 from emofuse.errors import ConfigError
-from emofuse.media import is_remote
+from emofuse.remote import is_remote, names_secret, redact_address
 
 LIBRARIES = ("ray", "torch", "torchvision", "timm", "open_clip_torch", "opencv-python", "numpy", "pyarrow", "pillow")
-_SECRET = ("key", "token", "secret", "password", "credential", "signature", "sig")
 
 
 @dataclass(frozen=True)
@@ -201,27 +200,14 @@ def provenance() -> dict[str, Any]:
 def redact(value: Any) -> Any:
     """`value` without what may be a secret: passwords in addresses, and entries and query parts named like one."""
     if isinstance(value, dict):
-        return {k: "…" if _names_secret(str(k)) and isinstance(v, str) else redact(v) for k, v in value.items()}
+        return {k: "…" if names_secret(str(k)) and isinstance(v, str) else redact(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
         return [redact(item) for item in value]
     if isinstance(value, str) and "://" in value:
-        return _redact_address(value)
+        return redact_address(value)
     if isinstance(value, (pa.Scalar, Path)):
         return str(value)
     return value
-
-
-def _redact_address(address: str) -> str:
-    from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
-
-    parts = urlsplit(address)
-    host = parts.netloc.rpartition("@")[2] if "@" in parts.netloc else parts.netloc
-    query = urlencode([(k, "…" if _names_secret(k) else v) for k, v in parse_qsl(parts.query)]) if parts.query else ""
-    return urlunsplit((parts.scheme, host, parts.path, query, parts.fragment))
-
-
-def _names_secret(name: str) -> bool:
-    return any(word in name.lower().replace("-", "_").split("_") for word in _SECRET)
 
 
 def _plain(part: object) -> object:

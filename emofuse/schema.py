@@ -133,7 +133,7 @@ def conform(table: pa.Table, schema: pa.Schema, what: str, *, required: Iterable
     Raises:
         DataError: if a column is missing, has another type, or holds nulls where none may be.
     """
-    names = set(table.column_names)
+    names = set(refuse_code(table, what).column_names)
     missing = [f.name for f in schema if f.name not in names and (not f.nullable or f.name in set(required))]
     if missing:
         raise DataError(f"{what} lacks {', '.join(missing)}; it has {', '.join(table.column_names)}")
@@ -156,6 +156,28 @@ def conform(table: pa.Table, schema: pa.Schema, what: str, *, required: Iterable
     extra = [name for name in table.column_names if name not in schema.names]
     full = pa.schema([*schema, *(table.schema.field(name) for name in extra)], metadata=table.schema.metadata)
     return pa.Table.from_arrays([*columns, *(table.column(name) for name in extra)], schema=full)
+
+
+def refuse_code(table: pa.Table, what: str) -> pa.Table:
+    """`table`, where all of its columns are plain data.
+
+    Ray registers Arrow types whose values are pickles: reading one from a stranger's file would run it.
+
+    Raises:
+        DataError: naming the first column of an extension type, nested ones included.
+    """
+    for field in table.schema:
+        if found := _extension(field.type):
+            raise DataError(f"{what}: column {field.name} is of the extension type {found}, which is refused")
+    return table
+
+
+def _extension(kind: pa.DataType) -> str | None:
+    if isinstance(kind, pa.BaseExtensionType):
+        return kind.extension_name
+    if pa.types.is_dictionary(kind):
+        return _extension(kind.value_type)
+    return next(filter(None, (_extension(kind.field(i).type) for i in range(kind.num_fields))), None)
 
 
 def check_manifest(table: pa.Table) -> pa.Table:

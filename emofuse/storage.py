@@ -5,15 +5,22 @@ from __future__ import annotations
 import io
 import os
 import uuid
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from emofuse.errors import ConfigError, DataError
-from emofuse.media import is_remote
+from emofuse.remote import faults, is_remote, persist, reason, shown
+from emofuse.schema import refuse_code
 
+Result = TypeVar("Result")
+
+RETRIES = 6
+"""Further attempts at a remote address that fails for the moment: about half a minute, and the client's own beside."""
 _PENDING = ".pending-"
 
 
@@ -51,23 +58,35 @@ def filesystem(address: str) -> tuple[Any, str]:
     try:
         return url_to_fs(absolute(address))
     except (ValueError, ImportError) as error:
-        raise ConfigError(f"cannot open {address}: {error} (for s3:// install emofuse[s3])") from None
+        raise ConfigError(f"cannot open {shown(address)}: {error} (for s3:// install emofuse[s3])") from None
 
 
 def exists(address: str) -> bool:
-    """Whether a file or folder is there."""
+    """Whether a file or folder is there.
+
+    Raises:
+        DataError: if the storage cannot be reached.
+    """
     fs, path = filesystem(address)
-    return bool(fs.exists(path))
+    return bool(_attempt(lambda: fs.exists(path), "reach", address))
 
 
 def names(folder: str) -> list[str]:
-    """The names of the committed files in a folder, sorted; empty where there is no folder."""
+    """The names of the committed files in a folder, sorted; empty where there is no folder.
+
+    Raises:
+        DataError: if the storage cannot be reached.
+    """
     fs, path = filesystem(folder)
-    fs.invalidate_cache()
-    try:
-        entries = fs.ls(path, detail=False)
-    except FileNotFoundError:
-        return []
+
+    def listed() -> list[str]:
+        fs.invalidate_cache()
+        try:
+            return list(fs.ls(path, detail=False))
+        except FileNotFoundError:
+            return []
+
+    entries = _attempt(listed, "list", folder)
     plain = (entry.rstrip("/").rsplit("/", 1)[-1] for entry in entries)
     return sorted(name for name in plain if not name.startswith((".", "_")))
 
@@ -78,25 +97,42 @@ def write_bytes(address: str, data: bytes) -> None:
     Raises:
         DataError: if the storage refuses (no space, no permission), with its reason.
     """
+    _attempt(lambda: (_put if is_remote(address) else _replace)(address, data), "write", address)
+
+
+def _put(address: str, data: bytes) -> None:
+    fs, path = filesystem(address)
+    with fs.open(path, "wb") as file:
+        file.write(data)
+
+
+def _replace(address: str, data: bytes) -> None:
+    final = Path(absolute(address))
+    final.parent.mkdir(parents=True, exist_ok=True)
+    pending = final.with_name(f"{_PENDING}{uuid.uuid4().hex}")
     try:
-        if is_remote(address):
-            fs, path = filesystem(address)
-            with fs.open(path, "wb") as file:
-                file.write(data)
-            return
-        final = Path(absolute(address))
-        final.parent.mkdir(parents=True, exist_ok=True)
-        pending = final.with_name(f"{_PENDING}{uuid.uuid4().hex}")
-        try:
-            with open(pending, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(pending, final)
-        finally:
-            pending.unlink(missing_ok=True)
-    except OSError as error:
-        raise DataError(f"cannot write {address}: {error.strerror or error}") from error
+        with open(pending, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(pending, final)
+    finally:
+        pending.unlink(missing_ok=True)
+
+
+def remove(address: str) -> None:
+    """Remove a file; nothing happens where there is none.
+
+    Raises:
+        DataError: if the storage refuses.
+    """
+    fs, path = filesystem(address)
+
+    def removed() -> None:
+        with suppress(FileNotFoundError):
+            fs.rm_file(path)
+
+    _attempt(removed, "remove", address)
 
 
 def read_bytes(address: str) -> bytes:
@@ -106,11 +142,12 @@ def read_bytes(address: str) -> bytes:
         DataError: if it is not there or cannot be read.
     """
     fs, path = filesystem(address)
-    try:
+
+    def read() -> bytes:
         with fs.open(path, "rb") as file:
             return file.read()
-    except OSError as error:
-        raise DataError(f"cannot read {address}: {error.strerror or error}") from None
+
+    return _attempt(read, "read", address)
 
 
 def write_table(address: str, table: pa.Table) -> None:
@@ -127,21 +164,41 @@ def read_table(address: str, columns: list[str] | None = None) -> pa.Table:
         DataError: if nothing is there or a file is not Parquet.
     """
     fs, path = filesystem(address)
-    files = [path]
-    if fs.isdir(path):
-        files = [f"{path.rstrip('/')}/{name}" for name in names(address) if name.endswith(".parquet")]
+    if _attempt(lambda: fs.isdir(path), "reach", address):
+        files = [join(address, name) for name in names(address) if name.endswith(".parquet")]
         if not files:
-            raise DataError(f"no Parquet file in {address}")
-    elif not fs.exists(path):
-        raise DataError(f"no file at {address}")
-    tables = []
-    for file in files:
-        try:
-            with fs.open(file, "rb") as handle:
-                tables.append(pq.read_table(handle, columns=columns))
-        except (pa.ArrowException, OSError) as error:
-            raise DataError(f"{file} cannot be read as Parquet: {str(error).splitlines()[0]}") from None
+            raise DataError(f"no Parquet file in {shown(address)}")
+    elif not exists(address):
+        raise DataError(f"no file at {shown(address)}")
+    else:
+        files = [address]
+    tables = [read_parquet(file, columns) for file in files]
     try:
         return pa.concat_tables(tables, promote_options="default")
     except pa.ArrowException as error:
-        raise DataError(f"the files in {address} differ in their columns: {error}") from None
+        raise DataError(f"the files in {shown(address)} differ in their columns: {reason(error)}") from None
+
+
+def read_parquet(address: str, columns: list[str] | None = None) -> pa.Table:
+    """One Parquet file as a table of plain columns.
+
+    Raises:
+        DataError: if it cannot be read, is not Parquet, or holds columns whose values only code can make.
+    """
+    fs, path = filesystem(address)
+
+    def read() -> pa.Table:
+        with fs.open(path, "rb") as handle:
+            return pq.ParquetFile(handle).read(columns=columns)
+
+    try:
+        return refuse_code(persist(read, address, RETRIES), shown(address))
+    except (*faults(), pa.ArrowException, ValueError) as error:
+        raise DataError(f"{shown(address)} cannot be read as Parquet: {reason(error)}") from None
+
+
+def _attempt(action: Callable[[], Result], verb: str, address: str) -> Result:
+    try:
+        return persist(action, address, RETRIES)
+    except faults() as error:
+        raise DataError(f"cannot {verb} {shown(address)}: {reason(error)}") from None

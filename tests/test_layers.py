@@ -12,8 +12,8 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "emofuse"
 LAYERS = [
-    {"errors", "affect", "scales", "config", "schema", "columns", "cli", "__init__"},
-    {"media", "storage", "runs", "weights", "checkpoints", "video", "datasets"},
+    {"errors", "affect", "scales", "config", "schema", "columns", "cli", "remote", "__init__"},
+    {"media", "storage", "runs", "weights", "checkpoints", "video", "datasets", "experiments"},
     {"opinions", "combination", "stacking", "fusion", "calibration", "metrics", "stabilizer", "report"},
     {"scene", "face"},
     {"pipeline", "tuning", "live"},

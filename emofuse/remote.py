@@ -1,0 +1,99 @@
+"""Addresses beyond this machine: which are, what their file systems raise, and how often a fault is borne.
+
+What a fault is does not follow from Python's own exceptions: clients of object stores
+raise their own, and some of those are no `OSError`.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import time
+from collections.abc import Callable
+from typing import TypeVar
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+Result = TypeVar("Result")
+
+SHOWN = 300
+"""Characters of an address or a reason in a message, at most."""
+SECRETS = ("key", "token", "secret", "password", "credential", "signature", "sig")
+"""Words in the name of an entry or of an address's parameter that may hold a secret."""
+LONGEST_WAIT = 8.0
+"""Seconds between two attempts, at most."""
+LASTING = (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError, FileExistsError)
+"""Faults that another attempt would meet again."""
+_CLIENTS = {
+    "botocore.exceptions": ("BotoCoreError", "ClientError"),
+    "aiohttp.client_exceptions": ("ClientError",),
+    "gcsfs.retry": ("HttpError",),
+    "google.auth.exceptions": ("GoogleAuthError",),
+    "azure.core.exceptions": ("AzureError",),
+}
+"""Modules of storage clients, and what they raise beside `OSError`; named, so that none need be installed."""
+
+
+def is_remote(uri: str) -> bool:
+    """Whether an address names a file system other than the local one."""
+    scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]+)(://|::)", uri)
+    return scheme is not None and scheme[1].lower() != "file"
+
+
+def names_secret(name: str) -> bool:
+    """Whether an entry of this name may hold a secret."""
+    return any(word in name.lower().replace("-", "_").split("_") for word in SECRETS)
+
+
+def redact_address(address: str) -> str:
+    """An address without user, password, and parameters that are named like a secret."""
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        return "(an address that cannot be taken apart)"
+    host = parts.netloc.rpartition("@")[2]
+    query = urlencode([(k, "…" if names_secret(k) else v) for k, v in parse_qsl(parts.query)]) if parts.query else ""
+    return urlunsplit((parts.scheme, host, parts.path, query, parts.fragment))
+
+
+def shown(address: str) -> str:
+    """An address as messages show it: on one line, bounded, no control characters, no secrets."""
+    text = redact_address(address[: 2 * SHOWN]) if is_remote(address) else address[: 2 * SHOWN]
+    plain = "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)
+    return plain if len(plain) <= SHOWN else plain[:SHOWN] + "…"
+
+
+def faults() -> tuple[type[Exception], ...]:
+    """What the file systems in use raise where storage fails."""
+    found: list[type[Exception]] = [OSError]
+    for module, names in _CLIENTS.items():
+        if module in sys.modules:
+            found += [getattr(sys.modules[module], name) for name in names]
+    return tuple(found)
+
+
+def reason(error: BaseException) -> str:
+    """A fault in a few words on one line."""
+    words = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
+    return " ".join(str(words).split())[:SHOWN]
+
+
+def persist(action: Callable[[], Result], address: str, retries: int, wait: float = 0.25) -> Result:
+    """The result of `action`, attempted again while a remote address fails for the moment.
+
+    Args:
+        action: reads or writes; may be called more than once.
+        address: what it reads or writes; local files are never tried again.
+        retries: further attempts.
+        wait: seconds before the second attempt, doubled for each one after it.
+
+    Raises:
+        OSError: or another of `faults()`, the last one met.
+    """
+    for attempt in range(retries if is_remote(address) else 0):
+        try:
+            return action()
+        except LASTING:
+            raise
+        except faults():  # asked for now: the attempt itself may have imported the client
+            time.sleep(min(wait * 2.0**attempt, LONGEST_WAIT))
+    return action()
