@@ -14,8 +14,11 @@ import stat
 import struct
 import warnings
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
 import numpy as np
@@ -121,8 +124,24 @@ def read_bytes(uri: str, config: MediaConfig | None = None) -> bytes:
     """
     config = config or MediaConfig()
     address = resolve(uri, config.root)
-    try:
+    with told(uri):
         data = persist(lambda: _read(address, config.max_bytes + 1), address, config.retries)
+    if len(data) > config.max_bytes:
+        raise MediaError("file too large", f"{shown(uri)} has more than {config.max_bytes:,} bytes (--media.max-bytes)")
+    if not data:
+        raise MediaError("empty", f"{shown(uri)} has 0 bytes")
+    return data
+
+
+@contextmanager
+def told(uri: str) -> Iterator[None]:
+    """Turn what a file system raises while it reads `uri` into a reason for the row.
+
+    Raises:
+        MediaError: kinds "missing", "folder", "not allowed", "unreadable".
+    """
+    try:
+        yield
     except FileNotFoundError:
         raise MediaError("missing", f"no file at {shown(uri)}") from None
     except IsADirectoryError:
@@ -131,24 +150,27 @@ def read_bytes(uri: str, config: MediaConfig | None = None) -> bytes:
         raise MediaError("not allowed", f"no permission to read {shown(uri)}") from None
     except (*faults(), ValueError, ImportError) as error:
         raise MediaError("unreadable", f"{shown(uri)} ({reason(error)})") from None
-    if len(data) > config.max_bytes:
-        raise MediaError("file too large", f"{shown(uri)} has more than {config.max_bytes:,} bytes (--media.max-bytes)")
-    if not data:
-        raise MediaError("empty", f"{shown(uri)} has 0 bytes")
-    return data
+
+
+def open_file(address: str) -> Any:
+    """A file opened for reading, here or at any address that fsspec opens.
+
+    Raises:
+        MediaError: kind "not a file"; otherwise what the file system raises, see `told`.
+    """
+    if is_remote(address):
+        import fsspec
+
+        return fsspec.open(address, "rb").open()
+    kind = os.stat(address).st_mode
+    if not (stat.S_ISREG(kind) or stat.S_ISDIR(kind)):
+        # A pipe or a device would keep a reader waiting for ever.
+        raise MediaError("not a file", f"{shown(address)} is a pipe, a socket or a device")
+    return open(address, "rb")
 
 
 def _read(address: str, limit: int) -> bytes:
-    if not is_remote(address):
-        kind = os.stat(address).st_mode
-        if not (stat.S_ISREG(kind) or stat.S_ISDIR(kind)):
-            # A pipe or a device would keep a reader waiting for ever.
-            raise MediaError("not a file", f"{shown(address)} is a pipe, a socket or a device")
-        with open(address, "rb") as file:
-            return file.read(limit)
-    import fsspec
-
-    with fsspec.open(address, "rb") as file:
+    with open_file(address) as file:
         return file.read(limit)
 
 

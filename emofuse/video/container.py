@@ -13,7 +13,8 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from emofuse.config import MediaConfig
-from emofuse.media import MediaError, is_remote, resolve
+from emofuse.media import MediaError, open_file, resolve, told
+from emofuse.remote import persist, shown
 
 FORMATS = (
     "mov,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,asf,ogg,gif,apng,mxf,nut,ivf,h264,hevc,m4v,rm,dv,wtv,yuv4mpegpipe"
@@ -86,20 +87,20 @@ def open_video(uri: str, config: MediaConfig) -> Iterator[Opened]:
         MediaError: kinds "missing", "folder", "not allowed", "empty", "unreadable", "outside root",
             "no address", "not a video", "too many pixels".
     """
-    file = _open_file(uri, resolve(uri, config.root))
+    file = _open_file(uri, resolve(uri, config.root), config.retries)
     try:
         try:
             container = av.open(file, options={"format_whitelist": FORMATS})
         except av.EOFError:
-            raise MediaError("no frames", f"{uri} ends before its first frame") from None
+            raise MediaError("no frames", f"{shown(uri)} ends before its first frame") from None
         except (av.FFmpegError, ValueError) as error:
-            raise MediaError("not a video", f"{uri} ({reason(error)})") from None
+            raise MediaError("not a video", f"{shown(uri)} ({reason(error)})") from None
         with container:
             stream = _moving_pictures(container, uri)
             pixels = stream.codec_context.width * stream.codec_context.height
             if pixels > config.max_pixels:
                 allowed = f"{config.max_pixels:,} allowed (--media.max-pixels)"
-                raise MediaError("too many pixels", f"frames of {pixels:,} declared in {uri}, {allowed}")
+                raise MediaError("too many pixels", f"frames of {pixels:,} declared in {shown(uri)}, {allowed}")
             stream.codec_context.thread_count = 1
             yield Opened(container, stream)
     finally:
@@ -142,7 +143,7 @@ def _first_frame(video: Opened, uri: str) -> av.VideoFrame:
                 return frame
         except av.FFmpegError:
             continue
-    raise MediaError("no frames", f"{uri} holds no frame that can be decoded")
+    raise MediaError("no frames", f"{shown(uri)} holds no frame that can be decoded")
 
 
 def _moving_pictures(container: InputContainer, uri: str) -> VideoStream:
@@ -150,27 +151,18 @@ def _moving_pictures(container: InputContainer, uri: str) -> VideoStream:
         if "attached_pic" not in str(stream.disposition).lower():
             return stream
     kinds = ", ".join(sorted({stream.type for stream in container.streams})) or "nothing at all"
-    raise MediaError("not a video", f"{uri} has no video stream; it holds {kinds}")
+    raise MediaError("not a video", f"{shown(uri)} has no video stream; it holds {kinds}")
 
 
-def _open_file(uri: str, address: str) -> Any:
-    try:
-        if not is_remote(address):
-            file = open(address, "rb")  # noqa: SIM115 - closed by open_video
-        else:
-            import fsspec
+def _open_file(uri: str, address: str, retries: int) -> Any:
+    def opened() -> tuple[Any, bytes]:
+        file = open_file(address)
+        return file, file.read(1)
 
-            file = fsspec.open(address, "rb").open()
-    except FileNotFoundError:
-        raise MediaError("missing", f"no file at {uri}") from None
-    except IsADirectoryError:
-        raise MediaError("folder", f"{uri} is a folder") from None
-    except PermissionError:
-        raise MediaError("not allowed", f"no permission to read {uri}") from None
-    except (OSError, ValueError, ImportError) as error:
-        raise MediaError("unreadable", f"{uri} ({type(error).__name__}: {error})") from None
-    if not file.read(1):
+    with told(uri):
+        file, first = persist(opened, address, retries)
+    if not first:
         file.close()
-        raise MediaError("empty", f"{uri} has 0 bytes")
+        raise MediaError("empty", f"{shown(uri)} has 0 bytes")
     file.seek(0)
     return file

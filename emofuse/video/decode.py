@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from itertools import chain
 
 import av
 import numpy as np
 
 from emofuse.config import MediaConfig
 from emofuse.media import MediaError, Picture
+from emofuse.remote import shown
 from emofuse.video.container import Opened, quarter_turns, reason
 
 STEPS_BACK = (0.0, 2.0, 10.0, 60.0)
@@ -30,8 +32,20 @@ def keyed_frames(fresh: Callable[[], Opened], first: int, *, ordinal: bool) -> I
         first: the key that is wanted first.
         ordinal: keys are numbers of frames, counted from the start of the file.
     """
+    for packets, last in _entries(fresh, None if ordinal else first):
+        frames = _frames(packets, ordinal=ordinal)
+        head = next(frames, None)
+        # A stream without full keyframes shows nothing until it has been refreshed, which may be too late.
+        if last or (head is not None and head[0] <= first):
+            if head is not None:
+                yield head
+                yield from frames
+            return
+
+
+def _frames(packets: Iterator[av.Packet], *, ordinal: bool) -> Iterator[Keyed]:
     skipping, count = False, 0
-    for packet in _packets_from(fresh, None if ordinal else first):
+    for packet in packets:
         if skipping and not packet.is_keyframe:
             count += 1
             continue
@@ -50,12 +64,12 @@ def to_picture(frame: av.VideoFrame, uri: str, config: MediaConfig) -> Picture |
     Frames may change their size within a video, so each is held against the limit by itself.
     """
     if frame.width * frame.height > config.max_pixels:
-        size = f"a frame of {frame.width} x {frame.height} in {uri}"
+        size = f"a frame of {frame.width} x {frame.height} in {shown(uri)}"
         return MediaError("too many pixels", f"{size}, {config.max_pixels:,} allowed (--media.max-pixels)")
     try:
         rgb = frame.to_ndarray(format="rgb24")
     except (av.FFmpegError, ValueError) as error:
-        return MediaError("damaged", f"a frame of {uri} cannot be converted to RGB ({reason(error)})")
+        return MediaError("damaged", f"a frame of {shown(uri)} cannot be converted to RGB ({reason(error)})")
     upright = np.ascontiguousarray(np.rot90(rgb, quarter_turns(frame)))
     return Picture(upright, upright.shape[1], upright.shape[0])
 
@@ -82,11 +96,11 @@ def _decoded(packet: av.Packet) -> tuple[list[av.VideoFrame], bool]:
     return frames, True
 
 
-def _packets_from(fresh: Callable[[], Opened], first: int | None) -> Iterator[av.Packet]:
-    """Packets from a keyframe that is shown at or before `first` on; from the beginning where `first` is None.
+def _entries(fresh: Callable[[], Opened], first: int | None) -> Iterator[tuple[Iterator[av.Packet], bool]]:
+    """Packets from keyframes that are shown at or before `first`, the nearest one first; and whether it is the last.
 
     A keyframe shown after `first` will not do, even if it is decoded before it: the frames between
-    the two refer to what came before the keyframe.
+    the two refer to what came before the keyframe. The last entry is the beginning of the file.
     """
     video = fresh()
     start = video.stream.start_time or 0
@@ -95,11 +109,9 @@ def _packets_from(fresh: Callable[[], Opened], first: int | None) -> Iterator[av
             packets = _entered(video, max(start, first - round(back / video.time_base)))
             entry = next((p for p in packets if p.is_keyframe and p.pts is not None), None)
             if entry is not None and entry.pts is not None and entry.pts <= first:
-                yield entry
-                yield from packets
-                return
+                yield chain([entry], packets), False
         video = fresh()  # leaping to the start is not the same: some demuxers then miss the first packet
-    yield from _sound(video.container.demux(video.stream))
+    yield _sound(video.container.demux(video.stream)), True
 
 
 def _entered(video: Opened, target: int) -> Iterator[av.Packet]:

@@ -12,6 +12,7 @@ import numpy as np
 
 from emofuse.config import MediaConfig
 from emofuse.media import MediaError, Picture
+from emofuse.remote import shown
 from emofuse.video.container import Opened, open_video
 from emofuse.video.decode import Keyed, keyed_frames, to_picture
 from emofuse.video.index import VideoIndex, index_frames
@@ -158,7 +159,7 @@ class VideoReader:
         wanted = _wanted(cursor.video, uri, indices, timestamps, index, self._config)
         yield from zip(indices[: len(wanted.keys)], cursor.pictures(wanted), strict=True)
         for i in indices[len(wanted.keys) :]:
-            yield i, MediaError("breaks off", f"{uri}: no frame {i}; {wanted.beyond}")
+            yield i, MediaError("breaks off", f"{shown(uri)}: no frame {i}; {wanted.beyond}")
 
     def _at(self, uri: str) -> _Cursor:
         if self._cursor is None or self._cursor.uri != uri:
@@ -210,7 +211,7 @@ def read_frames(
     if fault is not None:
         raise fault
     if index.broken and end >= len(index):
-        raise MediaError("breaks off", f"{uri}: {index.broken}")
+        raise MediaError("breaks off", f"{shown(uri)}: {index.broken}")
 
 
 def _wanted(
