@@ -42,7 +42,12 @@ def _sweep(folder: Path) -> Path:
     return made
 
 
-SMALL_RUNS: dict[str, Callable[[Path], Path]] = {"fusion": _fusion_run, "stabilizer": _sweep}
+def _phase0_run(folder: Path) -> Path:
+    made: Path = _module("scene/small_run.py").make_run(folder)
+    return made
+
+
+SMALL_RUNS: dict[str, Callable[[Path], Path]] = {"fusion": _fusion_run, "phase0": _phase0_run, "stabilizer": _sweep}
 """How a small run is made for a notebook, in a folder that is given."""
 
 

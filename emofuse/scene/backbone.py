@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import nn
 
@@ -237,12 +237,13 @@ def _from_hub(create: Callable[[], nn.Module], name: str, weights: str) -> nn.Mo
 
 def _is_tower_file(path: str) -> bool:
     """Whether a file was written by `Tower.save`, and so holds the image tower alone."""
-    from safetensors import safe_open
-
     if not path.endswith(".safetensors"):
         return False
-    with safe_open(path, framework="numpy") as file:
-        return "tower" in (file.metadata() or {})
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return "tower" in (file.metadata() or {})
+    except SafetensorError as error:
+        raise CheckpointError(f"{path} is not a safetensors file: {_first_line(error)}") from None
 
 
 def _read(path: str) -> dict[str, torch.Tensor]:

@@ -94,7 +94,7 @@ class Preprocessing:
             return np.ascontiguousarray(rgb)
         if self.interpolation != "area":
             picture = Image.fromarray(np.ascontiguousarray(rgb))
-            return np.asarray(picture.resize((width, height), _PIL_FILTERS[self.interpolation]))
+            return np.array(picture.resize((width, height), _PIL_FILTERS[self.interpolation]))
         enlarges = width > rgb.shape[1] or height > rgb.shape[0]
         method = cv2.INTER_CUBIC if enlarges else cv2.INTER_AREA
         return np.asarray(cv2.resize(rgb, (width, height), interpolation=method))

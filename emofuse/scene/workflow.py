@@ -88,7 +88,7 @@ def train(
     if run.finished:
         return record
     record |= {"kind": "train", "config": dataclasses.asdict(plan), "manifest": str(manifest)}
-    record["provenance"] = runs.provenance()
+    record |= runs.provenance()
     run.save(record)
     table = schema.check_manifest(pq.read_table(manifest))
     torch.set_num_threads(plan.compute.threads)

@@ -34,12 +34,14 @@ class Searcher:
         folder: where Tune keeps its own files, in `tune` below it.
         reuse: keep each trial's actor for the next one; starting one costs more than a trial does.
         gpu_share: of a GPU for each trial, where there are GPUs.
+        concurrent: trials at once; by default as many as the cluster has CPUs.
     """
 
     trials: int
     folder: Path
     reuse: bool = True
     gpu_share: float = 0.25
+    concurrent: int | None = None
 
     def __call__(self, rows: FeatureSet, valid: FeatureSet, config: TrainingConfig, seed: int) -> Search:
         """Search around the valley of a range test.
@@ -98,6 +100,7 @@ class Searcher:
             scheduler=ASHAScheduler(time_attr="training_iteration", max_t=epochs, grace_period=min(GRACE, epochs)),
             search_alg=tune.search.BasicVariantGenerator(random_state=seed),
             reuse_actors=self.reuse,
+            max_concurrent_trials=self.concurrent,
         )
         tuner = tune.Tuner(
             tune.with_resources(trainable, {"cpu": 1, "gpu": gpus}),

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import open_clip
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import timm
 import torch
@@ -13,8 +15,12 @@ from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
 from safetensors.torch import save_file
 
+from emofuse.config import ComputeConfig, SceneConfig, TrainingConfig
 from emofuse.errors import CheckpointError, ConfigError
+from emofuse.media import read_picture
 from emofuse.scene.backbone import Tower, load_tower
+from emofuse.scene.expert import SceneExpert
+from emofuse.scene.workflow import TrainPlan, train
 
 TINY = "timm:test_efficientnet"
 
@@ -151,3 +157,28 @@ def test_a_file_that_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
         for tower in (TINY, "open_clip:ViT-B-32"):
             with pytest.raises(CheckpointError, match="text"):
                 load_tower(tower, str(tmp_path / name))
+
+
+def test_a_clip_tower_is_trained_on_photographs_saved_and_served(
+    clip_file: tuple[Path, torch.nn.Module], tmp_path: Path
+) -> None:
+    """One epoch on real pictures; the expert then says of their files what the run stored."""
+    from skimage import data
+
+    names = ("astronaut", "chelsea", "coffee", "camera", "coins", "moon", "brick", "grass", "gravel", "page")
+    for name in names:
+        Image.fromarray(getattr(data, name)()).convert("RGB").save(tmp_path / f"{name}.png")
+    labels = np.linspace(-0.8, 0.8, len(names)).astype(np.float32)
+    columns = {"sample_id": names, "uri": [str(tmp_path / f"{name}.png") for name in names], "group": names}
+    splits = ["train"] * 7 + ["valid"] * 3
+    pq.write_table(
+        pa.table({**columns, "split": splits, "valence": labels, "arousal": labels[::-1]}), tmp_path / "m.parquet"
+    )
+    training = TrainingConfig(head="two_layer", epochs=1, batch_size=4, unfrozen_epochs=0)
+    plan = TrainPlan(tower="open_clip:ViT-B-32", weights=str(clip_file[0]), training=training)
+    train(tmp_path / "m.parquet", plan, tmp_path / "run")
+    expert = SceneExpert(SceneConfig(head=str(tmp_path / "run" / "head.safetensors")), ComputeConfig())
+    held = pq.read_table(tmp_path / "run" / "held_out.parquet").to_pandas().query("part == 'valid'")
+    pictures = [expert.preprocessing.apply(read_picture(str(tmp_path / f"{name}.png")).rgb) for name in held.sample_id]
+    stored = held[["scene_valence", "scene_arousal"]].to_numpy()
+    assert np.allclose(expert(np.stack(pictures)).mean, stored, atol=1e-5)

@@ -18,9 +18,8 @@ def test_one_cycle_is_fastais() -> None:
 def test_momentum_mirrors_the_rate() -> None:
     assert [one_cycle_momentum(at) for at in (0, 0.25, 1)] == pytest.approx([0.95, 0.85, 0.95])
     positions = np.linspace(0, 1, 101)
-    rate, momentum = (
-        np.array([f(p) for p in positions]) for f in (lambda p: one_cycle_rate(1.0, p), one_cycle_momentum)
-    )
+    rate = np.array([one_cycle_rate(1.0, p) for p in positions])
+    momentum = np.array([one_cycle_momentum(p) for p in positions])
     assert np.array_equal(np.sign(np.diff(rate)), -np.sign(np.diff(momentum)))
 
 
