@@ -59,6 +59,7 @@ def judge(predictions: pa.Table, config: JudgeConfig) -> Judged:
         **{name: System(clamp(expert.mean), expert.variance) for name, expert in experts.items()},
         **baselines(mean, variance, fused, fitted.get("weights")),
         **({"steady": System(steadied.mean, steadied.variance)} if steadied.rows else {}),
+        **(uncalibrated(table) if calibration else {}),
         **constants(table),
     }
     on = Judgement.of(table, split, fitted_rows(table, calibration))
@@ -118,6 +119,15 @@ def opinions(table: pa.Table, calibration: Calibration | None) -> dict[str, Syst
         else:
             systems[name] = System(mean, *recalibrated(mean, variance, cards.get(name) or {}))
     return systems
+
+
+def uncalibrated(table: pa.Table) -> dict[str, System]:
+    """What a calibration must beat: the experts and their plain inverse-variance fusion without it."""
+    experts = opinions(table, None)
+    mean, variance = (np.stack([getattr(experts[name], part) for name in EXPERTS]) for part in ("mean", "variance"))
+    plain = fuse(mean, variance, FusionConfig(method="inverse_variance"))
+    systems = experts | {"fused": System(plain.mean, plain.variance)}
+    return {f"{name}_raw": System(clamp(each.mean), each.variance, each.source) for name, each in systems.items()}
 
 
 def recalibrated(mean: np.ndarray, variance: np.ndarray, card: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:

@@ -30,6 +30,9 @@ PAIRS = (
     ("scene", "constant_median"),
     ("face", "constant_median"),
     ("steady", "fused"),
+    ("scene", "scene_raw"),
+    ("face", "face_raw"),
+    ("fused", "fused_raw"),
 )
 """What is compared with what; the first is the one of which better or worse is said."""
 COMPARED_METRICS = ("mae", "ccc")
