@@ -13,7 +13,7 @@ import numpy as np
 from emofuse.face.alignment import align, eye_centres, from_crop, to_crop
 from emofuse.face.detectors import Detector, Face
 
-SIZE = 384
+SIZE = 448
 """Side of the crop in which landmarks are looked for again, in pixels."""
 ROUNDS = 2
 """How often: the second crop is turned by what the first one showed."""
