@@ -32,22 +32,54 @@ def _module(path: str) -> ModuleType:
     return module
 
 
+def _load(path: str) -> ModuleType:
+    """A module of made data that lies beside the tests of its part."""
+    file = Path(__file__).parent / path
+    spec = importlib.util.spec_from_file_location(file.stem, file)
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 def _fusion_run(folder: Path) -> Path:
-    made: Path = _module("report/fake_run.py").make_run(folder, rows=90)
+    made: Path = _load("report/fake_run.py").make_run(folder, rows=90)
     return made
 
 
 def _sweep(folder: Path) -> Path:
-    made: Path = _module("tuning/small_sweep.py").make_sweep(folder)
+    made: Path = _load("tuning/small_sweep.py").make_sweep(folder)
     return made
 
 
-def _phase0_run(folder: Path) -> Path:
-    made: Path = _module("scene/small_run.py").make_run(folder)
-    return made
+def _calibration(folder: Path) -> Path:
+    import pyarrow.parquet as pq
+
+    from emofuse.config import CalibrationSweepConfig
+    from emofuse.tuning.calibration import Fitting
+
+    pq.write_table(_load("tuning/miscalibrated.py").table(300), folder / "predictions.parquet")
+    few = CalibrationSweepConfig(
+        means=("identity", "affine"),
+        losses=("mse",),
+        l2=(1e-4,),
+        variances=("none", "scaling"),
+        methods=("inverse_variance", "equal"),
+        max_weight_ratio=(),
+        min_face_score=(0.6,),
+        max_face_std=(),
+        min_luma=(),
+    )
+    fitting = Fitting(options=few, local=True)
+    return Path(fitting.run(str(folder / "predictions.parquet"), str(folder / "run")).address)
 
 
-SMALL_RUNS: dict[str, Callable[[Path], Path]] = {"fusion": _fusion_run, "phase0": _phase0_run, "stabilizer": _sweep}
+SMALL_RUNS: dict[str, Callable[[Path], Path]] = {
+    "fusion": _fusion_run,
+    "stabilizer": _sweep,
+    "calibration": _calibration,
+}
 """How a small run is made for a notebook, in a folder that is given."""
 
 

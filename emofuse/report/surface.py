@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 
 from emofuse import schema
+from emofuse.affect import AXES
 from emofuse.report.drawing import ACCENT, INK, MUTED, Plot, draw
 from emofuse.report.run_folder import RunFolder
 from emofuse.report.tables import decimal, metric_name
@@ -25,6 +27,14 @@ _FRONTS: list[dict[str, Any]] = [
     {"color": ACCENT, "marker": "^", "markersize": 5, "linestyle": (0, (5, 2))},
     {"color": INK, "marker": "v", "markersize": 5, "linestyle": (0, (1, 1.5))},
 ]
+_MEDIAN: dict[str, Any] = {
+    "color": MUTED,
+    "marker": "o",
+    "markersize": 3.5,
+    "linestyle": (0, (4, 3)),
+    "label": "median",
+}
+_BEST: dict[str, Any] = {"color": ACCENT, "marker": "o", "markersize": 4.5, "linestyle": "-", "label": "best"}
 MOST_LEVELS = 14
 POINTS = 500
 """At most so many configurations of a filter are drawn beside its front."""
@@ -46,7 +56,7 @@ def by_parameter(table: pa.Table) -> Plot | None:
     objective = objective_of(table)
     if objective is None:
         return None
-    value = _floats(table, objective)
+    value, label = _floats(table, objective), _objective_name(table, objective)
     names = [name for name in parameters_of(table, objective) if len(set(table.column(name).to_pylist())) > 1]
     names = names[:MOST_PARAMETERS]
 
@@ -56,25 +66,28 @@ def by_parameter(table: pa.Table) -> Plot | None:
         best = [float(v.min()) if len(v) else np.nan for v in here]
         median = [float(np.median(v)) if len(v) else np.nan for v in here]
         at = np.arange(len(levels))
-        axes.plot(at, median, color=MUTED, marker="o", markersize=3.5, linestyle=(0, (4, 3)), label="median")
-        axes.plot(at, best, color=ACCENT, marker="o", markersize=4.5, label="best")
+        # Only what has an order is joined by a line.
+        ordered = np.array([number_like(level) for level in levels])
+        for heights, style in ((median, _MEDIAN), (best, _BEST)):
+            axes.plot(at, np.where(ordered, heights, np.nan), **style)
+            axes.plot(at, np.where(ordered, np.nan, heights), **style | {"linestyle": "none", "label": None})
         every = 1 if sum(map(len, levels)) <= ROOM else 2
         tilt = 0 if sum(map(len, levels[::every])) <= ROOM else 40
         axes.set_xticks(
             at[::every], levels[::every], rotation=tilt, ha="right" if tilt else "center", rotation_mode="anchor"
         )
-        axes.set(xlabel=name.replace("_", " "), ylabel=f"{metric_name(objective)} (lower is better)")
-        axes.legend(loc="best")
+        axes.set(xlabel=name.replace("_", " "), ylabel=f"{label} (lower is better)")
+        axes.legend(handles=[Line2D([], [], **style) for style in (_MEDIAN, _BEST)], loc="best")
         k = int(np.nanargmin(best))
-        return f"{name.replace('_', ' ')}: best {metric_name(objective)} {decimal(best[k], 4)} at {levels[k]}."
+        return f"{name.replace('_', ' ')}: best {label} {decimal(best[k], 4)} at {levels[k]}."
 
     if not names or not np.isfinite(value).any():
         return None
     panels = tuple(draw(f"surface-{k}", partial(paint, name)) for k, name in enumerate(names))
     caption = (
         f"{table.num_rows:,} configurations. At each value of an option: the best and the median over all others. "
-        "The whole surface stands in surface.parquet."
-    )
+        f"The whole surface stands in surface.parquet. {_rule(table)}"
+    ).strip()
     return Plot("surface", "Surface of the sweep", panels, caption)
 
 
@@ -83,12 +96,12 @@ def chosen(table: pa.Table) -> list[tuple[str, str]]:
     if "chosen" not in table.column_names:
         return []
     rows = table.filter(table.column("chosen")).to_pylist()
-    unsaid = ("chosen", "pareto", "feasible")
-    return (
-        [(k.replace("_", " "), _label(v)) for k, v in rows[0].items() if v is not None and k not in unsaid]
-        if rows
-        else []
-    )
+    if not rows:
+        return []
+    unsaid = {"chosen", "pareto", "feasible"}
+    # What was measured stands for both axes; the table has each.
+    unsaid |= {name for name in rows[0] if name.endswith(AXES) and "threshold" not in name and "process" not in name}
+    return [(k.replace("_", " "), _label(v)) for k, v in rows[0].items() if v is not None and k not in unsaid]
 
 
 def front(table: pa.Table) -> Plot | None:
@@ -132,6 +145,18 @@ def parameters_of(table: pa.Table, objective: str) -> list[str]:
     return [name for name in before if name not in MEASURED]
 
 
+def _objective_name(table: pa.Table, objective: str) -> str:
+    """What the objective measures, where the table's metadata says."""
+    measured = schema.read_metadata(table.schema).get("measured")
+    return metric_name(measured if isinstance(measured, str) else objective)
+
+
+def _rule(table: pa.Table) -> str:
+    """By which rule one configuration was chosen, where the table's metadata says."""
+    rule = schema.read_metadata(table.schema).get("rule")
+    return f"Chosen: {rule}." if isinstance(rule, str) else ""
+
+
 def _levels(values: list[object]) -> tuple[list[str], np.ndarray]:
     """The distinct values in order, many numbers gathered into equal-count bins, and which one each row has."""
     distinct = sorted(set(values), key=lambda v: (v is None, isinstance(v, str), v if v is not None else 0))
@@ -148,8 +173,19 @@ def _levels(values: list[object]) -> tuple[list[str], np.ndarray]:
     return [_label(float(m)) for m in middle], np.where(known, level, -1)
 
 
+def number_like(text: str) -> bool:
+    """Whether a level's label is a number."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
 def _label(value: object) -> str:
-    return "none" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value).replace("_", " ")
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "not used" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value).replace("_", " ")
 
 
 def _front(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -17,6 +17,9 @@ SYSTEM_NAMES = {
     "fixed_60_40": "Fixed 0.6 / 0.4",
     "constant_weight": "Fitted weight",
     "steady": "Fusion, steadied",
+    "scene_raw": "Scene, raw",
+    "face_raw": "Face, raw",
+    "fused_raw": "Fusion, raw",
     "constant_mean": "Constant (mean)",
     "constant_median": "Constant (median)",
 }
