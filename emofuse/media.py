@@ -148,7 +148,7 @@ def told(uri: str) -> Iterator[None]:
         raise MediaError("folder", f"{shown(uri)} is a folder") from None
     except PermissionError:
         raise MediaError("not allowed", f"no permission to read {shown(uri)}") from None
-    except (*faults(), ValueError, ImportError) as error:
+    except faults(ValueError, ImportError) as error:
         raise MediaError("unreadable", f"{shown(uri)} ({reason(error)})") from None
 
 

@@ -62,9 +62,9 @@ def shown(address: str) -> str:
     return plain if len(plain) <= SHOWN else plain[:SHOWN] + "…"
 
 
-def faults() -> tuple[type[Exception], ...]:
-    """What the file systems in use raise where storage fails."""
-    found: list[type[Exception]] = [OSError]
+def faults(*more: type[Exception]) -> tuple[type[Exception], ...]:
+    """What the file systems in use raise where storage fails, and `more`."""
+    found: list[type[Exception]] = [OSError, *more]
     for module, names in _CLIENTS.items():
         if module in sys.modules:
             found += [getattr(sys.modules[module], name) for name in names]

@@ -193,7 +193,7 @@ def read_parquet(address: str, columns: list[str] | None = None) -> pa.Table:
 
     try:
         return refuse_code(persist(read, address, RETRIES), shown(address))
-    except (*faults(), pa.ArrowException, ValueError) as error:
+    except faults(pa.ArrowException, ValueError) as error:
         raise DataError(f"{shown(address)} cannot be read as Parquet: {reason(error)}") from None
 
 

@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 
 from emofuse import storage
 from emofuse.errors import DataError
-from emofuse.pipeline.sink import hash_ids
+from emofuse.pipeline.sink import drop_repeats, hash_ids
+from emofuse.remote import faults, persist, reason, shown
 from emofuse.schema import check_manifest, read_metadata
 
 _ROWS = 65_536
@@ -40,48 +41,59 @@ def survey(address: str) -> Survey:
     Raises:
         DataError: if it is not Parquet or not a manifest.
     """
+    if not storage.exists(address):
+        raise DataError(f"no manifest at {shown(address)}; make one with jobs/prepare_dataset.py")
+    try:
+        found, ids = persist(lambda: _look_through(address), address, storage.RETRIES)
+    except faults(pa.ArrowException, ValueError) as error:
+        raise DataError(f"{shown(address)} cannot be read as a Parquet manifest: {reason(error)}") from None
+    if not found.rows:
+        raise DataError(f"the manifest {shown(address)} has no rows")
+    if len(np.unique(ids)) != found.rows:
+        raise DataError(f"sample_id must be unique in {shown(address)}; ids stand in more than one row")
+    return found
+
+
+def _look_through(address: str) -> tuple[Survey, np.ndarray]:
     from pandas.util import hash_pandas_object
 
     fs, path = storage.filesystem(address)
-    if not fs.exists(path):
-        raise DataError(f"no manifest at {address}; make one with jobs/prepare_dataset.py")
     digest, hashes, rows = hashlib.sha256(), [np.empty(0, np.uint64)], 0
-    try:
-        with fs.open(path, "rb") as handle:
-            parquet = pq.ParquetFile(handle)
-            for batch in parquet.iter_batches(batch_size=_ROWS):
-                table = check_manifest(pa.Table.from_batches([batch]))
-                digest.update(hash_pandas_object(table.to_pandas(), index=False).to_numpy().tobytes())
-                hashes.append(hash_ids(table.column("sample_id")))
-                rows += table.num_rows
-            schema = parquet.schema_arrow
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{address} cannot be read as a Parquet manifest: {str(error).splitlines()[0]}") from None
-    if not rows:
-        raise DataError(f"the manifest {address} has no rows")
-    if len(np.unique(np.concatenate(hashes))) != rows:
-        raise DataError(f"sample_id must be unique in {address}; ids stand in more than one row")
-    return Survey(rows, digest.hexdigest(), dict(read_metadata(schema)))
+    with fs.open(path, "rb") as handle:
+        parquet = pq.ParquetFile(handle)
+        for batch in parquet.iter_batches(batch_size=_ROWS):
+            table = check_manifest(pa.Table.from_batches([batch]))
+            digest.update(hash_pandas_object(table.to_pandas(), index=False).to_numpy().tobytes())
+            hashes.append(hash_ids(table.column("sample_id")))
+            rows += table.num_rows
+        about = dict(read_metadata(parquet.schema_arrow))
+    return Survey(rows, digest.hexdigest(), about), np.concatenate(hashes)
 
 
 def check_complete(expected: int, predictions: str) -> dict[str, int]:
-    """That every manifest row stands in the predictions exactly once.
+    """That every manifest row stands in the predictions exactly once; repeats are dropped.
 
     Returns:
         Rows in and out, and by status.
 
     Raises:
-        DataError: if rows are lost or doubled.
+        DataError: if rows are lost, or stand there that the manifest does not have.
     """
-    fs, path = storage.filesystem(predictions)
-    hashes, counts, rows = [np.empty(0, np.uint64)], Counter[str](), 0
-    for name in storage.names(predictions):
-        with fs.open(f"{path.rstrip('/')}/{name}", "rb") as handle:
-            table = pq.read_table(handle, columns=["sample_id", "status"])
-        hashes.append(hash_ids(table.column("sample_id")))
-        counts.update({c["values"]: c["counts"] for c in table.column("status").value_counts().to_pylist()})
-        rows += table.num_rows
-    distinct = len(np.unique(np.concatenate(hashes)))
+    hashes, counts = _look_back(predictions)
+    if len(hashes) != len(np.unique(hashes)):
+        drop_repeats(predictions)
+        hashes, counts = _look_back(predictions)
+    rows, distinct = len(hashes), len(np.unique(hashes))
     if rows != expected or distinct != expected:
         raise DataError(f"{expected} rows in, {rows} out, {distinct} distinct: the run is not whole; start it again")
     return {"in": expected, "out": rows, **counts}
+
+
+def _look_back(predictions: str) -> tuple[np.ndarray, Counter[str]]:
+    """Hashes of all committed ids, and how many rows have which status."""
+    hashes, counts = [np.empty(0, np.uint64)], Counter[str]()
+    for name in storage.names(predictions):
+        table = storage.read_parquet(storage.join(predictions, name), ["sample_id", "status"])
+        hashes.append(hash_ids(table.column("sample_id")))
+        counts.update({c["values"]: c["counts"] for c in table.column("status").value_counts().to_pylist()})
+    return np.concatenate(hashes), counts

@@ -110,11 +110,13 @@ def perceive_ray(job: Job) -> None:
     """The same on the Ray cluster that this process has joined; blocks are committed as they come."""
     import ray
 
+    from emofuse.pipeline.faults import told_in_one_line
     from emofuse.pipeline.graph import build_graph, write
 
     done = committed_ids(job.predictions)
     reference = ray.put(done) if len(done) else None
-    write(build_graph(job, reference), job)
+    with told_in_one_line():
+        write(build_graph(job, reference), job)
 
 
 def resolved(config: PerceiveConfig) -> PerceiveConfig:

@@ -11,6 +11,8 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from emofuse.errors import EmofuseError
+
 LOG_EVERY_SECONDS = 30.0
 POLL_SECONDS = 1.0
 SLOWEST_POLL_SECONDS = 15.0
@@ -42,7 +44,7 @@ def _poll(count: Callable[[], int], stop: threading.Event) -> Iterator[int]:
         ending = stop.is_set()
         began = time.monotonic()
         # Storage that is away for a moment must not end a run that outlasts it.
-        with suppress(OSError):
+        with suppress(OSError, EmofuseError):
             yield count()
         if ending:
             return

@@ -7,14 +7,14 @@ repeats replaces itself. What a resumed run skips is what these files hold.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from emofuse import storage
-from emofuse.schema import with_metadata
+from emofuse.schema import read_metadata, with_metadata
 
 
 def commit(folder: str, table: pa.Table, metadata: dict[str, Any]) -> str:
@@ -42,12 +42,41 @@ def committed_rows(folder: str) -> int:
 
 def committed_ids(folder: str) -> np.ndarray:
     """Hashes of the ids of all committed rows, uint64 (N,), sorted."""
-    fs, path = storage.filesystem(folder)
-    found = [np.empty(0, np.uint64)]
+    return np.unique(np.concatenate([np.empty(0, np.uint64), *(ids for _, ids in _ids(folder))]))
+
+
+def drop_repeats(folder: str) -> int:
+    """Leave every row of a predictions folder once.
+
+    A worker that outlives its driver for a moment can commit a block that the next driver has already
+    given out again. Both copies hold the same bits; the one whose file comes first by name stays.
+
+    Returns:
+        How many rows were dropped.
+    """
+    files = list(_ids(folder))
+    if not files:
+        return 0
+    every = np.concatenate([ids for _, ids in files])
+    first = np.zeros(len(every), dtype=bool)
+    first[np.unique(every, return_index=True)[1]] = True
+    written: set[str] = set()
+    for (name, _), keep in zip(files, np.split(first, np.cumsum([len(ids) for _, ids in files])[:-1]), strict=True):
+        if keep.all():
+            continue
+        rest = storage.read_parquet(storage.join(folder, name)).filter(pa.array(keep))
+        # What is left is committed before its old file goes: a kill in between leaves repeats, never a gap.
+        if rest.num_rows:
+            written.add(commit(folder, rest, read_metadata(rest.schema)))
+        if name not in written:
+            storage.remove(storage.join(folder, name))
+    return int((~first).sum())
+
+
+def _ids(folder: str) -> Iterator[tuple[str, np.ndarray]]:
     for name in _parts(folder):
-        with fs.open(f"{path.rstrip('/')}/{name}", "rb") as handle:
-            found.append(hash_ids(pq.read_table(handle, columns=["sample_id"]).column("sample_id")))
-    return np.unique(np.concatenate(found))
+        table = storage.read_parquet(storage.join(folder, name), ["sample_id"])
+        yield name, hash_ids(table.column("sample_id"))
 
 
 def hash_ids(ids: pa.ChunkedArray) -> np.ndarray:

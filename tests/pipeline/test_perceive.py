@@ -177,16 +177,35 @@ def test_all_faces_of_a_picture_are_judged_together(demo_manifest: Path, perceiv
     assert np.isfinite(both(table, "face")[several]).all()
 
 
-def test_lost_and_doubled_rows_are_noticed(demo_manifest: Path, demo_local: pa.Table, tmp_path: Path) -> None:
+def test_lost_rows_are_noticed_and_repeated_ones_dropped(demo_local: pa.Table, tmp_path: Path) -> None:
     from emofuse.errors import DataError
 
-    folder = str(tmp_path)
+    folder, rows = str(tmp_path), demo_local.num_rows
     sink.commit(folder, demo_local.slice(0, 5), {})
-    with pytest.raises(DataError, match=f"{demo_local.num_rows} rows in, 5 out"):
-        check_complete(demo_local.num_rows, folder)
-    sink.commit(folder, demo_local.slice(4), {})
-    with pytest.raises(DataError, match=f"{demo_local.num_rows + 1} out, {demo_local.num_rows} distinct"):
-        check_complete(demo_local.num_rows, folder)
+    with pytest.raises(DataError, match=f"{rows} rows in, 5 out"):
+        check_complete(rows, folder)
+    for part in (demo_local.slice(4), demo_local.slice(5), demo_local.slice(0, 4), demo_local.slice(4, 1)):
+        sink.commit(folder, part, {"experts": "kept"})
+    assert sink.committed_rows(folder) > rows
+    assert check_complete(rows, folder)["out"] == rows
+    whole = storage.read_table(folder).sort_by("sample_id")
+    assert whole.equals(demo_local)
+    assert sink.drop_repeats(folder) == 0
+    with pytest.raises(DataError, match=f"{rows - 1} rows in, {rows} out"):
+        check_complete(rows - 1, folder)
+
+
+def test_repeats_are_dropped_whatever_files_hold_them(demo_local: pa.Table, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for trial in range(20):
+        folder = str(tmp_path / str(trial))
+        rows = demo_local.num_rows
+        parts = [rng.choice(rows, rng.integers(1, rows), replace=False) for _ in range(5)] + [np.arange(rows)[::3]]
+        for part in [*parts, np.setdiff1d(np.arange(rows), np.concatenate(parts))]:
+            if len(part):
+                sink.commit(folder, demo_local.take(part), {})
+        assert check_complete(rows, folder)["out"] == rows
+        assert storage.read_table(folder).sort_by("sample_id").equals(demo_local)
 
 
 def test_a_manifest_is_the_same_whatever_its_row_groups(demo_manifest: Path, tmp_path: Path) -> None:
