@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -29,7 +30,8 @@ def ray_cluster(address: str | None = None) -> Iterator[dict[str, float]]:
     if ours:
         joined = address or os.environ.get("RAY_ADDRESS")
         try:
-            ray.init(logging_level=logging.WARNING, **({"address": joined} if joined else local_options()))
+            quieten()
+            ray.init(logging_level=logging.ERROR, **({"address": joined} if joined else local_options()))
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise ConfigError(f"cannot join the Ray cluster at {joined or 'this machine'}: {error}") from None
     try:
@@ -38,6 +40,15 @@ def ray_cluster(address: str | None = None) -> Iterator[dict[str, float]]:
     finally:
         if ours:
             ray.shutdown()
+
+
+def quieten() -> None:
+    """Keep Ray's running commentary out of a job's log; errors and what a worker raised still come through."""
+    # Each actor pool makes Ray's core print an error line of a known false alarm (ray-project/ray#53727).
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", "The minimum number of concurrent actors", UserWarning)
+    warnings.filterwarnings("ignore", category=DeprecationWarning, module="ray")
 
 
 def local_options() -> dict[str, Any]:

@@ -69,14 +69,15 @@ def plan(compute: ComputeConfig, cluster: Mapping[str, float], rows: int, *, tor
         ConfigError: if the pools and the manifest's reader can never run together.
     """
     cpus, gpus = cluster.get("CPU", 0.0), cluster.get("GPU", 0.0)
+    most = max(1, math.ceil(rows / compute.batch_size))  # an actor without a batch only costs its start
     on_gpu = compute.device == "cuda" or (compute.device == "auto" and gpus > 0)
     if on_gpu:
-        actors = compute.actors or max(1, math.floor(gpus / compute.gpu_fraction + 1e-9))
+        actors = compute.actors or min(most, max(1, math.floor(gpus / compute.gpu_fraction + 1e-9)))
         _check_gpus(actors, compute.gpu_fraction, gpus, cpus)
         cpu_share, gpu_share, task = 0.0, compute.gpu_fraction, 1.0
         detectors = min(actors, max(1, int(cpus - READER_CPUS))) if torch_detector else 0
     else:
-        actors = compute.actors or max(1, math.floor(cpus / compute.threads))
+        actors = compute.actors or min(most, max(1, math.floor(cpus / compute.threads)))
         detectors = max(1, actors // 2) if torch_detector else 0
         # The manifest's reader must always find its CPU, or the pools and the reader wait for each other.
         left = cpus - READER_CPUS - detectors * TASK_SHARE

@@ -31,7 +31,7 @@ def test_a_cpu_run_leaves_gpus_alone() -> None:
 
 
 def test_several_threads_make_fewer_actors() -> None:
-    made = plan(ComputeConfig(device="cpu", threads=4), {"CPU": 16}, 100)
+    made = plan(ComputeConfig(device="cpu", threads=4), {"CPU": 16}, 1_000)
     assert made.actors == (4, 4)
 
 
@@ -57,3 +57,19 @@ def test_blocks_are_whole_batches_enough_for_every_actor_and_never_huge() -> Non
     for rows in (1, 100, 5_000, 10**6):
         for batch in (1, 8, 32, 64):
             assert block_rows(rows, 4, batch) % batch == 0
+
+
+def test_no_actor_is_started_that_would_get_no_batch() -> None:
+    assert plan(CPU, {"CPU": 16}, 14).actors == (1, 1)
+    assert plan(CPU, {"CPU": 16}, 70).actors == (3, 3)
+    assert plan(ComputeConfig(), {"CPU": 16, "GPU": 8}, 14).actors == (1, 1)
+
+
+def test_a_detector_that_is_a_network_gets_actors_and_its_part_of_the_gpu() -> None:
+    on_gpu = plan(ComputeConfig(), {"CPU": 8, "GPU": 2}, 10_000, torch_detector=True)
+    assert on_gpu.detectors == 2
+    assert on_gpu.actors[1] * on_gpu.actor_gpus + on_gpu.detectors * on_gpu.detector_gpus <= 2
+    on_cpu = plan(CPU, {"CPU": 4}, 10_000, torch_detector=True)
+    used = on_cpu.actors[1] * on_cpu.actor_cpus + on_cpu.detectors * on_cpu.task_cpus
+    assert on_cpu.detectors > 0
+    assert used + READER_CPUS <= 4
