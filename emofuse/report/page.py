@@ -17,7 +17,6 @@ from emofuse.config import MediaConfig, StatisticsConfig
 from emofuse.report import certainty, facts, figures, gallery, sequences, surface, tables, verdicts
 from emofuse.report.run_folder import RunFolder, open_run
 
-STAND_INS = "The ratings here are stand-ins, few, and for demonstration only."
 EXPERT_NAMES = {"rated": "Rated", "scene": "Scene", "face": "Face", "fused": "Fused"}
 
 
@@ -71,7 +70,7 @@ def _what(run: RunFolder) -> dict[str, Any]:
         "title": facts.title(run),
         "has_rows": run.fused.num_rows > 0,
         "dataset": run.dataset,
-        "stand_ins": STAND_INS if run.dataset.get("demonstration") else "",
+        "stand_ins": tables.STAND_INS if run.dataset.get("demonstration") else "",
         "counts": facts.counts(run),
         "reasons": facts.reasons(run),
         "dropped": facts.dropped(run),

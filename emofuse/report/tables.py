@@ -67,6 +67,7 @@ UNCERTAINTY = (
     "sigma_error_spearman",
 )
 STABILITY = ("jitter", "jitter_reduction", "noise_variance", "window_variance", "hold_rate", "response_time", "lag")
+STAND_INS = "The ratings here are stand-ins, few, and for demonstration only."
 SUBSET_NAMES = {"all": "all pictures", "face": "pictures with a face", "no_face": "pictures without a face"}
 
 

@@ -2,20 +2,44 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pyarrow as pa
 from rich.box import SIMPLE
 from rich.table import Table
 from rich.text import Text
 
 from emofuse.affect import AXES
-from emofuse.report.tables import SUBSET_NAMES, Estimate, decimal, interval, metric_name, systems
-from emofuse.report.verdicts import summary_sentences
+from emofuse.report.run_folder import open_run
+from emofuse.report.tables import STAND_INS, SUBSET_NAMES, Estimate, decimal, interval, metric_name, systems
+from emofuse.report.verdicts import face_weights, summary_sentences
 
-__all__ = ["summary_sentences", "systems_table"]
+__all__ = ["overview", "summary_sentences", "systems_table"]
 
 COLUMNS = ("mae", "ccc", "pearson", "sagr")
 """What fits into 80 columns; the page and metrics.parquet have all."""
 NARROWEST = 60
+
+
+def overview(run_dir: str | Path) -> tuple[list[Table], list[str]]:
+    """What a run's page says first, for the terminal: tables and sentences with the same numbers.
+
+    Rows that an expert was trained on are shown only where there are no others, and marked.
+
+    Args:
+        run_dir: a run directory; tables that it lacks count as empty.
+
+    Raises:
+        DataError: if it is no run directory, or a table in it is not what it should be.
+    """
+    run = open_run(run_dir)
+    inside = [row["in_sample"] for row in run.metrics.to_pylist() if row["subset"] == "all"]
+    note = STAND_INS if run.dataset.get("demonstration") else None
+    made = []
+    if run.metrics.num_rows:
+        made.append(systems_table(run.metrics, split=run.split, in_sample=all(inside), note=note))
+    weight = face_weights(run.fused, run.judged)
+    return made, summary_sentences(run.metrics, run.comparisons, face_weight=weight, split=run.split)
 
 
 def systems_table(

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from rich.console import Console
 
 from emofuse.report.tables import decimal, systems
-from emofuse.report.terminal import systems_table
+from emofuse.report.terminal import overview, systems_table
 
 
 def printed(table: object, width: int = 80) -> str:
@@ -52,3 +52,20 @@ def test_note_and_markup_in_names(run_dir: Path) -> None:
     text = printed(systems_table(metrics, note="stand-ins"))
     assert "[red]odd[/red]" in text
     assert "stand-ins" in text
+
+
+def test_overview_says_what_the_page_says(run_dir: Path) -> None:
+    (table,), sentences = overview(run_dir)
+    assert "stand-ins, few, and for demonstration only" in printed(table)
+    assert [sentence.split(":")[0] for sentence in sentences] == ["Valence", "Arousal"]
+    assert all("face's mean weight" in sentence for sentence in sentences)
+
+
+def test_overview_of_rows_that_trained_an_expert(run_dir: Path, tmp_path: Path) -> None:
+    metrics = pq.read_table(run_dir / "metrics.parquet")
+    rows = [row for row in metrics.to_pylist() if row["in_sample"]]
+    pq.write_table(pa.Table.from_pylist(rows, schema=metrics.schema), tmp_path / "metrics.parquet")
+    (tmp_path / "run.json").write_text((run_dir / "run.json").read_text())
+    (table,), (sentence,) = overview(tmp_path)
+    assert "in sample: no result" in printed(table)
+    assert sentence.startswith("Nothing may be concluded")
