@@ -52,7 +52,7 @@ class Options:
 
 def main(options: Options) -> None:
     """Fit, judge, and tell where the calibration is."""
-    from emofuse.tuning.calibration import Fitting
+    from emofuse.tuning.calibration.fitting import Fitting
 
     judging = JudgeConfig(seed=options.seed, stabilizer=options.stabilizer, statistics=options.statistics)
     fitting = Fitting(

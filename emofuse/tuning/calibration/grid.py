@@ -48,12 +48,13 @@ class Grid:
         return self.calibrations[layers], gated(self.fusions[rule], self.gates[gate])
 
 
-def full_grid(options: CalibrationSweepConfig, *, both: bool) -> Grid:
+def full_grid(options: CalibrationSweepConfig, *, both: bool, known: bool = True) -> Grid:
     """All that goes together.
 
     Args:
         options: what to try.
         both: whether there are rows with both experts; without, rules and gates make no difference.
+        known: whether any expert gives variances; without, all are pooled and there is nothing to recalibrate.
 
     Raises:
         ConfigError: if the options leave nothing to try.
@@ -62,7 +63,7 @@ def full_grid(options: CalibrationSweepConfig, *, both: bool) -> Grid:
         CalibrationConfig(mean=mean, loss=loss, l2=l2, variance=variance)
         for mean in dict.fromkeys(options.means)
         for loss, l2 in _targets(mean, options)
-        for variance in dict.fromkeys(options.variances)
+        for variance in (dict.fromkeys(options.variances) if known else ("none",))
     ]
     rules, gates = [FusionConfig(method="inverse_variance")], [dict.fromkeys(GATES, None)]
     if both:

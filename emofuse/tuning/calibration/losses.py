@@ -101,6 +101,11 @@ class Material:
         return bool(np.isfinite(self.mean).all(axis=(0, 2)).any())
 
     @property
+    def known(self) -> bool:
+        """Whether any expert says how sure it is."""
+        return bool((self.variance > 0).any())
+
+    @property
     def folds(self) -> int:
         """How many folds rows are held out in."""
         return int(self.fold.max()) + 1

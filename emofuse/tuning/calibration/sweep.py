@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from emofuse import storage
 from emofuse.config import CalibrationConfig, CalibrationSweepConfig
 from emofuse.errors import EmofuseError
 from emofuse.tuning.calibration.choice import surface_table
@@ -60,7 +61,7 @@ def sweep(
         DataError: if nothing can be fitted.
         EmofuseError: if a trial failed.
     """
-    grid = full_grid(options, both=material.both)
+    grid = full_grid(options, both=material.both, known=material.known)
     tasks = tasks_of(grid.calibrations, material.folds)
     started = time.perf_counter()
     if storage_path is None:
@@ -132,4 +133,7 @@ def tuned(
         parts, errors = run_trials(material, grid, tasks, objective, storage_path)
     if errors:
         raise EmofuseError(f"{len(errors)} of {len(tasks)} trials failed, first: {errors[0]}")
+    # Tune's own files, five a trial, say nothing that the surface does not.
+    files, path = storage.filesystem(storage.join(storage_path, "tune"))
+    files.rm(path, recursive=True)
     return parts

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -45,6 +46,7 @@ def run_trials(
     Returns:
         The losses of all tasks in their order, and the errors.
     """
+    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # else Tune prints its own tables whatever `verbose` says
     collector: Any = ray.remote(num_cpus=0)(Losses).remote()
     # One copy in the object store: every trial maps it and none carries it.
     data = ray.put((material, grid, list(tasks), objective))
