@@ -1,0 +1,201 @@
+"""Phase 1 as a job: what it recovers, what it refuses, and that test labels reach no fitted number."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from emofuse import storage
+from emofuse.calibration import Calibration
+from emofuse.columns import texts
+from emofuse.config import CalibrationConfig, CalibrationSweepConfig, JudgeConfig, PerceiveConfig, StatisticsConfig
+from emofuse.errors import ConfigError, DataError
+from emofuse.pipeline.evaluate import Evaluation
+from emofuse.pipeline.judge import judge
+from emofuse.runs import Run
+from emofuse.tuning.calibration.fitting import Fitting, source
+from tests.tuning.miscalibrated import SCALE, SHIFT, TOO_SURE, table
+
+JOB = Path(__file__).resolve().parents[2] / "jobs" / "fit_calibration.py"
+FEW = CalibrationSweepConfig(
+    means=("identity", "affine"),
+    losses=("mse",),
+    l2=(1e-4,),
+    variances=("none", "scaling"),
+    methods=("inverse_variance", "equal"),
+    max_weight_ratio=(),
+    min_face_score=(0.7,),
+    max_face_std=(),
+    min_luma=(),
+    folds=3,
+)
+JUDGING = JudgeConfig(statistics=StatisticsConfig(resamples=200, gallery=0))
+SWEPT = Fitting(options=FEW, judging=JUDGING, local=True)
+AS_IT_IS = replace(SWEPT, tune=False, layers=CalibrationConfig(variance="scaling"))
+
+
+def written(rows: pa.Table, folder: Path) -> str:
+    path = folder / "predictions.parquet"
+    pq.write_table(rows, path)
+    return str(path)
+
+
+def changed(rows: pa.Table, name: str, change: Callable[[np.ndarray], object]) -> pa.Table:
+    at = rows.schema.get_field_index(name)
+    values = rows.column(name).to_numpy(zero_copy_only=False).copy()
+    return rows.set_column(at, rows.schema.field(at), pa.array(change(values), rows.schema.field(at).type))
+
+
+def fitted(rows: pa.Table, folder: Path, fitting: Fitting = SWEPT) -> bytes:
+    """The calibration file that a job writes, and its surface beside it, without the judgement."""
+    run = Run(str(folder / "fitted"))
+    fitting.fit(rows.sort_by("sample_id"), run, {"emofuse": "test"}).save(folder / "calibration.json")
+    return (folder / "calibration.json").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    folder = tmp_path_factory.mktemp("calibration")
+    return SWEPT.run(written(table(900), folder), str(folder / "run"))
+
+
+def test_the_fit_recovers_what_was_done_to_the_experts(tmp_path: Path) -> None:
+    fitted(table(6000), tmp_path, AS_IT_IS)
+    calibration = Calibration.load(tmp_path / "calibration.json")
+    for name, expert in calibration.experts.items():
+        found = expert.mean.to_dict()
+        # Four standard errors of a slope: residual over the spread of the means, with 2,000 rows.
+        assert [found["scale_v"], found["scale_a"]] == pytest.approx(SCALE[name], rel=0.06)
+        assert [found["shift_v"], found["shift_a"]] == pytest.approx(SHIFT[name], abs=0.03)
+        # Mean squared z of 2,000 (1,400 with a face) Gaussians: four standard errors are 4 sqrt(2 / n) = .15.
+        assert np.square(expert.variance.scale) == pytest.approx(TOO_SURE[name], rel=0.2)
+
+
+def test_a_run_holds_all_it_promises(run: Run) -> None:
+    there = set(storage.names(run.address))
+    assert {"calibration.json", "surface.parquet", "metrics.parquet", "comparisons.parquet", "report.html"} <= there
+    assert {"fused", "predictions", "run.json"} <= there
+    assert run.finished
+    record = run.load()
+    assert record["split"] == "test"
+    assert record["fitted_on"]["split"] == "valid"
+    assert record["chosen"]["layers"]["mean"] == "affine"
+    assert record["sweep"]["configurations"] == pq.read_table(f"{run.address}/surface.parquet").num_rows == 16
+    page = (Path(run.address) / "report.html").read_text()
+    assert "Bland–Altman" in page
+    assert "Reliability" in page
+    assert "Surface of the sweep" in page
+
+
+def test_calibrated_is_compared_with_uncalibrated_and_errs_less(run: Run) -> None:
+    rows = pq.read_table(run.comparisons).to_pylist()
+    for name in ("scene", "face", "fused"):
+        (row,) = [
+            row
+            for row in rows
+            if (row["a"], row["b"], row["axis"], row["metric"], row["subset"])
+            == (name, f"{name}_raw", "valence", "mae", "all")
+        ]
+        assert row["ci_high"] < 0
+
+
+def test_the_main_job_gives_the_same_numbers_with_the_file(run: Run, tmp_path: Path) -> None:
+    judging = replace(JUDGING, calibration=f"{run.address}/calibration.json")
+    again = Evaluation(PerceiveConfig(), judging, str(tmp_path / "again")).judge(run.predictions)
+    assert pq.read_table(again.metrics).equals(pq.read_table(run.metrics))
+    assert pq.read_table(again.comparisons).equals(pq.read_table(run.comparisons))
+
+
+def test_rows_it_was_fitted_on_are_marked_wherever_it_is_applied(run: Run) -> None:
+    judging = replace(JUDGING, calibration=f"{run.address}/calibration.json", split="valid")
+    again = judge(storage.read_table(run.predictions), judging)
+    assert all(again.metrics.column("in_sample").to_pylist())
+    assert all(again.comparisons.column("in_sample").to_pylist())
+    assert not any(pq.read_table(run.metrics).column("in_sample").to_pylist())
+
+
+def test_test_labels_reach_no_fitted_number(run: Run, tmp_path: Path) -> None:
+    rng = np.random.default_rng(5)
+    rows = table(900)
+    test = np.flatnonzero(texts(rows, "split") == "test")
+    for axis in ("valence", "arousal"):
+        rows = changed(rows, axis, lambda values: _put(values, test, rng.permutation(values[test])))
+    stored = storage.read_bytes(f"{run.address}/calibration.json")
+    assert fitted(rows, tmp_path) == stored
+    surface = pq.read_table(tmp_path / "fitted" / "surface.parquet")
+    assert surface.equals(pq.read_table(f"{run.address}/surface.parquet"))
+
+
+def _put(values: np.ndarray, rows: np.ndarray, new: np.ndarray) -> np.ndarray:
+    values[rows] = new
+    return values
+
+
+def test_valid_labels_do_reach_them(run: Run, tmp_path: Path) -> None:
+    rows = table(900)
+    valid = np.flatnonzero(texts(rows, "split") == "valid")
+    rows = changed(rows, "valence", lambda values: _put(values, valid, values[valid][::-1]))
+    assert fitted(rows, tmp_path) != storage.read_bytes(f"{run.address}/calibration.json")
+
+
+@pytest.mark.parametrize("split", ["train", "test", "all"])
+def test_only_valid_is_fitted_on(split: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="valid split alone"):
+        replace(SWEPT, split=split).run(written(table(90), tmp_path), str(tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_without_valid_rows_the_job_says_so_in_one_line(tmp_path: Path) -> None:
+    rows = changed(table(90), "split", lambda values: ["train" if v == "valid" else v for v in values])
+    command = [sys.executable, str(JOB), "--predictions", written(rows, tmp_path), "--out", str(tmp_path / "run")]
+    done = subprocess.run([*command, "--local"], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert "'valid'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_face_expert_alone_without_variances_is_calibrated_with_pooled_ones(tmp_path: Path) -> None:
+    rows = table(900, variances=False)
+    for axis in ("valence", "arousal"):
+        rows = changed(rows, f"scene_{axis}", lambda values: np.full(len(values), None))
+    fitted(rows, tmp_path)
+    calibration = Calibration.load(tmp_path / "calibration.json")
+    assert set(calibration.experts) == {"face"}
+    assert calibration.experts["face"].variance is None
+    assert pq.read_table(tmp_path / "fitted" / "surface.parquet").num_rows == 2
+    fused = judge(rows, replace(JUDGING, calibration=str(tmp_path / "calibration.json"))).fused.to_pylist()
+    assert {row["face_variance_source"] for row in fused if row["face_valence"] is not None} == {"pooled"}
+    assert all(row["scene_valence"] is None for row in fused)
+
+
+def test_a_finished_run_is_left_alone_and_another_is_refused(run: Run) -> None:
+    before = (Path(run.address) / "_SUCCESS").stat().st_mtime_ns
+    SWEPT.run(run.predictions, run.address)
+    assert (Path(run.address) / "_SUCCESS").stat().st_mtime_ns == before
+    with pytest.raises(ConfigError, match="another judge fingerprint"):
+        AS_IT_IS.run(run.predictions, run.address)
+
+
+def test_a_run_directory_or_its_predictions_will_do(run: Run, tmp_path: Path) -> None:
+    address, record = source(run.address)
+    assert address == run.predictions
+    assert record == source(run.predictions)[1] == run.load()
+    with pytest.raises(DataError, match="no predictions at"):
+        source(str(tmp_path / "nothing"))
+
+
+def test_without_a_sweep_the_layers_named_are_fitted(tmp_path: Path) -> None:
+    stored = json.loads(fitted(table(300), tmp_path, AS_IT_IS))
+    assert stored["config"]["variance"] == "scaling"
+    assert stored["fusion"]["method"] == "inverse_variance"
+    assert not (tmp_path / "fitted" / "surface.parquet").exists()
