@@ -65,7 +65,6 @@ class Panel:
 
     svg: Markup
     alt: str
-    wide: bool = False
 
 
 @dataclass(frozen=True)
@@ -92,7 +91,7 @@ def draw(key: str, paint: Callable[[Axes], str], size: tuple[float, float] = PAN
         alt = paint(figure.add_subplot())
         stream = io.StringIO()
         figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    return Panel(Markup(_for_page(stream.getvalue(), key)), alt, wide=size[0] > 2 * PANEL[0])
+    return Panel(Markup(_for_page(stream.getvalue(), key)), alt)
 
 
 def _for_page(svg: str, key: str) -> str:

@@ -80,10 +80,8 @@ def counts(run: RunFolder) -> Counts:
 def reasons(run: RunFolder) -> list[Reason]:
     """Every kind of error among the rows, the most frequent first."""
     found: dict[str, Reason] = {}
-    table = run.fused.select(["sample_id", "status", "error"])
+    table = run.fused.filter(texts(run.fused, "status") == "error").select(["sample_id", "error"])
     for row in table.to_pylist():
-        if row["status"] != "error":
-            continue
         kind, _, detail = (row["error"] or "no reason recorded").partition(": ")
         first = found.get(kind, Reason(kind, 0, row["sample_id"], detail))
         found[kind] = Reason(kind, first.count + 1, first.sample_id, first.detail)

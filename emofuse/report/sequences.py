@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,10 +46,9 @@ class Clip:
 def clips(run: RunFolder, media: MediaConfig | None = None) -> tuple[list[Clip], int]:
     """The longest sequences of a run, and how many it has in all."""
     names = texts(run.fused, "sequence")
-    known = [name for name in dict.fromkeys(names) if name is not None]
-    by_length = sorted(known, key=lambda name: -int((names == name).sum()))
-    chosen = [run.fused.filter(names == name) for name in by_length[:SHOWN]]
-    return [_clip(f"clip-{k}", table, media or MediaConfig()) for k, table in enumerate(chosen)], len(known)
+    lengths = Counter(name for name in names if name is not None)
+    chosen = [run.fused.filter(names == name) for name, _ in lengths.most_common(SHOWN)]
+    return [_clip(f"trace-{k}", table, media or MediaConfig()) for k, table in enumerate(chosen)], len(lengths)
 
 
 def _clip(key: str, rows: pa.Table, media: MediaConfig) -> Clip:
