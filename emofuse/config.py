@@ -183,6 +183,8 @@ class SweepConfig:
     """Fusion gate on the face's standard deviation, besides none."""
     min_luma: tuple[float, ...] = (40.0,)
     """Fusion gate on the luma, besides none."""
+    step: float = 0.25
+    """Height of the step that times a response, reference units; One-Euro follows a higher one sooner."""
     max_response: float = 0.2
     """Without labels: the slowest response to a step that is acceptable, seconds to 90 %."""
     min_coverage: float = 0.95
@@ -234,8 +236,8 @@ class CalibrationSweepConfig:
 class StatisticsConfig:
     """How systems are compared (judge only)."""
 
-    resamples: int = 2000
-    """Bootstrap and permutation resamples."""
+    resamples: int = 4000
+    """Bootstrap and permutation resamples; p cannot fall below 1 / (1 + resamples), and Holm multiplies it."""
     confidence: float = 0.95
     """Confidence of the intervals."""
     gallery: int = 120

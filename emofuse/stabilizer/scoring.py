@@ -93,19 +93,22 @@ def score(law: Law, packs: Sequence[Pack], configurations: int, timing: Timing) 
     return totals.figures(sum(each.frames for each in packs))
 
 
-def response_frames(law: Law, configurations: int, variance: np.ndarray, frame_rate: float) -> np.ndarray:
-    """Frames until a step from 0 to 1 is followed to 90 %, the first frame of the step counting as 1.
+def response_frames(
+    law: Law, configurations: int, variance: np.ndarray, frame_rate: float, height: float = 1.0
+) -> np.ndarray:
+    """Frames until a step from 0 to `height` is followed to 90 %, the first frame of the step counting as 1.
 
     Args:
         law: as for `score`.
         configurations: C.
         variance: (2,), of every sample of the step.
         frame_rate: Hz.
+        height: reference units; One-Euro follows a higher step sooner, the other filters do not care.
 
     Returns:
         (C, 2); infinite where it is not reached within 300 frames, as behind a gate that lets nothing in.
     """
-    level = np.repeat([0.0, 1.0], [SETTLED, FOLLOWED])
+    level = np.repeat([0.0, height], [SETTLED, FOLLOWED])
     mean = np.broadcast_to(level[None, :, None], (1, len(level), AXIS_COUNT))
     timing = Timing(frame_rate=frame_rate, max_gap=2 / frame_rate, max_hold=len(level) / frame_rate)
     step = Sequences.of(mean, np.broadcast_to(variance, mean.shape), timing=timing)
@@ -113,7 +116,7 @@ def response_frames(law: Law, configurations: int, variance: np.ndarray, frame_r
     for frame in run(law, step, configurations, timing=timing):
         if frame.index >= SETTLED:
             # The last digit must not decide whether nine tenths are reached.
-            there = (frame.mean[:, 0] >= SHARE - 1e-12) & frame.valid[:, 0] & np.isinf(reached)
+            there = (frame.mean[:, 0] / height >= SHARE - 1e-12) & frame.valid[:, 0] & np.isinf(reached)
             reached[there] = frame.index - SETTLED + 1
     return reached
 

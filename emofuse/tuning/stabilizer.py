@@ -127,18 +127,18 @@ class Tuning:
         self, material: Material, grids: list[Grid], fusions: list[FusionConfig]
     ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
         started = time.process_time()
-        rows = [row for grid in grids for row in surface_of(material, fusions, grid, self.base)]
+        rows = [row for grid in grids for row in surface_of(material, fusions, grid, self.base, self.sweep.step)]
         cpu_seconds = time.process_time() - started
         return rows, {"trials": len(grids), "cpu_seconds": cpu_seconds, "peak_memory_mb": peak_memory()}
 
     def _tune(
         self, material: Material, grids: list[Grid], fusions: list[FusionConfig], out: str
     ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-        plain = surface_of(material, fusions, grids[0], self.base)
+        plain = surface_of(material, fusions, grids[0], self.base, self.sweep.step)
         with ray_cluster(self.address) as resources:
             work = sum(map(len, grids)) * len(fusions) * material.frames
             tasks = divided(grids[1:], fusions, max(1, min(int(resources.get("CPU", 1)), work // LEAST_WORK)))
-            rows, took, errors = run_trials(material, tasks, self.base, out)
+            rows, took, errors = run_trials(material, tasks, self.base, self.sweep.step, out)
         if errors:
             raise EmofuseError(f"{len(errors)} of {len(tasks)} trials failed, first: {errors[0]}")
         return plain + rows, {"trials": len(tasks), **took}

@@ -118,9 +118,17 @@ class Material:
 
 
 def surface_of(
-    material: Material, fusions: Sequence[FusionConfig], grid: Grid, base: StabilizerConfig
+    material: Material, fusions: Sequence[FusionConfig], grid: Grid, base: StabilizerConfig, step: float
 ) -> list[dict[str, Any]]:
-    """One row for each fusion and configuration of one filter: its parameters and what it does."""
+    """One row for each fusion and configuration of one filter: its parameters and what it does.
+
+    Args:
+        material: the sequences.
+        fusions: the fusion behind each of its gates.
+        grid: of one filter.
+        base: options that are not swept.
+        step: height of the step that times a response, reference units.
+    """
     rate = material.frame_rate(base.frame_rate)
     # Doing nothing gives nothing out where nothing came in.
     timing = Timing(rate, base.max_gap, 1e-9 if grid.filter == "none" else base.max_hold)
@@ -131,7 +139,7 @@ def surface_of(
         for block in grid.blocks(max(1, ELEMENTS // (2 * widest))):
             law = block.law(base)
             figures = score(law, packs, len(block), timing)
-            figures["response_time"] = response_frames(law, len(block), usual, rate)
+            figures["response_time"] = response_frames(law, len(block), usual, rate, step)
             gates = {name: getattr(fusion, name) for name in GATES}
             rows += [
                 _row(block.filter, options | gates, {name: values[c] for name, values in figures.items()})

@@ -61,7 +61,7 @@ class TestSurface:
         mean, variance = material.fused(fusion)
         chosen = np.concatenate(material.rows)
         for grid in grids_of(material)[1:]:
-            rows = surface_of(material, [fusion], grid, base)
+            rows = surface_of(material, [fusion], grid, base, 0.25)
             for row, config in zip(rows, grid.configs(replace(base, frame_rate=25)), strict=True):
                 out, held = np.full(mean.shape, np.nan), np.zeros(mean.shape, bool)
                 for one in material.rows:
@@ -86,14 +86,14 @@ class TestSurface:
                 series = np.array(
                     [
                         stabilizer.update([x, x], step_variance, i / 25).mean
-                        for i, x in enumerate([0.0] * 200 + [1.0] * 90)
+                        for i, x in enumerate([0.0] * 200 + [0.25] * 90)
                     ]
                 )
-                assert row["response_time"] == response_time(series, 200).max()
+                assert row["response_time"] == response_time(series, 200, high=0.25).max()
 
     def test_doing_nothing_is_among_them(self, material):
         none = surface_of(
-            material, [FusionConfig(method="inverse_variance")], grids_of(material)[0], StabilizerConfig()
+            material, [FusionConfig(method="inverse_variance")], grids_of(material)[0], StabilizerConfig(), 1.0
         )
         mean, _ = material.fused(FusionConfig(method="inverse_variance"))
         raw = np.mean([jitter(mean[rows]) for rows in material.rows])
@@ -107,7 +107,7 @@ class TestSurface:
         material = Material.of(table.filter(pa.array(keep)), "valid", None)
         assert sorted(map(len, material.rows)) == [5, 40, 60]
         row = surface_of(
-            material, [FusionConfig(method="inverse_variance")], grids_of(material)[1], StabilizerConfig()
+            material, [FusionConfig(method="inverse_variance")], grids_of(material)[1], StabilizerConfig(), 1.0
         )[0]
         config = grids_of(material)[1].configs(StabilizerConfig())[0]
         mean, variance = material.fused(FusionConfig(method="inverse_variance"))
@@ -180,7 +180,7 @@ class TestChoice:
 
     def test_a_row_as_options(self, material):
         for grid in grids_of(material):
-            rows = surface_of(material, fusion_grid(SMALL, FusionConfig()), grid, StabilizerConfig())
+            rows = surface_of(material, fusion_grid(SMALL, FusionConfig()), grid, StabilizerConfig(), 1.0)
             expected = grid.configs(StabilizerConfig())
             for i, found in enumerate(rows):
                 config, fusion = chosen_options(found, StabilizerConfig(), FusionConfig())
