@@ -11,13 +11,18 @@ from typing import Any
 
 from emofuse.errors import ConfigError
 
+PATIENCE = 300
+"""Seconds without any progress after which a run is given up."""
+GROWING_PATIENCE = 1800
+"""The same where machines may have to be started first."""
+
 
 @contextmanager
 def ray_cluster(address: str | None = None) -> Iterator[dict[str, float]]:
     """Join the Ray cluster at `address` (or RAY_ADDRESS), or start one here for as long as the block runs.
 
     Yields:
-        What the cluster has ("CPU", "GPU", …).
+        What the cluster has, or has once its autoscaler has brought all that it may ("CPU", "GPU", …).
 
     Raises:
         ConfigError: if there is no cluster to join at the address.
@@ -28,15 +33,17 @@ def ray_cluster(address: str | None = None) -> Iterator[dict[str, float]]:
 
     ours = not ray.is_initialized()
     if ours:
-        joined = address or os.environ.get("RAY_ADDRESS")
+        there = cluster_address(address)
         try:
             quieten()
-            ray.init(logging_level=logging.ERROR, **({"address": joined} if joined else local_options()))
+            ray.init(logging_level=logging.ERROR, **({"address": there} if there else local_options()))
         except (ConnectionError, RuntimeError, ValueError) as error:
-            raise ConfigError(f"cannot join the Ray cluster at {joined or 'this machine'}: {error}") from None
+            raise ConfigError(f"cannot join the Ray cluster at {there or 'this machine'}: {error}") from None
     try:
-        configure()
-        yield ray.cluster_resources()
+        now, most = ray.cluster_resources(), attainable()
+        grows = any(most[name] > now.get(name, 0.0) for name in ("CPU", "GPU") if name in most)
+        configure(GROWING_PATIENCE if grows else PATIENCE)
+        yield {name: max(now.get(name, 0.0), most.get(name, 0.0)) for name in {**now, **most}}
     finally:
         if ours:
             ray.shutdown()
@@ -49,6 +56,29 @@ def quieten() -> None:
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", "The minimum number of concurrent actors", UserWarning)
     warnings.filterwarnings("ignore", category=DeprecationWarning, module="ray")
+
+
+@contextmanager
+def joined(address: str | None) -> Iterator[dict[str, float] | None]:
+    """`ray_cluster` where there is an address to join; elsewhere nothing is started, and None is what it has."""
+    if address is None:
+        yield None
+        return
+    with ray_cluster(address) as cluster:
+        yield cluster
+
+
+def cluster_address(address: str | None) -> str | None:
+    """The cluster that a job is to join: the one named, else RAY_ADDRESS, which a submitted job has; else None."""
+    return address or os.environ.get("RAY_ADDRESS")
+
+
+def attainable() -> dict[str, float]:
+    """What the cluster's autoscaler may bring at most; empty where there is no autoscaler."""
+    # Ray Data and Ray Train size their own workers by this, but it has no public name yet.
+    from ray._private.state import state
+
+    return {name: float(most) for name, most in (state.get_max_resources_from_cluster_config() or {}).items()}
 
 
 def local_options() -> dict[str, Any]:

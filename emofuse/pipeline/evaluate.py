@@ -11,7 +11,7 @@ from rich.console import Console
 from emofuse import runs, storage
 from emofuse.config import JudgeConfig, PerceiveConfig
 from emofuse.pipeline import sink
-from emofuse.pipeline.cluster import ray_cluster
+from emofuse.pipeline.cluster import cluster_address, joined, ray_cluster
 from emofuse.pipeline.experts import Experts, describe
 from emofuse.pipeline.judge import judge
 from emofuse.pipeline.manifest import Survey, check_complete, survey
@@ -56,23 +56,25 @@ class Evaluation:
         """
         if self.out is not None:
             runs.check_output(self.out)
-        manifest = storage.absolute(manifest) if manifest else demo_manifest()
-        found, config = survey(manifest), resolved(self.perceiving)
-        experts = describe(config)
-        mark = runs.perceive_fingerprint(found.content, config, experts.weights)
-        run, record = self._open(mark, storage.stem(manifest))
-        if run.finished:
-            return self._tell(run, f"{run.address} is finished already; nothing was done")
-        record |= {
-            "manifest": {"address": manifest, "rows": found.rows, "content": found.content},
-            "dataset": found.metadata,
-            "experts": experts.cards,
-            "weights": experts.weights,
-        }
-        record["config"]["perceive"] = asdict(config)
-        run.save(record)
-        self._perceive(run, record, found, config, experts, local=local, address=address)
-        return self._judge(run, record, storage.read_table(run.predictions))
+        # A cluster is joined first: what it has decides on which device the run is, and so its fingerprint.
+        with joined(None if local else cluster_address(address)) as cluster:
+            manifest = storage.absolute(manifest) if manifest else demo_manifest()
+            found, config = survey(manifest), resolved(self.perceiving, cluster)
+            experts = describe(config)
+            mark = runs.perceive_fingerprint(found.content, config, experts.weights)
+            run, record = self._open(mark, storage.stem(manifest))
+            if run.finished:
+                return self._tell(run, f"{run.address} is finished already; nothing was done")
+            record |= {
+                "manifest": {"address": manifest, "rows": found.rows, "content": found.content},
+                "dataset": found.metadata,
+                "experts": experts.cards,
+                "weights": experts.weights,
+            }
+            record["config"]["perceive"] = asdict(config)
+            run.save(record)
+            self._perceive(run, record, found, config, experts, local=local, address=address)
+            return self._judge(run, record, storage.read_table(run.predictions))
 
     def judge(self, predictions: str) -> Run:
         """Judge stored predictions anew, without any picture.
@@ -135,14 +137,9 @@ class Evaluation:
                 else:
                     from emofuse.pipeline.graph import detects_with_torch
 
+                    networks = detects_with_torch(config.face)
                     with ray_cluster(address) as cluster:
-                        perceive_ray(
-                            job(
-                                plan(
-                                    config.compute, cluster, found.rows, torch_detector=detects_with_torch(config.face)
-                                )
-                            )
-                        )
+                        perceive_ray(job(plan(config.compute, cluster, found.rows, torch_detector=networks)))
         record["counts"] = check_complete(found.rows, run.predictions)
         run.save(record)
 

@@ -10,7 +10,7 @@ from ray.data import ActorPoolStrategy, DataContext, Dataset
 
 from emofuse import storage
 from emofuse.config import FaceConfig
-from emofuse.pipeline.ends import CommitSink, remaining
+from emofuse.pipeline.ends import CommitSink, remaining, shared
 from emofuse.pipeline.resources import Plan
 from emofuse.schema import MANIFEST
 
@@ -81,14 +81,15 @@ def actors(model: type, arguments: tuple[Any, ...], size: tuple[int, int], cpus:
 
 def write(ds: Dataset, job: Job) -> None:
     """Run the graph and commit its rows as they come."""
-    ds.write_datasink(CommitSink(job.predictions, job.metadata), ray_remote_args={"num_cpus": job.plan.task_cpus})
+    with shared(job.predictions):
+        ds.write_datasink(CommitSink(job.predictions, job.metadata), ray_remote_args={"num_cpus": job.plan.task_cpus})
 
 
-def configure() -> None:
-    """Ray Data's options for our graphs: a stall ends in minutes, not in half an hour, and no row is ever dropped."""
+def configure(patience: int = 300) -> None:
+    """Ray Data's options for our graphs: a stall ends after `patience` seconds, and no row is ever dropped."""
     context = DataContext.get_current()
     context.max_errored_blocks = 0
-    context.execution_no_progress_timeout_s = 300
+    context.execution_no_progress_timeout_s = patience
     context.enable_progress_bars = False
     context.print_on_execution_start = False
 

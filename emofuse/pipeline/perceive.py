@@ -5,7 +5,7 @@ The same stages run either way; a row's numbers depend on its picture alone, so 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -119,11 +119,20 @@ def perceive_ray(job: Job) -> None:
         write(build_graph(job, reference), job)
 
 
-def resolved(config: PerceiveConfig) -> PerceiveConfig:
-    """The options with device and precision decided, as they stand in the fingerprint."""
+def resolved(config: PerceiveConfig, cluster: Mapping[str, float] | None = None) -> PerceiveConfig:
+    """The options with the device decided, as they stand in the fingerprint.
+
+    Args:
+        config: the options as asked for.
+        cluster: what the cluster that is joined has; None decides by what this machine has.
+    """
     from emofuse.pipeline.resources import resolve_device
 
-    return replace(config, compute=replace(config.compute, device=resolve_device(config.compute.device)))
+    device = config.compute.device
+    if device == "auto" and cluster is not None:
+        # The head that a job starts on need not have what the workers have.
+        device = "cuda" if cluster.get("GPU") else "cpu"
+    return replace(config, compute=replace(config.compute, device=resolve_device(device)))
 
 
 def _blocks(manifest: str, rows: int) -> Iterator[pa.Table]:
