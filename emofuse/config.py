@@ -171,7 +171,7 @@ class SweepConfig:
     """Thresholds on the variance."""
     threshold_quantile: tuple[float, ...] = (0.5, 0.8, 0.9, 0.95, 0.99)
     """Thresholds as quantiles of the split's fused variance, for each axis by itself."""
-    process_scale: tuple[float, ...] = (0.01, 0.03, 0.1, 0.3, 0.5, 1.0, 2.0, 3.0, 10.0, 30.0)
+    process_scale: tuple[float, ...] = (0.01, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
     """Kalman: process variances, as multiples of the likeliest."""
     min_cutoff: tuple[float, ...] = (0.3, 0.5, 1.0, 2.0, 4.0)
     """One-Euro: cutoffs at rest, Hz."""

@@ -20,7 +20,7 @@ from emofuse.pipeline.perceive_job import Job
 from emofuse.pipeline.progress import timed, watch
 from emofuse.pipeline.resources import local_plan, plan
 from emofuse.report import build_report
-from emofuse.report.terminal import summary_sentences, systems_table
+from emofuse.report.terminal import overview
 from emofuse.runs import Run
 from emofuse.schema import STATUSES
 
@@ -165,10 +165,10 @@ class Evaluation:
         counts = record.get("counts", {})
         statuses = ", ".join(f"{counts[status]:,} {status}" for status in STATUSES if status in counts)
         lines = [f"{counts.get('in', 0):,} rows in, {counts.get('out', 0):,} out: {statuses}"]
-        metrics, comparisons = storage.read_table(run.metrics), storage.read_table(run.comparisons)
-        if metrics.num_rows:
-            self.console.print(systems_table(metrics))
-        lines += summary_sentences(metrics, comparisons)
+        tables, sentences = overview(run.address)
+        for table in tables:
+            self.console.print(table)
+        lines += sentences
         lines += [str(record.get("dataset", {}).get("label_note") or ""), note or "", f"report: {run.report}"]
         for line in filter(None, lines):
             self.console.print(line, highlight=False, soft_wrap=True, markup=False)

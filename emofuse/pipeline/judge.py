@@ -46,6 +46,9 @@ def judge(predictions: pa.Table, config: JudgeConfig) -> Judged:
     table = conform(predictions, PREDICTIONS, "predictions").sort_by("sample_id")
     split = choose_split(table, config.split)
     calibration = Calibration.load(config.calibration) if config.calibration else None
+    if calibration:
+        calibration.check_experts(_cards(table))
+    table = mark_fitted(table, calibration)
     experts = opinions(table, calibration)
     mean = np.stack([experts[name].mean for name in EXPERTS])
     variance = np.stack([experts[name].variance for name in EXPERTS])
@@ -62,7 +65,7 @@ def judge(predictions: pa.Table, config: JudgeConfig) -> Judged:
         **(uncalibrated(table) if calibration else {}),
         **constants(table),
     }
-    on = Judgement.of(table, split, fitted_rows(table, calibration))
+    on = Judgement.of(table, split)
     metrics = measure(on, systems, config.statistics, config.seed)
     if steadied.rows:
         metrics = pa.concat_tables([metrics, stability(steadied, clamp(fused.mean), split)])
@@ -95,12 +98,13 @@ def chosen_fusion(asked: FusionConfig, calibration: Calibration | None) -> Fusio
     return replace(calibration.fusion, **given)
 
 
-def fitted_rows(table: pa.Table, calibration: Calibration | None) -> np.ndarray:
-    """Which rows the calibration was fitted on, bool (N,)."""
+def mark_fitted(table: pa.Table, calibration: Calibration | None) -> pa.Table:
+    """`table` with the rows that the calibration was fitted on marked `in_sample` too."""
     if calibration is None:
-        return np.zeros(table.num_rows, dtype=bool)
+        return table
     mark = rows_fingerprint(table, calibration.fitted_on.split)
-    return calibration.in_sample(mark, texts(table, "split"))
+    fitted = calibration.in_sample(mark, texts(table, "split"))
+    return replace_columns(table, {"in_sample": pa.array((column(table, "in_sample") > 0) | fitted)})
 
 
 def clamp(mean: np.ndarray) -> np.ndarray:

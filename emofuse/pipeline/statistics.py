@@ -75,19 +75,16 @@ class Judgement:
     split: str
 
     @classmethod
-    def of(cls, table: pa.Table, split: str, fitted: np.ndarray | None = None) -> Judgement:
+    def of(cls, table: pa.Table, split: str) -> Judgement:
         """The rows of `split` in a predictions table.
 
         Args:
             table: of `schema.PREDICTIONS`.
             split: "all" or one of `schema.SPLITS`.
-            fitted: bool (N,), rows that a calibration was fitted on; they are in sample too.
         """
         splits = texts(table, "split")
         judged = np.ones(len(splits), dtype=bool) if split == "all" else splits == split
         in_sample = column(table, "in_sample") > 0
-        if fitted is not None:
-            in_sample = in_sample | fitted
         truth = np.where(judged[:, None], both(table), np.nan)
         return cls(truth, group_names(table), column(table, "face_count") > 0, in_sample, split)
 

@@ -1,0 +1,124 @@
+"""The main job as people run it: a process, its output, its exit status, its files."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from emofuse import storage
+from emofuse.schema import FUSED, PREDICTIONS
+
+JOB = Path(__file__).resolve().parents[2] / "jobs" / "eval_fusion.py"
+QUICK = ("--local", "--compute.batch-size", "4", "--statistics.resamples", "100")
+
+
+def run(*arguments: object, cwd: Path, check: int | None = 0) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "COLUMNS": "100"} | {"OMP_NUM_THREADS": "1"}
+    environment.pop("EMOFUSE_RUNS", None)
+    command = [sys.executable, str(JOB), *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=environment, timeout=300)
+    if check is not None:
+        assert done.returncode == check, done.stdout + done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which the job has run without arguments but those that make it quick."""
+    folder = tmp_path_factory.mktemp("work")
+    run(*QUICK, "--out", "first", cwd=folder)
+    return folder
+
+
+def test_a_run_leaves_everything_where_design_says(finished: Path) -> None:
+    first = finished / "first"
+    assert {path.name for path in first.iterdir()} == {
+        "run.json", "predictions", "fused", "metrics.parquet", "comparisons.parquet", "report.html", "_SUCCESS",
+    }  # fmt: skip
+    record = json.loads((first / "run.json").read_text())
+    assert record["counts"]["in"] == record["counts"]["out"] == pq.read_table(first / "fused").num_rows
+    assert set(record["fingerprints"]) == {"perceive", "judge"}
+    assert {"perceive", "judge", "report"} <= set(record["stages"])
+    assert record["stages"]["perceive"]["images_per_second"] > 0
+    assert len(record["weights"]["scene.head"]) == 64
+    assert record["libraries"]["torch"]
+    assert storage.read_table(str(first / "predictions")).schema.names == PREDICTIONS.names
+    assert storage.read_table(str(first / "fused")).schema.names == FUSED.names
+
+
+def test_a_finished_run_is_a_no_op_that_says_so(finished: Path) -> None:
+    files = {path: path.stat().st_mtime_ns for path in (finished / "first").rglob("*") if path.is_file()}
+    done = run(*QUICK, "--out", "first", cwd=finished)
+    assert "nothing was done" in done.stdout
+    assert done.stdout.strip().splitlines()[-1] == f"report: {finished / 'first' / 'report.html'}"
+    assert {path: path.stat().st_mtime_ns for path in files} == files
+
+
+def test_stored_predictions_are_judged_anew_without_pictures(finished: Path) -> None:
+    run("--predictions", "first/predictions", "--out", "second", "--fusion.method", "equal", cwd=finished)
+    first, second = (pq.read_table(finished / name / "fused") for name in ("first", "second"))
+    assert first.column("scene_valence").equals(second.column("scene_valence"))
+    assert not first.column("fused_valence").equals(second.column("fused_valence"))
+    assert not (finished / "second" / "predictions").exists()
+    weights = json.loads((finished / "second" / "run.json").read_text())["weights"]
+    assert weights == json.loads((finished / "first" / "run.json").read_text())["weights"]
+
+
+def test_another_perceive_or_judge_fingerprint_is_refused_in_the_same_directory(finished: Path) -> None:
+    other = run(*QUICK, "--seed", "1", "--out", "first", cwd=finished, check=1)
+    assert "another perceive fingerprint" in other.stderr
+    judged = run(*QUICK, "--fusion.method", "equal", "--out", "first", cwd=finished, check=1)
+    assert "another judge fingerprint" in judged.stderr
+    assert "--predictions" in judged.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--manifest", "absent.parquet"), "no manifest at"),
+        (("--manifest", "words.txt"), "cannot be read as a Parquet manifest"),
+        (("--predictions", "absent"), "no file at"),
+        (("--predictions", "words.txt"), "cannot be read as Parquet"),
+        (("--manifest", "m.parquet", "--predictions", "p"), "give one of them"),
+        (("--scene.head", "absent.safetensors"), "no head at"),
+        (("--face.expert", "emonet"), "CC BY-NC-ND"),
+        (("--face.expert", "emonet", "--face.checkpoint", "absent.pth"), "absent.pth"),
+        (("--face.detector", "nothing"), "face.detector must be one of"),
+        (("--out", "occupied"), "holds no run"),
+        (("--scene.tower", "timm:resnet18"), "was trained on the tower"),
+        (("--calibration", "words.txt"), "words.txt"),
+    ],
+)
+def test_a_user_error_is_one_line_and_status_1(tmp_path: Path, arguments: tuple[str, ...], message: str) -> None:
+    (tmp_path / "words.txt").write_text("not Parquet")
+    (tmp_path / "occupied").mkdir()
+    (tmp_path / "occupied" / "thesis.tex").write_text("x")
+    done = run("--local", *arguments, cwd=tmp_path, check=1)
+    lines = done.stderr.strip().splitlines()
+    assert len(lines) == 1, done.stderr
+    assert lines[0].startswith("error: ")
+    assert message in lines[0]
+
+
+def test_a_wrong_option_is_told_by_the_command_line(tmp_path: Path) -> None:
+    done = run("--face.viws", "3", cwd=tmp_path, check=2)
+    assert "--face.views" in done.stderr + done.stdout
+
+
+def test_help_names_every_stage(tmp_path: Path) -> None:
+    text = run("--help", cwd=tmp_path).stdout
+    for option in ("--manifest", "--scene.head", "--face.checkpoint", "--face.detector", "--fusion.method", "--local"):
+        assert option in text
+    assert "Does adding the face to the scene" in text
+
+
+def test_relative_output_is_refused_in_a_submitted_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")
+    done = run("--local", "--out", "runs/x", cwd=tmp_path, check=1)
+    assert "temporary copy" in done.stderr
