@@ -43,7 +43,7 @@ class _MaxHourGlass(HourGlass):
         lower = part(f"b2_{level}")(functional.max_pool2d(inp, 2))
         lower = self._forward(level - 1, lower) if level > 1 else part(f"b2_plus_{level}")(lower)
         lower = part(f"b3_{level}")(lower)
-        return upper + functional.interpolate(lower, scale_factor=2, mode="nearest")
+        return upper.add_(functional.interpolate(lower, scale_factor=2, mode="nearest"))
 
 
 class EmoNet(nn.Module):
@@ -113,16 +113,16 @@ class EmoNet(nn.Module):
 
     def _landmark_features(self, x: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor], torch.Tensor]:
         part = self.get_submodule
-        x = functional.relu(self.bn1(self.conv1(x)))
+        x = functional.relu_(self.bn1(self.conv1(x)))
         stem = self.conv4(self.conv3(functional.max_pool2d(self.conv2(x), 2)))
         previous, features = stem, []
         for stack in range(_STACKS):
             top = part(f"top_m_{stack}")(part(f"m{stack}")(previous))
-            top = functional.relu(part(f"bn_end{stack}")(part(f"conv_last{stack}")(top)))
+            top = functional.relu_(part(f"bn_end{stack}")(part(f"conv_last{stack}")(top)))
             heatmap = part(f"l{stack}")(top)
             if stack < _STACKS - 1:
                 top = part(f"bl{stack}")(top)
-                previous = previous + top + part(f"al{stack}")(heatmap)
+                previous = part(f"al{stack}")(heatmap).add_(top).add_(previous)
             features.append(top)
         return stem, features, heatmap
 

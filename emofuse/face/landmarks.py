@@ -13,10 +13,9 @@ import numpy as np
 from emofuse.face.alignment import align, eye_centres, from_crop, to_crop
 from emofuse.face.detectors import Detector, Face
 
-SIZE = 448
-"""Side of the crop in which landmarks are looked for again, in pixels."""
-ROUNDS = 2
-"""How often: the second crop is turned by what the first one showed."""
+ROUNDS = ((448,), (256, 448))
+"""Sides in pixels of the crops of each round. The second round's crops are turned by what the first one showed;
+landmarks of two sizes are averaged, since either size has errors of its own."""
 LEAST_OVERLAP = 0.3
 """Intersection over union from which what is found there is the same face."""
 LEAST_EYES = 0.2
@@ -31,26 +30,29 @@ def sharpened(rgb: np.ndarray, face: Face, detector: Detector) -> Face:
         face: in pixels of `rgb`; without landmarks it comes back as it is.
         detector: one that gives five landmarks.
     """
-    for _ in range(ROUNDS):
-        points = None if face.landmarks is None else _again(rgb, face, face.landmarks, detector)
-        if points is None:
+    for sizes in ROUNDS:
+        if face.landmarks is None:
             break
-        face = replace(face, landmarks=points)
+        seen = [_again(rgb, face, face.landmarks, detector, size) for size in sizes]
+        points = [each for each in seen if each is not None]
+        if not points:
+            break
+        face = replace(face, landmarks=np.mean(points, axis=0).astype(np.float32))
     return face
 
 
-def _again(rgb: np.ndarray, face: Face, landmarks: np.ndarray, detector: Detector) -> np.ndarray | None:
-    """Landmarks (5, 2) from an enlarged crop that `landmarks` have levelled; None where they cannot be relied on."""
-    corners = to_crop(face.box[[0, 1, 2, 1, 2, 3, 0, 3]].reshape(4, 2), face.box, landmarks, size=SIZE)
+def _again(rgb: np.ndarray, face: Face, landmarks: np.ndarray, detector: Detector, size: int) -> np.ndarray | None:
+    """Landmarks (5, 2) from a crop that `landmarks` have levelled; None where they cannot be relied on."""
+    corners = to_crop(face.box[[0, 1, 2, 1, 2, 3, 0, 3]].reshape(4, 2), face.box, landmarks, size=size)
     expected = np.concatenate([corners.min(axis=0), corners.max(axis=0)])
-    seen = detector(align(rgb, face.box, landmarks, size=SIZE))
+    seen = detector(align(rgb, face.box, landmarks, size=size))
     found = max(seen, key=lambda other: overlap(other.box, expected), default=None)
     if found is None or found.landmarks is None or overlap(found.box, expected) < LEAST_OVERLAP:
         return None
     right, left = eye_centres(found.landmarks)
     if np.linalg.norm(left - right) < LEAST_EYES * (found.box[2:] - found.box[:2]).min():
         return None
-    return from_crop(found.landmarks, face.box, landmarks, size=SIZE).astype(np.float32)
+    return from_crop(found.landmarks, face.box, landmarks, size=size)
 
 
 def overlap(a: np.ndarray, b: np.ndarray) -> float:

@@ -234,7 +234,7 @@ def precision(checkpoint: Path, crops: np.ndarray, threads: int) -> Table:
     Regenerable weights give nearly the same output for every face, so the differences stand beside that spread too.
     """
     face = FaceConfig(expert="emonet", checkpoint=str(checkpoint))
-    compute = ComputeConfig(threads=threads, face_chunk=2)
+    compute = ComputeConfig(threads=threads, face_chunk=4)
     exact, half = (EmoNetExpert(face, replace(compute, dtype=d))(crops) for d in ("float32", "bfloat16"))
     columns = ("largest |Δ|", "mean |Δ|", "mean of float32", "its spread", "r of means", "r of TTA σ")
     table = Table("axis", *columns, title=f"bfloat16 against float32, {len(crops)} faces, {face.views} views")
