@@ -129,7 +129,7 @@ def _load_embedded(_: str, weights: str | None) -> Tower:
     trunk = timm.create_model("tf_efficientnet_lite1", pretrained=False)
     if weights is None:
         _fit(trunk, _embedded_state(trunk), _INSTALL)
-    trunk.reset_classifier(0)
+    trunk.reset_classifier(0)  # type: ignore[operator]
     network = StagePooling(trunk)
     if weights not in (None, RANDOM):
         _fit(network, _read(str(weights)), str(weights))
@@ -157,6 +157,9 @@ def _load_timm(model: str, weights: str | None) -> Tower:
     import timm  # slow to import, and only some towers need it
     from timm.data import resolve_data_config
 
+    if not timm.is_model(model):
+        near = timm.list_models(f"*{model[:6]}*")[:8]
+        raise ConfigError(f"timm has no model {model!r}; near it: {', '.join(near) or 'see timm.list_models()'}")
     file = weights is not None and Path(weights).is_file()
     identifier = model if file or weights in (RANDOM, "default") else f"{model}.{weights}"
 

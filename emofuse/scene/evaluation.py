@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from emofuse.affect import AXES
+from emofuse.calibration import AffineVariance
 from emofuse.config import TrainingConfig
 from emofuse.metrics import accuracy
 from emofuse.scene.expert import head_moments
@@ -44,10 +45,20 @@ class Estimates:
         return [float(value) for value in ((self.truth - self.mean) ** 2).mean(0)]
 
     @property
-    def variance_scale(self) -> list[float]:
-        """Mean squared z per axis: the factor that makes the variances right on average; 1 where none is known."""
-        z2 = (self.truth - self.mean) ** 2 / self.variance
-        return [float(value) if np.isfinite(value) else 1.0 for value in z2.mean(0)]
+    def mean_squared_z(self) -> list[float]:
+        """Mean squared z per axis of the heads' own variances: 1 if they were right; NaN where there are none."""
+        return [float(value) for value in ((self.truth - self.mean) ** 2 / self.variance).mean(0)]
+
+    @property
+    def variance_line(self) -> tuple[list[float], list[float]]:
+        """Scale a and floor b per axis: `a v + b` is the variance of least NLL; (1, 0) where no variance is known.
+
+        A floor is needed because dropout sees the head's doubt alone, and neither noise nor another domain.
+        """
+        if not np.isfinite(self.variance).all():
+            return [1.0] * len(AXES), [0.0] * len(AXES)
+        fitted = AffineVariance().fit(self.truth, self.mean, self.variance).parameters
+        return [float(value) for value in fitted[:, 0]], [float(value) for value in fitted[:, 1]]
 
     def figures(self) -> dict[str, dict[str, float]]:
         """Pearson r, CCC and MAE per axis."""

@@ -53,7 +53,7 @@ class HeadExpert:
     ) -> None:
         self._head, self.card = load_head(head_file)
         self.preprocessing = Preprocessing.from_json(self.card["preprocessing"])
-        self._device = torch.device(_device(compute.device))
+        self._device = device_of(compute)
         loaded = tower_of(head_file, self.card, tower, weights)
         self._tower = loaded.to(self._device).to(memory_format=torch.channels_last)
         self._tower.normalise_with(self.preprocessing)
@@ -141,5 +141,8 @@ def tower_of(head_file: Path, card: dict, tower: str | None = None, weights: str
     return loaded
 
 
-def _device(name: str) -> str:
-    return ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
+def device_of(compute: ComputeConfig) -> torch.device:
+    """The device of a config: with `auto` the GPU where there is one."""
+    return torch.device(
+        ("cuda" if torch.cuda.is_available() else "cpu") if compute.device == "auto" else compute.device
+    )

@@ -103,10 +103,11 @@ def loss_of(head: Head, outputs: torch.Tensor, labels: torch.Tensor) -> torch.Te
 def evaluate(model: nn.Module, head: Head, examples: Examples, size: int) -> tuple[float, list[float]]:
     """Loss and MAE per axis without dropout; NaN for no rows."""
     model.eval()
+    device = next(model.parameters()).device
     loss, error, count = 0.0, np.zeros(len(AXES)), 0
     with torch.inference_mode():
         for inputs, labels in examples.batches(size):
-            outputs = model(inputs)
+            outputs = model(inputs.to(device)).cpu()
             loss += float(loss_of(head, outputs, labels)) * len(labels)
             error += (head.split(outputs)[0] - labels).abs().double().sum(0).numpy()
             count += len(labels)
@@ -168,7 +169,7 @@ class Phase:
         plan, count = self.plan, len(self.train_rows)
         steps = math.ceil(count / plan.batch_size)
         rng = np.random.default_rng([plan.seed, epoch])
-        total = 0.0
+        total, device = 0.0, next(self.model.parameters()).device
         # Normalisation layers of a tower keep their running statistics: batches here are small.
         self.model.eval()
         self.head.train()
@@ -176,7 +177,7 @@ class Phase:
             torch.manual_seed(int(rng.integers(2**62)))
             for k, (inputs, labels) in enumerate(self.train_rows.batches(plan.batch_size, rng)):
                 set_one_cycle(self.optimizer, plan.rates, ((epoch - 1) * steps + k) / (plan.epochs * steps))
-                loss = loss_of(self.head, self.model(inputs), labels)
+                loss = loss_of(self.head, self.model(inputs.to(device)), labels.to(device))
                 self.optimizer.zero_grad()
                 loss.backward()
                 self.optimizer.step()
@@ -205,7 +206,7 @@ class Phase:
         beside.replace(path)
 
     def _resume(self, path: Path) -> None:
-        parts = torch.load(path, weights_only=True)
+        parts = torch.load(path, map_location="cpu", weights_only=True)
         self.model.load_state_dict(parts["model"])
         self.optimizer.load_state_dict(parts["optimizer"])
         self.state = PhaseState(**parts["state"])

@@ -123,7 +123,9 @@ def make_card(
             "valid: the served head on the valid split, which also decided when to stop",
         },
         "pooled_error": held.basis.pooled_error,
-        "variance_scale": held.basis.variance_scale,
+        "variance_scale": held.basis.variance_line[0],
+        "variance_floor": held.basis.variance_line[1],
+        "mean_squared_z": held.basis.mean_squared_z,
         "licence": plan.licence,
     }
 

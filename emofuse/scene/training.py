@@ -96,7 +96,8 @@ class PhaseTrainer:
         seed: fixes everything that is drawn.
         folder: for checkpoints, one for each phase; with None nothing is kept and nothing resumed.
         tower: the tower of the features, needed for unfreezing.
-        pictures: prepared pictures by content hash, uint8 (S, S, 3), needed for unfreezing.
+        pictures: prepared pictures of given rows, uint8 (N, S, S, 3), needed for unfreezing.
+        device: where it is trained; the head that comes out is on the CPU.
     """
 
     def __init__(
@@ -109,11 +110,13 @@ class PhaseTrainer:
         folder: Path | None = None,
         tower: Tower | None = None,
         pictures: Callable[[FeatureSet], Rows] | None = None,
+        device: str | torch.device = "cpu",
     ) -> None:
         self.config = resolve(config, rows)
         self.rows, self.valid = rows, valid
         self._seed, self._folder, self._tower, self._pictures = seed, folder, tower, pictures
-        self.head = make_head(self.config, rows, seed)
+        self.head = make_head(self.config, rows, seed).to(device)
+        self._device = device
         self._train = Examples(rows.features, rows.labels)
         self._held = Examples(valid.features, valid.labels)
 
@@ -125,7 +128,7 @@ class PhaseTrainer:
 
         def step(_: int) -> torch.Tensor:
             inputs, labels = self._train.at(rng.choice(len(self._train), size, replace=False))
-            return loss_of(self.head, self.head(inputs), labels)
+            return loss_of(self.head, self.head(inputs.to(self._device)), labels.to(self._device))
 
         self.head.train()
         with torch.random.fork_rng(devices=[]):
@@ -154,7 +157,7 @@ class PhaseTrainer:
         served: Literal["frozen", "unfrozen"] = "frozen" if head is self.head else "unfrozen"
         history = [row for state in states.values() for row in state.history]
         best = {name: state.best_loss for name, state in states.items()}
-        return PhaseResult(head.eval(), tower, served, rate, found, history, best)
+        return PhaseResult(head.cpu().eval(), tower, served, rate, found, history, best)
 
     @property
     def unfrozen_epochs(self) -> int:
@@ -168,7 +171,7 @@ class PhaseTrainer:
         assert self._tower is not None
         assert self._pictures is not None
         # Both are copied: the frozen pair must still be there if it turns out to be the better one.
-        model = nn.Sequential(copy.deepcopy(self._tower), copy.deepcopy(self.head))
+        model = nn.Sequential(copy.deepcopy(self._tower), copy.deepcopy(self.head)).to(self._device)
         tower, head = model[0], model[1]
         groups = [*tower.depth_groups(self.config.depth_groups), list(head.parameters())]  # type: ignore[operator]
         rates = discriminative_rates(rate, len(groups))

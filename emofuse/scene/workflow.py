@@ -22,12 +22,16 @@ from emofuse import runs, schema
 from emofuse.config import ComputeConfig, FaceConfig, MediaConfig, TrainingConfig
 from emofuse.errors import DataError
 from emofuse.scene.backbone import Tower, load_tower
+from emofuse.scene.expert import device_of
 from emofuse.scene.features import FeatureSet, features_of
 from emofuse.scene.lr_finder import RangeTest
 from emofuse.scene.pictures import PictureStore
 from emofuse.scene.record import held_out_predictions, make_card, write_range_test, write_run
 from emofuse.scene.sources import FeatureSource
 from emofuse.scene.training import OnEpoch, PhaseResult, PhaseTrainer
+
+SUMMARISED = ("tower", "head", "training", "pooled_error", "variance_scale", "variance_floor", "mean_squared_z")
+"""What of a head's card stands in run.json."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +102,10 @@ def train(
     rows, valid = split_rows(features, plan.rows)
     config = searched(run, record, searcher, rows, valid, plan) if searcher else plan.training
     store = PictureStore(features, source, cache)
-    trainer = PhaseTrainer(rows, valid, config, seed=plan.seed, folder=out / "checkpoints", tower=tower, pictures=store)
+    folder, device = out / "checkpoints", device_of(plan.compute)
+    trainer = PhaseTrainer(
+        rows, valid, config, seed=plan.seed, folder=folder, tower=tower, pictures=store, device=device
+    )  # fmt: skip
     result = trainer.train_phase_0(on_epoch)
     held = held_out_predictions(result, rows, valid, config, source, store, seed=plan.seed)
     card = make_card(plan, trainer.config, result, source, held, schema.read_metadata(table.schema))
@@ -127,7 +134,8 @@ def searched(
 
 def prepare_tower(plan: TrainPlan) -> tuple[Tower, FeatureSource]:
     """The tower of a plan, and how pictures come to it."""
-    tower = load_tower(plan.tower, plan.weights).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    tower = load_tower(plan.tower, plan.weights).to(device_of(plan.compute))
+    tower = tower.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     preprocessing = tower.own_preprocessing.chosen(plan.preprocessing)
     tower.normalise_with(preprocessing)
     return tower, FeatureSource(preprocessing, plan.expert, plan.face, plan.media, plan.compute)
@@ -164,5 +172,5 @@ def summary(result: PhaseResult, card: dict[str, Any]) -> dict[str, Any]:
         "served": result.served,
         "best_valid_loss": result.best,
         "metrics": card["metrics"],
-        "head": {key: card[key] for key in ("tower", "head", "training", "pooled_error", "variance_scale")},
+        "head": {key: card[key] for key in SUMMARISED},
     }

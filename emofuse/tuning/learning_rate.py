@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -89,6 +90,7 @@ class Searcher:
     def _fit(
         self, rows: FeatureSet, valid: FeatureSet, config: TrainingConfig, centre: float, seed: int, gpus: float
     ) -> tune.ResultGrid:
+        os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # else Tune prints its own tables whatever `verbose` says
         # One copy in the object store; every trial maps it and none carries it.
         data = ray.put((rows, valid))
         trainable = tune.with_parameters(trial, data=[data], config=config, seed=seed)
@@ -146,7 +148,8 @@ def trial(values: dict[str, Any], data: Any, config: TrainingConfig, seed: int) 
         tune.report({**row, "best_valid_loss": best})
 
     plain = replace(chosen_config(config, values), unfrozen_epochs=0, patience=max(config.epochs, 1))
-    PhaseTrainer(rows, valid, plain, seed=seed).train_phase_0(report)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    PhaseTrainer(rows, valid, plain, seed=seed, device=device).train_phase_0(report)
 
 
 def curves(results: tune.ResultGrid) -> pa.Table:

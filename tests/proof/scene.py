@@ -158,10 +158,10 @@ def show(rows: FeatureSet, systems: dict[str, Estimates]) -> None:
             told = ["" if d is None else f"{d.difference:+.3f} [{d.ci_low:+.3f}, {d.ci_high:+.3f}]" for d in less]
             table.add_row(name, *(values[metric] for metric in METRICS), *told)
         console.print(table)
-    scaled = systems["linear head, closed form (shipped)"]
-    console.print(
-        f"shipped: pooled error {scaled.pooled_error}, variance scale {scaled.variance_scale}", highlight=False
-    )
+    shipped = systems["linear head, closed form (shipped)"]
+    scale, floor = shipped.variance_line
+    console.print(f"shipped: mean squared error {shipped.pooled_error}, mean squared z {shipped.mean_squared_z}")
+    console.print(f"variance served: {scale} times its own plus {floor}", highlight=False)
 
 
 def passes() -> None:

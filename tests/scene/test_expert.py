@@ -65,7 +65,9 @@ def test_the_shipped_cards_say_what_they_must(name: str) -> None:
     assert "research use only" in card["licence"]
     assert card["data"]["dataset"] == "oasis"
     assert len(card["training_pictures"]) == 16 * card["data"]["split"]["all"]
-    assert all(value > 0 for value in card["pooled_error"] + card["variance_scale"])
+    assert all(value > 0 for value in card["pooled_error"] + card["mean_squared_z"])
+    served = np.array(card["variance_floor"]) + np.array(card["variance_scale"]) * 0.02
+    assert (served > 0.25 * np.array(card["pooled_error"])).all()
     assert embedded_head(name).stat().st_size < 100_000
 
 
