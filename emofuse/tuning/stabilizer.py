@@ -85,7 +85,8 @@ class Tuning:
         chosen = surface.slice(0, 1).to_pylist()[0]
         stabilizer, gated = chosen_options(chosen, self.base, fusion)
         record |= {"fused": source, "split": split, "sweep": facts, "config": {"tune": asdict(self.sweep)}}
-        record |= {"chosen": {"stabilizer": asdict(stabilizer), "fusion": asdict(gated), "measured": chosen}}
+        measured = {name: value for name, value in chosen.items() if value not in (None, np.inf)}
+        record |= {"chosen": {"stabilizer": asdict(stabilizer), "fusion": asdict(gated), "measured": measured}}
         _write(run, surface, record)
         self._tell(run, facts, chosen)
         return run

@@ -189,7 +189,8 @@ def judged(rows: list[dict[str, Any]], sweep: SweepConfig, frame_rate: float, *,
     ordered = [rows[i] | {"pareto": bool(front[i]), "chosen": place == 0} for place, i in enumerate(order)]
     names = [*PARAMETERS, *(f"{name}_arousal" for name in PAIRS), "objective"]
     names += [name for name in ordered[0] if name not in names]
-    return pa.table({name: pa.array([row.get(name) for row in ordered], _kind(name)) for name in names})
+    columns = {name: [row.get(name) for row in ordered] for name in names}
+    return pa.table({name: pa.array(values, _kind(name), from_pandas=True) for name, values in columns.items()})
 
 
 def pareto(costs: np.ndarray) -> np.ndarray:
