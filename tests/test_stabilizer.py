@@ -288,6 +288,13 @@ def test_a_stabilizer_from_options(name):
     assert len(made.window.series) == 7
 
 
+def test_a_threshold_for_each_axis():
+    made = make_stabilizer(StabilizerConfig(uncertainty_threshold=(0.1, 0.3)))
+    made.update([0.0, 0.0], [0.05, 0.05])
+    made.update([1.0, 1.0], [0.2, 0.2])
+    assert made.held.tolist() == [True, False]
+
+
 def test_no_filter_and_an_unknown_one():
     assert make_stabilizer(StabilizerConfig(filter="none")) is None
     with pytest.raises(ConfigError, match="known: ema"):
