@@ -64,7 +64,7 @@ def test_is_the_mean_and_variance_of_a_plain_loop_over_views(
 def test_a_face_has_the_same_bits_whatever_its_neighbours(
     emonet: FaceExpert, crops: np.ndarray, judged: Affect
 ) -> None:
-    for order in ([2], [1, 0], [2, 2, 0, 1]):
+    for order in ([2], [1, 0, 1]):
         again = emonet(crops[order])
         assert np.array_equal(again.mean, judged.mean[order])
         assert np.array_equal(again.variance, judged.variance[order])
