@@ -109,8 +109,8 @@ class Fitting:
                 storage.write_table(storage.join(run.address, "surface.parquet"), swept.surface)
                 record |= choice_record(swept)
             mark = rows_fingerprint(table, self.split)
-            cards = read_metadata(table.schema).get("experts") or {}
-            calibration = material.fit(slice(None), layers, fusion, fingerprint=mark, cards=cards)  # type: ignore[arg-type]
+            cards: Any = read_metadata(table.schema).get("experts")
+            calibration = material.fit(slice(None), layers, fusion, fingerprint=mark, cards=cards)
         record["fitted_on"] = asdict(calibration.fitted_on)
         run.save(record)
         return calibration

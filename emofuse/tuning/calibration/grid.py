@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from itertools import product
-from typing import Any
+from typing import Any, Literal
 
 from emofuse.config import CalibrationConfig, CalibrationSweepConfig, FusionConfig
 from emofuse.errors import ConfigError
@@ -16,6 +16,8 @@ VARIANCE_PARAMETERS = {"none": 0, "constant": 1, "scaling": 1, "affine": 2, "iso
 METHOD_PARAMETERS = {"fixed": 0, "equal": 0, "inverse_variance": 0, "random_effects": 0}
 METHOD_PARAMETERS |= {"best_linear_unbiased": 1, "constant": 1, "stacked": 4}
 """Free numbers per axis."""
+NOTHING_KNOWN: tuple[Literal["none"]] = ("none",)
+"""The variance recalibrations to try where no expert gives variances."""
 
 
 @dataclass(frozen=True)
@@ -59,11 +61,12 @@ def full_grid(options: CalibrationSweepConfig, *, both: bool, known: bool = True
     Raises:
         ConfigError: if the options leave nothing to try.
     """
+    variances = dict.fromkeys(options.variances) if known else dict.fromkeys(NOTHING_KNOWN)
     layers = [
         CalibrationConfig(mean=mean, loss=loss, l2=l2, variance=variance)
         for mean in dict.fromkeys(options.means)
         for loss, l2 in _targets(mean, options)
-        for variance in (dict.fromkeys(options.variances) if known else ("none",))
+        for variance in variances
     ]
     rules, gates = [FusionConfig(method="inverse_variance")], [dict.fromkeys(GATES, None)]
     if both:

@@ -27,6 +27,8 @@ from emofuse.tuning.calibration.grid import Grid, gated
 
 BUNDLES = 40
 """Sums of losses kept of each fold: more groups are put together, whole, so that the surface stays small."""
+BLOCK = 65_536
+"""Rows that are fused at once, so that memory does not grow with the split."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,12 +184,20 @@ def _of_layers(
     material: Material, layers: CalibrationConfig, kept: np.ndarray, held: np.ndarray, grid: Grid, objective: str
 ) -> np.ndarray:
     calibration = material.fit(kept, layers)
-    moved = [calibration.apply(name, material.mean[i, held], material.variance[i, held]) for i, name in _experts()]
+    blocks = np.array_split(held, max(1, -(-len(held) // BLOCK)))
+    return np.sum([_of_rows(material, calibration, rows, grid, objective) for rows in blocks], axis=0)
+
+
+def _of_rows(material: Material, calibration: Calibration, rows: np.ndarray, grid: Grid, objective: str) -> np.ndarray:
+    """Losses of every rule and gate behind a calibration, (rules x gates, BUNDLES)."""
+    moved = [
+        calibration.apply(name, material.mean[i, rows], material.variance[i, rows]) for i, name in enumerate(EXPERTS)
+    ]
     mean, variance = (np.stack([each[k] for each in moved]) for k in (0, 1))
-    shut = np.stack([_shut(material, held, variance[1], gated(grid.fusions[0], each)) for each in grid.gates])
+    shut = np.stack([_shut(material, rows, variance[1], gated(grid.fusions[0], each)) for each in grid.gates])
     alone = mean.copy()
     alone[1] = np.nan
-    place = np.eye(BUNDLES)[material.bundle[held]]
+    place = np.eye(BUNDLES)[material.bundle[rows]]
     sums = []
     for fusion in grid.fusions:
         if not _fitted(calibration, fusion):
@@ -195,17 +205,13 @@ def _of_layers(
             continue
         arguments = calibration.fusion_arguments()
         open_, closed = (
-            _losses(material.truth[held], *_fused(each, variance, fusion, arguments), objective)
+            _losses(material.truth[rows], *_fused(each, variance, fusion, arguments), objective)
             for each in (mean, alone)
         )
-        # Rows that no gate shuts need no second answer; without a scene there is none.
+        # A row that no gate shuts needs no second answer, and a face that is the only expert has none.
         change = np.where(shut.any(axis=0), closed - open_, 0.0)
         sums.append(open_ @ place + shut @ (change[:, None] * place))
     return np.concatenate(sums)
-
-
-def _experts() -> list[tuple[int, str]]:
-    return list(enumerate(EXPERTS))
 
 
 def _shut(material: Material, held: np.ndarray, variance: np.ndarray, fusion: FusionConfig) -> np.ndarray:
