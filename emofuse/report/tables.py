@@ -22,9 +22,6 @@ SYSTEM_NAMES = {
     "fused_raw": "Fusion, raw",
     "constant_mean": "Constant (mean)",
     "constant_median": "Constant (median)",
-    "fused_raw": "Fusion, uncalibrated",
-    "scene_raw": "Scene, uncalibrated",
-    "face_raw": "Face, uncalibrated",
 }
 METRIC_NAMES = {
     "mae": "MAE",
