@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from emofuse import runs
+from emofuse import runs, schema
 from emofuse.affect import AXES
 from emofuse.errors import DataError
 from emofuse.media import MediaError, content_hash, read_bytes
@@ -61,7 +61,7 @@ def features_of(manifest: pa.Table, tower: Tower, source: FeatureSource, cache: 
     """Features of every readable picture of a manifest, from `cache` where they are there already.
 
     Args:
-        manifest: in the form of `schema.MANIFEST`; frames of videos are refused.
+        manifest: of `schema.MANIFEST`; frames of videos are refused.
         tower: computes the features, with the mean and standard deviation of the source's preprocessing.
         source: how pictures are read, cut and prepared.
         cache: folder of feature tables, one for each fingerprint.
@@ -69,6 +69,7 @@ def features_of(manifest: pa.Table, tower: Tower, source: FeatureSource, cache: 
     Raises:
         DataError: if no picture can be read, or the manifest holds frames of videos.
     """
+    manifest = schema.conform(manifest, schema.MANIFEST, "manifest", required=("uri",))
     if manifest.column("frame_index").null_count < manifest.num_rows:
         raise DataError("training takes pictures; this manifest holds frames of videos")
     uris = manifest.column("uri").to_pylist()
