@@ -26,7 +26,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from emofuse.config import MediaConfig
 from emofuse.errors import DataError
-from emofuse.remote import faults, is_remote, persist, reason, shown
+from emofuse.remote import bound_client, faults, is_remote, persist, reason, shown
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF")
 _BROKEN = (OSError, ValueError, SyntaxError, EOFError, IndexError, KeyError, TypeError, struct.error, zlib.error)
@@ -161,6 +161,7 @@ def open_file(address: str) -> Any:
     if is_remote(address):
         import fsspec
 
+        bound_client(address)
         return fsspec.open(address, "rb").open()
     kind = os.stat(address).st_mode
     if not (stat.S_ISREG(kind) or stat.S_ISDIR(kind)):

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from emofuse.errors import ConfigError, DataError
-from emofuse.remote import faults, is_remote, persist, reason, shown
+from emofuse.remote import bound_client, faults, is_remote, persist, reason, shown
 from emofuse.schema import refuse_code
 
 Result = TypeVar("Result")
@@ -55,6 +55,7 @@ def filesystem(address: str) -> tuple[Any, str]:
     """
     from fsspec.core import url_to_fs
 
+    bound_client(address)
     try:
         return url_to_fs(absolute(address))
     except (ValueError, ImportError) as error:
