@@ -201,7 +201,8 @@ def throughput(checkpoint: Path, crops: np.ndarray, options: Options) -> Table:
         with torch.inference_mode():
             for crop in torch.from_numpy(few):
                 for k in range(face.views):
-                    network(views.make(crop[None], torch.tensor([k])))
+                    # In the layout that torchvision's ToTensor gives; the expert's own view of bytes would lend it its.
+                    network(views.make(crop[None], torch.tensor([k])).contiguous())
 
     runs: dict[str, tuple[Callable[[], object], int]] = {
         "plain float32 loop": (loop, len(few)),
