@@ -189,3 +189,11 @@ def test_only_labelled_rows_of_valid_that_no_expert_was_trained_on_are_used() ->
     np.testing.assert_array_equal(material.truth, both(rows)[kept])
     with pytest.raises(DataError, match="no expert was trained on"):
         Material.of(rows.set_column(at, rows.schema.field(at), pa.array(np.ones(300, dtype=bool))), "valid")
+
+
+def test_layers_that_cannot_be_fitted_leave_the_others_to_go_on(material: Material) -> None:
+    flat = replace(material, mean=np.where(np.isfinite(material.mean), 0.1, np.nan))
+    options = replace(SMALL, means=("identity", "spline"), variances=("scaling",))
+    rows = sweep(flat, options, storage_path=None).surface.to_pylist()
+    assert all((row["objective"] is None) == (row["mean"] == "spline") for row in rows)
+    assert all(row["mean"] == "identity" for row in rows if row["chosen"])

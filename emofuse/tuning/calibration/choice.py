@@ -38,7 +38,7 @@ def surface_table(grid: Grid, sums: np.ndarray, counts: np.ndarray, objective: s
     sums, counts = sums[:, used], counts[used]
     value, error = mean_and_error(sums, counts)
     if not np.isfinite(value).any():
-        raise DataError("no configuration of the sweep could be fitted and scored on the valid split")
+        raise DataError("no configuration of the sweep could be fitted and scored on valid; it may have too few rows")
     best = int(np.nanargmin(value))
     difference, apart = mean_and_error(sums - sums[best], counts)
     parts = [grid.parts(number) for number in range(len(grid))]

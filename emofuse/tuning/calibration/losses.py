@@ -183,7 +183,11 @@ def fold_losses(
 def _of_layers(
     material: Material, layers: CalibrationConfig, kept: np.ndarray, held: np.ndarray, grid: Grid, objective: str
 ) -> np.ndarray:
-    calibration = material.fit(kept, layers)
+    try:
+        calibration = material.fit(kept, layers)
+    except DataError:
+        # One kind of layer may ask for more than these rows have; the others go on.
+        return np.full((len(grid.fusions) * len(grid.gates), BUNDLES), np.nan)
     blocks = np.array_split(held, max(1, -(-len(held) // BLOCK)))
     return np.sum([_of_rows(material, calibration, rows, grid, objective) for rows in blocks], axis=0)
 
