@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from emofuse import storage
 from emofuse.affect import AXES, Affect
+from emofuse.columns import floats
 from emofuse.config import PerceiveConfig
 from emofuse.face.alignment import CROP_SIZE
 from emofuse.face.expert import combine_faces, make_face_expert
@@ -43,25 +44,31 @@ class Perceiver:
         size = self._scene.preprocessing.size
         pictures, rows = pixels(batch.column("scene"), (size, size, 3))
         columns |= _estimates("scene", batch.num_rows, rows, self._scene(pictures))
-        face = self._faces(batch)
+        face, expressions = self._faces(batch)
         columns |= _estimates("face", batch.num_rows, np.arange(batch.num_rows), face)
         columns["in_sample"] = self._in_sample(batch)
         columns["status"] = _status(batch, sought=self._face is not None)
-        return conform(pa.table(columns), PREDICTIONS, "predictions").select(PREDICTIONS.names)
+        table = conform(pa.table(columns), PREDICTIONS, "predictions").select(PREDICTIONS.names)
+        for name, values in expressions.items():
+            table = table.append_column(f"face_expression_{name}", floats(values))
+        return table
 
-    def _faces(self, batch: pa.Table) -> Affect:
-        """One opinion a row; where a row has several faces, theirs together."""
+    def _faces(self, batch: pa.Table) -> tuple[Affect, dict[str, np.ndarray]]:
+        """One opinion a row, of its faces together, and the main face's expression probabilities by name."""
         out = Affect.missing((batch.num_rows, 2))
         if self._face is None:
-            return out
+            return out, {}
         crops, rows = pixels(batch.column("faces"), (CROP_SIZE, CROP_SIZE, 3))
-        each = self._face(crops)
-        for row in np.unique(rows):
+        each, probabilities = self._face.judge(crops)
+        named = self._face.expressions if self._config.face.expression else ()
+        shown = np.full((batch.num_rows, len(named)), np.nan)
+        for row, first in zip(*np.unique(rows, return_index=True), strict=True):
             mine = each[rows == row]
             areas = np.array(batch.column("face_areas")[int(row)].as_py())
             one = mine[0] if len(mine) == 1 else combine_faces(mine, areas)
             out.mean[row], out.variance[row], out.valid[row] = one.mean, one.variance, one.valid
-        return out
+            shown[row] = probabilities[first, : len(named)]
+        return out, {name: shown[:, i] for i, name in enumerate(named)}
 
     def _in_sample(self, batch: pa.Table) -> pa.Array:
         hashes = batch.column("content").to_pylist()

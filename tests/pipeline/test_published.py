@@ -64,8 +64,13 @@ def test_emonet_and_yunet_give_the_same_bits_through_ray_and_in_one_process(
 def test_one_view_leaves_the_variance_unknown(
     people: str, config: PerceiveConfig, perceive: Callable[..., pa.Table], tmp_path: Path
 ) -> None:
-    table = perceive(people, tmp_path / "out", replace(config, face=replace(config.face, views=1)))
+    table = perceive(people, tmp_path / "out", replace(config, face=replace(config.face, views=1, expression=True)))
     found = np.array(table.column("face_count").to_pylist()) > 0
     assert np.isfinite(both(table, "face")[found]).all()
     assert np.isnan(both(table, "face", "variance")).all()
     assert set(table.filter(pa.array(found)).column("face_variance_source").to_pylist()) == {"none"}
+    names = [name for name in table.column_names if name.startswith("face_expression_")]
+    assert len(names) == 8
+    shares = np.column_stack([table.column(name).to_numpy() for name in names])
+    np.testing.assert_allclose(shares[found].sum(axis=1), 1, atol=1e-5)
+    assert np.isnan(shares[~found]).all()
