@@ -64,6 +64,11 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
 
 
 def _unpickled(path: Path) -> object:
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as file:
+            if any(entry.compress_type != zipfile.ZIP_STORED for entry in file.infolist()):
+                # torch never compresses, and a few kB could inflate to more than there is memory.
+                raise zipfile.BadZipFile("its entries are compressed, which torch's never are")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of pickle's protocol: what is wrong is said by the error
         return torch.load(path, map_location="cpu", weights_only=True)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from emofuse.errors import EmofuseError
+from emofuse.remote import printable
 
 Options = TypeVar("Options")
 
@@ -29,7 +30,7 @@ def run_job(main: Callable[[Options], object], options: type[Options], descripti
     try:
         main(parsed)
     except EmofuseError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
+        print(f"error: {printable(' '.join(str(error).split()))}", file=sys.stderr, flush=True)
         sys.exit(1)
     except KeyboardInterrupt:
         print("interrupted; the same command goes on where this one stopped", file=sys.stderr, flush=True)

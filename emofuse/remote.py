@@ -62,9 +62,13 @@ def redact_address(address: str) -> str:
 
 def shown(address: str) -> str:
     """An address as messages show it: on one line, bounded, no control characters, no secrets."""
-    text = redact_address(address[: 2 * SHOWN]) if is_remote(address) else address[: 2 * SHOWN]
-    plain = "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)
+    plain = printable(redact_address(address[: 2 * SHOWN]) if is_remote(address) else address[: 2 * SHOWN])
     return plain if len(plain) <= SHOWN else plain[:SHOWN] + "…"
+
+
+def printable(text: str) -> str:
+    """`text` with everything escaped that a terminal would obey rather than show, line breaks included."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def faults(*more: type[Exception]) -> tuple[type[Exception], ...]:

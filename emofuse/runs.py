@@ -77,7 +77,7 @@ class Run:
             return {}
         try:
             record = json.loads(storage.read_bytes(address))
-        except ValueError:
+        except (ValueError, RecursionError):
             raise ConfigError(f"{address} is not JSON; is {self.address} a run directory?") from None
         if not isinstance(record, dict) or "emofuse" not in record:
             raise ConfigError(f"{address} was not written by emofuse")

@@ -134,6 +134,9 @@ def conform(table: pa.Table, schema: pa.Schema, what: str, *, required: Iterable
         DataError: if a column is missing, has another type, or holds nulls where none may be.
     """
     names = set(refuse_code(table, what).column_names)
+    if len(names) < table.num_columns:
+        twice = next(name for name in table.column_names if table.column_names.count(name) > 1)
+        raise DataError(f"{what} has two columns called {twice}")
     missing = [f.name for f in schema if f.name not in names and (not f.nullable or f.name in set(required))]
     if missing:
         raise DataError(f"{what} lacks {', '.join(missing)}; it has {', '.join(table.column_names)}")
@@ -214,6 +217,16 @@ def with_metadata(table: pa.Table, **entries: object) -> pa.Table:
 
 
 def read_metadata(schema: pa.Schema) -> dict[str, object]:
-    """What `with_metadata` put there; empty where nothing is."""
+    """What `with_metadata` put there; empty where nothing is.
+
+    Raises:
+        DataError: if something else stands there.
+    """
     raw: Mapping[bytes, bytes] = schema.metadata or {}
-    return json.loads(raw.get(METADATA_KEY, b"{}"))
+    try:
+        found = json.loads(raw.get(METADATA_KEY, b"{}"))
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise DataError(f"the table's metadata entry {METADATA_KEY.decode()!r} is not a JSON object")
+    return found

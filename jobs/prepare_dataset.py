@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Union
 import tyro
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from emofuse import schema, storage
 from emofuse.cli import run_job
 from emofuse.datasets import CONVERTERS, Built
+from emofuse.remote import printable, shown
 
 DESCRIPTION = """Turn a data set, as published, into a manifest that the other jobs read: one row per picture or
 frame, ratings on the reference scale [-1, 1], splits disjoint by group and by picture.
@@ -64,13 +66,15 @@ def tell(built: Built, out: str, console: Console) -> None:
     about: dict[str, Any] = schema.read_metadata(built.table.schema)
     if isinstance(about["dataset"], dict):  # a predictions table tells of its data set beside its experts
         about = about["dataset"]
-    facts = Table(title=str(about["title"]), title_justify="left", show_header=False)
+    facts = Table(title=Text(printable(str(about["title"]))), title_justify="left", show_header=False)
     facts.add_column(style="bold")
     facts.add_column(overflow="fold")
     for name, value in _facts(built, about):
-        facts.add_row(name, value)
+        # Names come from strangers' files: as text, they are neither markup nor commands to a terminal.
+        facts.add_row(name, Text(printable(value)))
     console.print(facts)
-    console.print(f"{built.table.num_rows:,} rows written to {out}", highlight=False, soft_wrap=True)
+    told = f"{built.table.num_rows:,} rows written to {shown(out)}"
+    console.print(told, highlight=False, soft_wrap=True, markup=False)
 
 
 def _facts(built: Built, about: dict[str, Any]) -> list[tuple[str, str]]:

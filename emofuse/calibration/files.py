@@ -50,7 +50,7 @@ def read(path: str | Path, form: str, version: int) -> dict[str, Any]:
     """
     try:
         content = json.loads(Path(path).read_text())
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise DataError(f"cannot read {path} as {form}: {error}") from None
     found = content.get("format") if isinstance(content, dict) else type(content).__name__
     if found != form:

@@ -19,6 +19,7 @@ from emofuse.pipeline.perceive import perceive_local, perceive_ray, resolved
 from emofuse.pipeline.perceive_job import Job
 from emofuse.pipeline.progress import timed, watch
 from emofuse.pipeline.resources import local_plan, plan
+from emofuse.remote import printable, shown
 from emofuse.report import build_report
 from emofuse.report.terminal import overview
 from emofuse.runs import Run
@@ -64,7 +65,7 @@ class Evaluation:
             mark = runs.perceive_fingerprint(found.content, config, experts.weights)
             run, record = self._open(mark, storage.stem(manifest))
             if run.finished:
-                return self._tell(run, f"{run.address} is finished already; nothing was done")
+                return self._tell(run, f"{shown(run.address)} is finished already; nothing was done")
             record |= {
                 "manifest": {"address": manifest, "rows": found.rows, "content": found.content},
                 "dataset": found.metadata,
@@ -94,7 +95,7 @@ class Evaluation:
         mark = origin.get("fingerprints", {}).get("perceive") or sink.table_fingerprint(table)
         run, record = self._open(mark, storage.stem(storage.parent(predictions) if origin else predictions))
         if run.finished:
-            return self._tell(run, f"{run.address} is finished already; nothing was done")
+            return self._tell(run, f"{shown(run.address)} is finished already; nothing was done")
         record |= {key: origin[key] for key in ("manifest", "dataset", "experts", "weights") if key in origin}
         record |= {"predictions": predictions, "counts": sink.count_statuses(table)}
         return self._judge(run, record, table)
@@ -109,7 +110,7 @@ class Evaluation:
         )
         run = Run(address)
         record = {"config": {}, **run.open(marks), **runs.provenance()}
-        self.console.print(f"run directory: {address}", highlight=False, soft_wrap=True, markup=False)
+        self.console.print(f"run directory: {shown(address)}", highlight=False, soft_wrap=True, markup=False)
         return run, record
 
     def _perceive(
@@ -130,8 +131,8 @@ class Evaluation:
             return Job(record["manifest"]["address"], run.predictions, config, width, metadata)
 
         if before < found.rows:
-            shown = watch(lambda: sink.committed_rows(run.predictions), found.rows, self.console)
-            with timed(record, "perceive", found.rows - before), shown:
+            bar = watch(lambda: sink.committed_rows(run.predictions), found.rows, self.console)
+            with timed(record, "perceive", found.rows - before), bar:
                 if local:
                     perceive_local(job(local_plan(config.compute, found.rows)))
                 else:
@@ -169,9 +170,9 @@ class Evaluation:
         for table in tables:
             self.console.print(table)
         lines += sentences
-        lines += [str(record.get("dataset", {}).get("label_note") or ""), note or "", f"report: {run.report}"]
+        lines += [str(record.get("dataset", {}).get("label_note") or ""), note or "", f"report: {shown(run.report)}"]
         for line in filter(None, lines):
-            self.console.print(line, highlight=False, soft_wrap=True, markup=False)
+            self.console.print(printable(line), highlight=False, soft_wrap=True, markup=False)
         return run
 
 

@@ -19,6 +19,9 @@ from emofuse.scene.preprocess import Preprocessing
 
 FORMAT = "emofuse-head/1"
 REQUIRED = ("format", "expert", "tower", "preprocessing", "head", "pooled_error", "variance_scale", "training_pictures")
+NUMBERS = ("pooled_error", "variance_scale", "variance_floor")
+"""Entries that variances are computed with."""
+MOST = 1e6
 HASH_DIGITS = 16
 """A training picture is known by this many leading hexadecimal digits of the sha256 of its file."""
 
@@ -41,7 +44,7 @@ def read_card(path: Path) -> dict[str, Any]:
     try:
         with safe_open(path, framework="numpy") as file:
             card = json.loads((file.metadata() or {})["card"])
-    except (SafetensorError, OSError, KeyError, ValueError):
+    except (SafetensorError, OSError, KeyError, ValueError, RecursionError):
         raise CheckpointError(
             f"{path} is not a head: expected safetensors with a card, as train_scene.py writes"
         ) from None
@@ -67,11 +70,17 @@ def check_card(card: dict[str, Any], where: str) -> None:
     Raises:
         CheckpointError: saying which.
     """
+    if not isinstance(card, dict):
+        raise CheckpointError(f"the card of {where} is no JSON object")
     missing = [key for key in REQUIRED if key not in card]
     if missing:
         raise CheckpointError(f"the card of {where} lacks {', '.join(missing)}")
     if card["format"] != FORMAT:
         raise CheckpointError(f"{where} has the card format {card['format']!r}, expected {FORMAT!r}")
+    for key in NUMBERS:
+        values = np.asarray(card.get(key, 0.0), dtype=object).ravel()
+        if not all(isinstance(value, int | float) and 0 <= value <= MOST for value in values):
+            raise CheckpointError(f"the card of {where} has {card[key]} for {key}; expected numbers from 0 to {MOST:g}")
 
 
 def head_path(scene: SceneConfig) -> Path:
