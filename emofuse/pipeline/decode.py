@@ -14,7 +14,7 @@ from emofuse.config import PerceiveConfig
 from emofuse.face.alignment import CROP_SIZE
 from emofuse.face.finder import FaceFinder, FoundFaces
 from emofuse.media import MediaError, Picture, content_hash, decode_picture, read_bytes
-from emofuse.scene.expert import preprocessing_of
+from emofuse.scene.card import preprocessing_of
 from emofuse.scene.preprocess import Preprocessing
 from emofuse.schema import MANIFEST
 from emofuse.video import VideoReader

@@ -85,7 +85,7 @@ class HeadExpert:
         if not chunks:
             return Affect.missing((0, 2))
         mean, variance = (np.concatenate(values) for values in zip(*chunks, strict=True))
-        return Affect.of(np.clip(mean, -1, 1), variance)
+        return Affect.of(mean, variance)
 
     def _chunk(self, pictures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         count = len(pictures)
