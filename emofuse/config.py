@@ -216,8 +216,8 @@ class CalibrationSweepConfig:
     methods: tuple[
         Literal["inverse_variance", "best_linear_unbiased", "random_effects", "fixed", "equal", "constant", "stacked"],
         ...,
-    ] = ("inverse_variance", "best_linear_unbiased", "random_effects", "fixed", "equal", "constant", "stacked")
-    """Fusion rules to compare, where both experts speak."""
+    ] = ("inverse_variance", "best_linear_unbiased", "random_effects", "constant", "stacked")
+    """Fusion rules to compare, where both experts speak; fixed and equal are baselines of every judgement anyway."""
     max_weight_ratio: tuple[float, ...] = (2.0, 5.0)
     """Inverse variance: caps on the ratio of the precisions, besides none."""
     min_face_score: tuple[float, ...] = (0.6, 0.7, 0.8, 0.9)

@@ -186,6 +186,20 @@ def test_a_finished_run_is_left_alone_and_another_is_refused(run: Run) -> None:
         AS_IT_IS.run(run.predictions, run.address)
 
 
+def test_an_interrupted_run_is_taken_up_by_the_same_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> None:
+        (tmp_path / "run" / "left.parquet").touch()
+        raise KeyboardInterrupt
+
+    predictions, out = written(table(300), tmp_path), str(tmp_path / "run")
+    with monkeypatch.context() as patched:
+        patched.setattr(Fitting, "fit", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            AS_IT_IS.run(predictions, out)
+    assert not Run(out).finished
+    assert AS_IT_IS.run(predictions, out).finished
+
+
 def test_a_run_directory_or_its_predictions_will_do(run: Run, tmp_path: Path) -> None:
     address, record = source(run.address)
     assert address == run.predictions

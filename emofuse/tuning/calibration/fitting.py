@@ -86,6 +86,7 @@ class Fitting:
         record |= {key: origin[key] for key in ("manifest", "dataset", "experts", "weights") if key in origin}
         record |= {"kind": "calibration", "predictions": address, "counts": sink.count_statuses(table)}
         record["config"] = {"sweep": asdict(self.options), "judge": asdict(self.judging)}
+        run.save(record)
         calibration = self.fit(table, run, record)
         self._judge(table, calibration, run, record)
         run.commit()
