@@ -9,6 +9,11 @@ from pathlib import Path
 
 import pytest
 
+# Before anything imports torch: the networks are small here, and threads that wait for each other cost more than
+# they give.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = Path(os.environ.get("EMOFUSE_SHARED", ROOT.parent / "shared")) / "data"
 

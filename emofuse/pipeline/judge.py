@@ -68,7 +68,7 @@ def judge(predictions: pa.Table, config: JudgeConfig) -> Judged:
     on = Judgement.of(table, split)
     metrics = measure(on, systems, config.statistics, config.seed)
     if steadied.rows:
-        metrics = pa.concat_tables([metrics, stability(steadied, clamp(fused.mean), split)])
+        metrics = pa.concat_tables([metrics, stability(steadied, clamp(fused.mean), split, config.stabilizer)])
     columns = fused_columns(systems, fused, experts) | {name: pa.array(shut) for name, shut in gates.items()}
     out = with_metadata(conform(replace_columns(table, columns | steadied.columns), FUSED, "fused"), split=split)
     return Judged(out, metrics, compare(on, systems, config.statistics, config.seed), split)

@@ -10,9 +10,17 @@ import pyarrow as pa
 from emofuse.affect import AXES
 from emofuse.columns import column, floats, texts
 from emofuse.config import StabilizerConfig
-from emofuse.metrics.stability import hold_rate, jitter, jitter_reduction, noise_variance, window_variance
+from emofuse.metrics.stability import (
+    hold_rate,
+    jitter,
+    jitter_reduction,
+    lag,
+    noise_variance,
+    response_time,
+    window_variance,
+)
 from emofuse.schema import METRICS
-from emofuse.stabilizer import steady
+from emofuse.stabilizer import make_stabilizer, steady
 
 
 @dataclass(frozen=True)
@@ -77,18 +85,22 @@ def steady_sequences(table: pa.Table, mean: np.ndarray, variance: np.ndarray, co
     return Steadied(columns, out_mean, out_variance, held, rows)
 
 
-def stability(steadied: Steadied, mean: np.ndarray, split: str) -> pa.Table:
+def stability(steadied: Steadied, mean: np.ndarray, split: str, config: StabilizerConfig) -> pa.Table:
     """Stability of the fused and the steadied series, per sequence and over all (their mean, with its interval).
 
     Args:
         steadied: of `steady_sequences`.
         mean: the fused means, (N, 2).
         split: written to the table.
+        config: the filter, which is also driven through a synthetic step.
 
     Returns:
-        A table of `schema.METRICS`: jitter, noise_variance, window_variance, jitter_reduction, hold_rate.
+        A table of `schema.METRICS`: jitter, noise_variance, window_variance, and of the steadied series
+        jitter_reduction, hold_rate, lag (frames behind the fused series) and response_time (frames to 90 % of a step).
     """
     found: list[dict[str, object]] = []
+    stabilizer = make_stabilizer(config)
+    response = np.zeros(2) if stabilizer is None else np.asarray(response_time(stabilizer))
     for name, rows in steadied.rows.items():
         raw, smooth = mean[rows], steadied.mean[rows]
         figures = {
@@ -96,6 +108,8 @@ def stability(steadied: Steadied, mean: np.ndarray, split: str) -> pa.Table:
             "steady": {m.__name__: m(smooth) for m in (jitter, noise_variance, window_variance)},
         }
         figures["steady"]["jitter_reduction"] = jitter_reduction(raw, smooth)
+        figures["steady"]["lag"] = lag(raw, smooth)
+        figures["steady"]["response_time"] = response
         figures["steady"]["hold_rate"] = hold_rate(steadied.held[rows])
         found += [
             {"system": system, "subset": f"sequence:{name}", "axis": axis, "metric": metric, "n": len(rows)}

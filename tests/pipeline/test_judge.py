@@ -200,6 +200,8 @@ def test_sequences_are_steadied_in_order_however_the_rows_come() -> None:
     jitter = value(done.metrics, "steady", "jitter", subset="sequences")
     assert jitter["value"] < value(done.metrics, "fused", "jitter", subset="sequences")["value"]
     assert jitter["n_groups"] == 3
+    # METHODS: frames to 90 % of a step are ceil(ln .1 / ln(1 - alpha)).
+    assert value(done.metrics, "steady", "response_time", subset="sequences")["value"] == 4
 
 
 def test_a_split_that_is_not_there_is_named() -> None:
