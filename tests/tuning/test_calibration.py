@@ -197,3 +197,10 @@ def test_layers_that_cannot_be_fitted_leave_the_others_to_go_on(material: Materi
     rows = sweep(flat, options, storage_path=None).surface.to_pylist()
     assert all((row["objective"] is None) == (row["mean"] == "spline") for row in rows)
     assert all(row["mean"] == "identity" for row in rows if row["chosen"])
+
+
+def test_a_face_that_is_seen_in_one_fold_alone_stops_nothing(material: Material) -> None:
+    mean = material.mean.copy()
+    mean[1, material.fold != 0] = np.nan
+    rows = sweep(replace(material, mean=mean), SMALL, storage_path=None).surface.to_pylist()
+    assert all(row["objective"] is not None for row in rows if row["method"] == "inverse_variance")

@@ -194,9 +194,7 @@ def _of_layers(
 
 def _of_rows(material: Material, calibration: Calibration, rows: np.ndarray, grid: Grid, objective: str) -> np.ndarray:
     """Losses of every rule and gate behind a calibration, (rules x gates, BUNDLES)."""
-    moved = [
-        calibration.apply(name, material.mean[i, rows], material.variance[i, rows]) for i, name in enumerate(EXPERTS)
-    ]
+    moved = [_moved(calibration, i, material, rows) for i in range(len(EXPERTS))]
     mean, variance = (np.stack([each[k] for each in moved]) for k in (0, 1))
     shut = np.stack([_shut(material, rows, variance[1], gated(grid.fusions[0], each)) for each in grid.gates])
     alone = mean.copy()
@@ -216,6 +214,13 @@ def _of_rows(material: Material, calibration: Calibration, rows: np.ndarray, gri
         change = np.where(shut.any(axis=0), closed - open_, 0.0)
         sums.append(open_ @ place + shut @ (change[:, None] * place))
     return np.concatenate(sums)
+
+
+def _moved(calibration: Calibration, number: int, material: Material, rows: np.ndarray) -> tuple[np.ndarray, ...]:
+    mean, name = material.mean[number, rows], EXPERTS[number]
+    # An expert that speaks in this fold alone could not be calibrated without it: here it stays silent.
+    heard = mean if name in calibration.experts else np.full_like(mean, np.nan)
+    return calibration.apply(name, heard, material.variance[number, rows])
 
 
 def _shut(material: Material, held: np.ndarray, variance: np.ndarray, fusion: FusionConfig) -> np.ndarray:
