@@ -11,8 +11,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
 import psutil
@@ -80,28 +81,33 @@ def make_manifest(source: Path, path: Path, copies: int = 1) -> int:
     return len(many)
 
 
+def count(names: Iterable[str]) -> int:
+    """Rows of committed files, by their names."""
+    return sum(int(name.removesuffix(".parquet").rsplit("-", 1)[1]) for name in names if name.endswith(".parquet"))
+
+
 @dataclass
 class Work:
     """One run of the main job, to be started as often as it takes.
 
     Attributes:
         manifest: what is evaluated.
-        out: the run directory, local.
+        out: the run directory.
         options: of the command line.
         environment: beside this process's own.
         folder: of the calls that are counted.
     """
 
-    manifest: Path
-    out: Path
+    manifest: str | Path
+    out: str | Path
     folder: Path
     options: tuple[str, ...] = ()
     environment: dict[str, str] = field(default_factory=dict)
 
     @property
-    def predictions(self) -> Path:
+    def predictions(self) -> str:
         """Where files are committed."""
-        return self.out / "predictions"
+        return storage.join(str(self.out), "predictions")
 
     def start(self, *more: str) -> subprocess.Popen[str]:
         """The job in a session of its own."""
@@ -129,16 +135,17 @@ class Work:
 
     def committed(self) -> int:
         """Rows in committed files, by their names."""
-        return sum(int(name.removesuffix(".parquet").rsplit("-", 1)[1]) for name in self.files())
+        return count(storage.names(self.predictions))
 
-    def files(self) -> dict[str, int]:
-        """Committed files and when each was written, ns."""
-        names = [name for name in storage.names(str(self.predictions)) if name.endswith(".parquet")]
-        return {name: os.stat(self.predictions / name).st_mtime_ns for name in names}
+    def files(self) -> dict[str, datetime]:
+        """Committed files and when each was written."""
+        names = [name for name in storage.names(self.predictions) if name.endswith(".parquet")]
+        fs, path = storage.filesystem(self.predictions)
+        return {name: fs.modified(f"{path}/{name}") for name in names}
 
     def table(self) -> pa.Table:
         """The predictions by id."""
-        return storage.read_table(str(self.predictions)).sort_by("sample_id")
+        return storage.read_table(self.predictions).sort_by("sample_id")
 
     def wait_for(self, rows: int, process: subprocess.Popen[str], seconds: float = 400) -> int:
         """Until that many rows are committed; how many are by then.
@@ -192,9 +199,6 @@ def _title(process: psutil.Process) -> str:
         return ""
 
 
-Kill = Callable[[Work, "subprocess.Popen[str]"], None]
-
-
 @dataclass(frozen=True)
 class Outcome:
     """What a kill cost.
@@ -226,10 +230,15 @@ class Outcome:
     def exact(self) -> bool:
         """Whether the kill fell between the first and the last commit, and the resume was exact and cheaper."""
         between = 0 < self.committed < self.rows
-        return between and not (self.lost + self.doubled + self.differing + self.touched) and self.calls < self.rows
+        return between and self.whole and self.calls < self.rows
+
+    @property
+    def whole(self) -> bool:
+        """Whether nothing was lost, doubled, changed, or written again."""
+        return not (self.lost + self.doubled + self.differing + self.touched)
 
 
-def compare(work: Work, undisturbed: pa.Table, before: dict[str, int], calls: int) -> Outcome:
+def compare(work: Work, undisturbed: pa.Table, before: dict[str, datetime], calls: int) -> Outcome:
     """What stands in a resumed run against an undisturbed one."""
     table = work.table()
     ids = table.column("sample_id").to_pylist()
@@ -240,7 +249,7 @@ def compare(work: Work, undisturbed: pa.Table, before: dict[str, int], calls: in
     )
     after = work.files()
     return Outcome(
-        committed=sum(int(name.removesuffix(".parquet").rsplit("-", 1)[1]) for name in before),
+        committed=count(before),
         rows=len(wanted),
         lost=len(set(wanted) - set(ids)),
         doubled=len(ids) - len(set(ids)),

@@ -27,14 +27,14 @@ def test_a_killed_driver_loses_nothing_and_what_is_committed_is_not_made_again(
     if not gone(others, 30):
         kill(others)
     before = work.files()
-    assert not (work.out / "_SUCCESS").exists()
+    assert not (tmp_path / "run" / "_SUCCESS").exists()
 
     forget(tmp_path)
     work.finish()
     outcome = compare(work, undisturbed.table(), before, called(tmp_path))
     assert outcome.exact, outcome.line()
     assert outcome.calls == rows - outcome.committed
-    assert (work.out / "_SUCCESS").exists()
+    assert (tmp_path / "run" / "_SUCCESS").exists()
 
     forget(tmp_path)
     assert "finished already" in work.finish()
