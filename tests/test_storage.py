@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -53,6 +54,7 @@ class Server:
 
     def start(self) -> None:
         """Listen, at the same port as before if there was one."""
+        logging.getLogger("werkzeug").setLevel(logging.ERROR)
         self._server = make_server("127.0.0.1", self.port, self, threaded=True)
         self.port = self._server.port
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
