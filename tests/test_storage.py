@@ -220,6 +220,18 @@ def test_a_server_that_goes_away_is_one_line_and_one_that_returns_is_no_matter(
     back.join()
 
 
+def test_any_file_system_that_fsspec_opens_will_do() -> None:
+    table = pa.table({"sample_id": ["b", "a"]})
+    folder = "memory://somewhere/run/predictions"
+    name = sink.commit(folder, table, {})
+    assert sink.commit(folder, table, {}) == name
+    assert storage.names(folder) == [name]
+    assert sink.committed_rows(folder) == len(sink.committed_ids(folder)) == 2
+    assert storage.read_table(folder).column("sample_id").to_pylist() == ["a", "b"]
+    storage.remove(storage.join(folder, name))
+    assert sink.committed_rows(folder) == 0
+
+
 def test_what_is_not_there_or_not_served_is_one_line(s3: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     from emofuse.pipeline.manifest import survey
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from .killing import Work, called, compare, family, forget, gone, kill, make_manifest
 
+pytestmark = pytest.mark.slow
 OPTIONS = ("--compute.rows-per-block", "2", "--compute.batch-size", "2", "--compute.actors", "1")
 
 

@@ -15,6 +15,7 @@ from emofuse import storage
 
 from .conftest import ROOT, Head, environment, plain_lines
 
+pytestmark = pytest.mark.slow
 SMALL = ("--compute.batch-size", "2", "--compute.rows-per-block", "2", "--compute.actors", "1")
 
 
