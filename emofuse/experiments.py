@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from emofuse import storage
 from emofuse.affect import AXES
 from emofuse.errors import ConfigError
 
@@ -101,7 +101,8 @@ def _judged(run: Path, record: dict[str, Any]) -> tuple[str | None, dict[str, fl
     if not path.is_file():
         return None, {}
     wanted = {"system": "fused", "subset": "all", "in_sample": False}
-    rows = [row for row in pq.read_table(path).to_pylist() if all(row.get(k) == v for k, v in wanted.items())]
+    stored = storage.read_parquet(str(path)).to_pylist()
+    rows = [row for row in stored if all(row.get(k) == v for k, v in wanted.items())]
     figures = {f"{row['axis']}_{row['metric']}": row["value"] for row in rows if row["metric"] in FIGURES}
     return (str(record.get("split") or "all"), figures) if figures else (None, {})
 

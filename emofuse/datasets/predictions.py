@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from emofuse import schema, storage
 from emofuse.affect import AXES
@@ -108,10 +106,7 @@ def _read(address: str) -> tuple[str, pd.DataFrame]:
     data = storage.read_bytes(address)
     if data[:4] != b"PAR1":
         return address, read_csv(data, address)
-    try:
-        return address, pq.read_table(io.BytesIO(data)).to_pandas()
-    except pa.ArrowException as error:
-        raise DataError(f"{address} cannot be read as Parquet: {str(error).splitlines()[0]}") from None
+    return address, storage.read_parquet(address).to_pandas()
 
 
 def _labelled(read: pd.DataFrame, columns: Columns, origin: Origin, file: str) -> pd.DataFrame:

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from emofuse import runs, schema
+from emofuse import runs, schema, storage
 from emofuse.config import ComputeConfig, FaceConfig, MediaConfig, TrainingConfig
 from emofuse.errors import DataError
 from emofuse.scene.backbone import Tower, load_tower
@@ -94,7 +94,7 @@ def train(
     record |= {"kind": "train", "config": dataclasses.asdict(plan), "manifest": str(manifest)}
     record |= runs.provenance()
     run.save(record)
-    table = schema.check_manifest(pq.read_table(manifest))
+    table = schema.check_manifest(storage.read_table(str(manifest)))
     torch.set_num_threads(plan.compute.threads)
     tower, source = prepare_tower(plan)
     cache = cache or out / "features"
