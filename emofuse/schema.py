@@ -170,17 +170,21 @@ def refuse_code(table: pa.Table, what: str) -> pa.Table:
         DataError: naming the first column of an extension type, nested ones included.
     """
     for field in table.schema:
-        if found := _extension(field.type):
+        if found := _extension(field):
             raise DataError(f"{what}: column {field.name} is of the extension type {found}, which is refused")
     return table
 
 
-def _extension(kind: pa.DataType) -> str | None:
+def _extension(field: pa.Field) -> str | None:
+    """The name of the extension type of a column or of anything in it, registered in this process or not."""
+    kind = field.type
     if isinstance(kind, pa.BaseExtensionType):
         return kind.extension_name
+    if name := (field.metadata or {}).get(b"ARROW:extension:name"):
+        return name.decode(errors="replace")
     if pa.types.is_dictionary(kind):
-        return _extension(kind.value_type)
-    return next(filter(None, (_extension(kind.field(i).type) for i in range(kind.num_fields))), None)
+        return _extension(pa.field("", kind.value_type))
+    return next(filter(None, (_extension(kind.field(i)) for i in range(kind.num_fields))), None)
 
 
 def check_manifest(table: pa.Table) -> pa.Table:

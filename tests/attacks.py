@@ -375,6 +375,17 @@ def nested_pickle(folder: Path) -> str:
     return line
 
 
+@attack("a column of an Arrow type that this process does not know, and another may")
+def unknown_type(folder: Path) -> str:
+    plain = rows()
+    for name in ("extra", "group"):
+        field = pa.field(name, pa.binary(), metadata={b"ARROW:extension:name": b"someones.pickle"})
+        table = pa.Table.from_arrays([*plain.columns, pa.array([b"x", b"y"])], schema=pa.schema([*plain.schema, field]))
+        line = refused(lambda table=table: look(parquet(folder / "m.parquet", table)))
+        refused(lambda: storage.read_table(str(folder / "m.parquet")))
+    return line
+
+
 @attack("a pickle in the metadata of Ray's tensor type, which older Rays loaded")
 def pickled_type(folder: Path) -> str:
     import ray.data  # noqa: F401
