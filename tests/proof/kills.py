@@ -190,7 +190,7 @@ def disk(proof: Proof) -> None:
 
 def s3(proof: Proof) -> None:
     """An S3 server that goes away for a moment, and one that goes away for good and returns later."""
-    from test_storage import BUCKET, Server
+    from s3_server import BUCKET, Server
 
     server = Server()
     server.start()
