@@ -92,6 +92,8 @@ class ComputeConfig:
     """GPU share of an actor, where there are GPUs."""
     rows_per_block: int | None = None
     """Manifest rows per block; by default chosen from the manifest and the cluster."""
+    decode: Literal["auto", "tasks", "actors"] = "auto"
+    """Where pictures are decoded: auto = tasks that feed GPU actors, or the model actors themselves on CPUs."""
 
 
 @dataclass(frozen=True)

@@ -173,7 +173,7 @@ def perceive_fingerprint(manifest: str, config: PerceiveConfig, weights: dict[st
         weights: file name or part → sha256 of every weight file that takes part.
     """
     compute = dataclasses.asdict(config.compute)
-    for width in ("actors", "gpu_fraction", "rows_per_block"):
+    for width in ("actors", "gpu_fraction", "rows_per_block", "decode"):
         compute.pop(width)
     media = {k: v for k, v in dataclasses.asdict(config.media).items() if k != "retries"}
     names = {k: v for k, v in dataclasses.asdict(config).items() if k not in ("compute", "media")}

@@ -22,11 +22,11 @@ import pyarrow.parquet as pq
 
 from emofuse import storage
 from emofuse.config import PerceiveConfig
-from emofuse.pipeline.events import RecordedPerceiver, Recorder, read_events
+from emofuse.pipeline.events import RecordedPerceiver, Recorder, read_events, recorded_decode
 from emofuse.pipeline.resources import Plan, plan
 from emofuse.schema import MANIFEST, conform
 
-MEMORY_SECONDS = 0.5
+MEMORY_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -119,23 +119,16 @@ def serial(table: pa.Table, config: PerceiveConfig) -> float:
 
 def piped(manifest: str, rows: int, config: PerceiveConfig, workers: int, cluster: dict[str, float]) -> list[Figure]:
     """The pipeline on the Ray cluster that this process has joined."""
-    from emofuse.pipeline.decode import decode
     from emofuse.pipeline.graph import Stages, build_graph, detects_with_torch, perceiving, real_stages, write
     from emofuse.pipeline.perceive_job import Job
 
     width = plan(replace(config.compute, actors=workers), cluster, rows, torch_detector=detects_with_torch(config.face))
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as events:
         job = Job(manifest, folder, config, width, {})
-        decoding = (
-            real_stages(job).decode
-            if width.detectors
-            else {
-                "fn": decode,
-                "fn_kwargs": {"config": config},
-                "num_cpus": width.task_cpus,
-            }
-        )
-        stages = Stages(decoding, perceiving(width, RecordedPerceiver, (config, events)))
+        decoding = real_stages(job).decode
+        if decoding is not None and not width.detectors:
+            decoding |= {"fn": recorded_decode, "fn_kwargs": {"config": config, "folder": events}}
+        stages = Stages(decoding, perceiving(width, RecordedPerceiver, (config, events, not width.apart)))
         peak: dict[str, float] = {}
         began = time.perf_counter()
         with watched_memory(peak):
@@ -146,7 +139,7 @@ def piped(manifest: str, rows: int, config: PerceiveConfig, workers: int, cluste
         Figure("pipeline, steady", workers, found.steady_rate(), "images/s"),
         Figure("pipeline, with start-up", workers, rows / seconds, "images/s"),
         Figure("experts at work", workers, found.busy(), "share"),
-        Figure("actor start", workers, max(found.loaded.values()), "s"),
+        Figure("actor start", workers, max(found.loading.values()), "s"),
         *(Figure(f"peak memory of {who}", workers, size / 2**20, "MiB") for who, size in peak.items()),
     ]
 
@@ -195,8 +188,8 @@ def watched_memory(peak: dict[str, float]) -> Iterator[None]:
 def _watch(peak: dict[str, float], stop: threading.Event) -> None:
     me = psutil.Process()
     while True:
-        now = {"the driver": float(me.memory_full_info().uss)}
-        sizes = [_uss(process) for process in me.children(recursive=True) if _is_worker(process)]
+        now = {"the driver": _private(me)}
+        sizes = [_private(process) for process in me.children(recursive=True) if _is_worker(process)]
         now |= {"the largest worker": max(sizes, default=0.0), "all workers": sum(sizes)}
         now["the object store"] = max((_shared(p) for p in me.children(recursive=True) if _is_raylet(p)), default=0.0)
         for who, size in now.items():
@@ -205,9 +198,11 @@ def _watch(peak: dict[str, float], stop: threading.Event) -> None:
             return
 
 
-def _uss(process: psutil.Process) -> float:
+def _private(process: psutil.Process) -> float:
+    """Resident less shared bytes; the exact figure would cost the very processor time that is measured here."""
     try:
-        return float(process.memory_full_info().uss)
+        size = process.memory_info()
+        return float(size.rss - size.shared)
     except psutil.Error:
         return 0.0
 
@@ -239,9 +234,9 @@ def _loop(share: pa.Table, config: PerceiveConfig, block: int, folder: str, read
     from emofuse.pipeline.perceive import Perceiver
 
     decoder, perceiver, recorder = Decoder(config), Perceiver(config), Recorder(folder)
-    recorder.loaded()
     perceiver(decoder(share.slice(0, config.compute.batch_size)))
     ready.wait()
+    recorder.ready()
     for start in range(0, share.num_rows, block):
         began = time.time()
         rows = share.slice(start, block)

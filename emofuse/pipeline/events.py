@@ -1,4 +1,4 @@
-"""Who worked when: experts that note each call, and the steady rate that follows from the notes."""
+"""Who worked when: stages that note each call, and the rate that follows from the notes."""
 
 from __future__ import annotations
 
@@ -19,39 +19,34 @@ class Events:
     """Calls of all workers.
 
     Attributes:
-        worker: int (N,), process ids.
         start: float64 (N,), seconds since the epoch.
         end: float64 (N,).
-        rows: int (N,).
-        loaded: process id → seconds its construction took.
+        rows: int (N,), rows through the experts; 0 for a call that only decoded.
+        ready: process id of each model worker → when it was.
+        loading: process id → seconds its construction took.
     """
 
-    worker: np.ndarray
     start: np.ndarray
     end: np.ndarray
     rows: np.ndarray
-    loaded: dict[int, float]
+    ready: dict[int, float]
+    loading: dict[int, float]
 
     def steady_rate(self) -> float:
-        """Rows per second while every worker was at work: from the last first call's end to the first last call's.
+        """Rows per second once every worker was ready.
 
-        NaN where no such time is.
+        What others did before, decoding ahead while models were still being loaded, is charged as if the
+        workers had done it afterwards, so that no start-up flatters the rate.
         """
-        workers = np.unique(self.worker)
-        begins = max(self.end[self.worker == w].min() for w in workers)
-        ends = min(self.end[self.worker == w].max() for w in workers)
-        inside = (self.end > begins) & (self.end <= ends)
-        return float(self.rows[inside].sum() / (ends - begins)) if ends > begins else float("nan")
+        begins = max(self.ready.values())
+        ahead = np.clip(np.minimum(self.end, begins) - self.start, 0, None).sum()
+        return float(self.rows.sum() / (self.end.max() - begins + ahead / len(self.ready)))
 
     def busy(self) -> float:
-        """Share of that time which workers spent in calls."""
-        workers = np.unique(self.worker)
-        begins = max(self.end[self.worker == w].min() for w in workers)
-        ends = min(self.end[self.worker == w].max() for w in workers)
-        if ends <= begins:
-            return float("nan")
-        worked = np.clip(np.minimum(self.end, ends) - np.maximum(self.start, begins), 0, None).sum()
-        return float(worked / (len(workers) * (ends - begins)))
+        """Share of that time which model workers spent in the experts."""
+        begins, ends = max(self.ready.values()), self.end.max()
+        worked = np.clip(self.end - np.maximum(self.start, begins), 0, None)[self.rows > 0].sum()
+        return float(worked / (len(self.ready) * (ends - begins)))
 
 
 class Recorder:
@@ -61,12 +56,12 @@ class Recorder:
         self._path = Path(folder) / f"{os.getpid()}.jsonl"
         self._began = time.time()
 
-    def loaded(self) -> None:
-        """Note that the worker is ready."""
-        self._write(load=time.time() - self._began)
+    def ready(self) -> None:
+        """Note that a model worker is ready, and how long that took."""
+        self._write(ready=time.time(), loading=time.time() - self._began)
 
     def call(self, start: float, rows: int) -> None:
-        """Note a call that began at `start` and ends now."""
+        """Note a call that began at `start` and ends now, and how many rows went through the experts."""
         self._write(start=start, end=time.time(), rows=rows)
 
     def _write(self, **entry: float) -> None:
@@ -75,36 +70,44 @@ class Recorder:
 
 
 class RecordedPerceiver:
-    """`perceive.Perceiver`, noting its calls."""
+    """`perceive.Perceiver`, or with `whole` `perceive.Eye`, noting its calls."""
 
-    def __init__(self, config: PerceiveConfig, folder: str) -> None:
-        from emofuse.pipeline.perceive import Perceiver
+    def __init__(self, config: PerceiveConfig, folder: str, whole: bool = False) -> None:
+        from emofuse.pipeline.perceive import Eye, Perceiver
 
         self._recorder = Recorder(folder)
-        self._perceiver = Perceiver(config)
-        self._recorder.loaded()
+        self._perceiver = (Eye if whole else Perceiver)(config)
+        self._recorder.ready()
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        """As `perceive.Perceiver`."""
+        """As what it stands for."""
         start = time.time()
         out = self._perceiver(batch)
         self._recorder.call(start, batch.num_rows)
         return out
 
 
+def recorded_decode(batch: pa.Table, config: PerceiveConfig, folder: str) -> pa.Table:
+    """`decode.decode`, noting its calls."""
+    from emofuse.pipeline.decode import decode
+
+    start = time.time()
+    out = decode(batch, config)
+    Recorder(folder).call(start, 0)
+    return out
+
+
 def read_events(folder: str) -> Events:
     """All calls noted in a folder."""
-    calls: list[tuple[int, float, float, int]] = []
-    loaded: dict[int, float] = {}
+    calls: list[tuple[float, float, int]] = []
+    ready: dict[int, float] = {}
+    loading: dict[int, float] = {}
     for path in sorted(Path(folder).glob("*.jsonl")):
-        worker = int(path.stem)
         for line in path.read_text().splitlines():
             entry = json.loads(line)
-            if "load" in entry:
-                loaded[worker] = entry["load"]
+            if "ready" in entry:
+                ready[int(path.stem)], loading[int(path.stem)] = entry["ready"], entry["loading"]
             else:
-                calls.append((worker, entry["start"], entry["end"], entry["rows"]))
-    worker_ids, start, end, rows = (
-        (np.array(column) for column in zip(*calls, strict=True)) if calls else [np.empty(0)] * 4
-    )
-    return Events(worker_ids, start, end, rows, loaded)
+                calls.append((entry["start"], entry["end"], entry["rows"]))
+    start, end, rows = (np.array(column) for column in zip(*calls, strict=True))
+    return Events(start, end, rows, ready, loading)

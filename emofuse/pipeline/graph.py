@@ -25,9 +25,14 @@ IN_FLIGHT = 2
 
 @dataclass(frozen=True)
 class Stages:
-    """The two stages between reading and committing, as arguments of `Dataset.map_batches`."""
+    """The stages between reading and committing, as arguments of `Dataset.map_batches`.
 
-    decode: dict[str, Any]
+    Attributes:
+        decode: None where `perceive` decodes too.
+        perceive: the pool of model actors.
+    """
+
+    decode: dict[str, Any] | None
     perceive: dict[str, Any]
 
 
@@ -50,15 +55,22 @@ def build_graph(job: Job, done: ray.ObjectRef | None, stages: Stages | None = No
     ds = ds.repartition(target_num_rows_per_block=rows)
     # A stage gets whole blocks and cuts its own batches of the one fixed shape: fewer calls, and less padding.
     whole: dict[str, Any] = {"batch_size": None, "batch_format": "pyarrow", "udf_modifying_row_count": False}
-    return ds.map_batches(**stages.decode, **whole).map_batches(**stages.perceive, **whole)
+    if stages.decode is not None:
+        ds = ds.map_batches(**stages.decode, **whole)
+    return ds.map_batches(**stages.perceive, **whole)
 
 
 def real_stages(job: Job) -> Stages:
-    """Decoding as tasks, or as actors where faces are found by a torch network; both experts in one actor class."""
+    """Both experts in one actor class; before them decoding, as tasks or, where a torch network finds faces, actors.
+
+    Where decoding is not a stage apart, the same actors do it, one block after another.
+    """
     from emofuse.pipeline.decode import Decoder, decode
-    from emofuse.pipeline.perceive import Perceiver
+    from emofuse.pipeline.perceive import Eye, Perceiver
 
     plan, config = job.plan, job.config
+    if not plan.apart:
+        return Stages(None, perceiving(plan, Eye, (config,)))
     if plan.detectors:
         decoding = actors(Decoder, (config,), (plan.detectors, plan.detectors), plan.task_cpus, plan.detector_gpus)
     else:

@@ -80,6 +80,17 @@ class Perceiver:
         return pa.array(seen)
 
 
+class Eye:
+    """Decoding and both experts in one: manifest rows in, predictions out, one for one."""
+
+    def __init__(self, config: PerceiveConfig) -> None:
+        self._decoder, self._perceiver = Decoder(config), Perceiver(config)
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        """Rows of the manifest to rows of `schema.PREDICTIONS`."""
+        return self._perceiver(self._decoder(batch))
+
+
 def _estimates(expert: str, n: int, rows: np.ndarray, affect: Affect) -> dict[str, pa.Array]:
     mean, variance = np.full((n, 2), np.nan), np.full((n, 2), np.nan)
     mean[rows], variance[rows] = affect.mean, affect.variance
@@ -102,15 +113,14 @@ def _status(batch: pa.Table, *, sought: bool) -> pa.Array:
 
 def perceive_local(job: Job) -> None:
     """All of the manifest that is not committed yet, in this process, without Ray."""
-    decoder: Decoder | None = None
-    perceiver: Perceiver | None = None
+    eye: Eye | None = None
     done = committed_ids(job.predictions)
     for block in _blocks(job.manifest, job.plan.rows_per_block):
         todo = without(block, done)
         if not todo.num_rows:
             continue
-        decoder, perceiver = decoder or Decoder(job.config), perceiver or Perceiver(job.config)
-        commit(job.predictions, perceiver(decoder(todo)), job.metadata)
+        eye = eye or Eye(job.config)
+        commit(job.predictions, eye(todo), job.metadata)
 
 
 def perceive_ray(job: Job) -> None:

@@ -20,7 +20,7 @@ DETECTOR_SHARE = 0.25
 """The part of a model actor's GPU share that goes to a detector that is a torch network itself."""
 MAX_BLOCK_ROWS = 256
 """Pictures and crops of a block this size stay below Ray's block size of 128 MiB."""
-ROUNDS = 4
+ROUNDS = 8
 """Blocks that each actor gets at least, so that the last ones end together."""
 
 
@@ -36,6 +36,7 @@ class Plan:
         rows_per_block: manifest rows that travel, and are committed, together.
         detectors: decoding actors, where faces are found by a torch network; 0 for plain tasks.
         detector_gpus: GPU share of one.
+        apart: whether decoding is a stage of its own, or done by the model actors.
     """
 
     actors: tuple[int, int]
@@ -45,6 +46,7 @@ class Plan:
     rows_per_block: int
     detectors: int = 0
     detector_gpus: float = 0.0
+    apart: bool = True
 
 
 def resolve_device(device: str) -> str:
@@ -71,6 +73,9 @@ def plan(compute: ComputeConfig, cluster: Mapping[str, float], rows: int, *, tor
     cpus, gpus = cluster.get("CPU", 0.0), cluster.get("GPU", 0.0)
     most = max(1, math.ceil(rows / compute.batch_size))  # an actor without a batch only costs its start
     on_gpu = compute.device == "cuda" or (compute.device == "auto" and gpus > 0)
+    # Beside CPU actors decoding overlaps with nothing: tasks of its own only move pixels and fight for the cores.
+    apart = compute.decode == "tasks" or (compute.decode == "auto" and on_gpu)
+    torch_detector = torch_detector and apart
     if on_gpu:
         actors = compute.actors or min(most, max(1, math.floor(gpus / compute.gpu_fraction + 1e-9)))
         _check_gpus(actors, compute.gpu_fraction, gpus, cpus)
@@ -85,7 +90,7 @@ def plan(compute: ComputeConfig, cluster: Mapping[str, float], rows: int, *, tor
         _check_cpus(actors, cpu_share, cpus)
     kept = gpu_share * (1 - DETECTOR_SHARE) if detectors else gpu_share
     size = compute.rows_per_block or block_rows(rows, actors, compute.batch_size)
-    return Plan((actors, actors), cpu_share, kept, task, size, detectors, gpu_share - kept)
+    return Plan((actors, actors), cpu_share, kept, task, size, detectors, gpu_share - kept, apart)
 
 
 def local_plan(compute: ComputeConfig, rows: int) -> Plan:

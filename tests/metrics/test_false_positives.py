@@ -6,6 +6,7 @@ As a script it repeats the simulation as often as is asked and prints the shares
 """
 
 import argparse
+import gc
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,6 +60,8 @@ def exchangeable(rng, groups, per_group, correlation):
 def simulate(repeats, *, groups, per_group=1, correlation=0.0, by_group=True, resamples=999, seed=0):
     """The shares over `repeats` draws of data; `by_group=False` judges grouped rows as if they were independent."""
     found = np.zeros(5)
+    # statsmodels collects garbage at every call: a tenth of a second among the objects of a whole test session.
+    gc.freeze()
     for repeat in range(repeats):
         rng = np.random.default_rng([seed, repeat])
         truth, a, b, names = exchangeable(rng, groups, per_group, correlation)
@@ -76,6 +79,7 @@ def simulate(repeats, *, groups, per_group=1, correlation=0.0, by_group=True, re
             bool((adjusted <= LEVEL).any()),
             not row.ci_low <= 0 <= row.ci_high,
         ]
+    gc.unfreeze()
     return Shares(*(found / repeats))
 
 

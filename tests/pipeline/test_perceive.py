@@ -60,7 +60,7 @@ def test_boxes_lie_on_the_full_size_picture(demo_local: pa.Table) -> None:
             assert -row["height"] * 0.2 < top < bottom < row["height"] * 1.2
 
 
-@pytest.mark.parametrize(("rows_per_block", "actors"), [(4, 3), (12, 1)])
+@pytest.mark.parametrize(("rows_per_block", "actors", "decode"), [(4, 3, "tasks"), (12, 1, "actors")])
 def test_ray_gives_the_same_bits_as_one_process_for_any_blocks_order_and_actors(
     demo_manifest: Path,
     demo_local: pa.Table,
@@ -69,12 +69,13 @@ def test_ray_gives_the_same_bits_as_one_process_for_any_blocks_order_and_actors(
     tmp_path: Path,
     rows_per_block: int,
     actors: int,
+    decode: str,
 ) -> None:
     table = pq.read_table(demo_manifest)
     order = np.random.default_rng(actors).permutation(table.num_rows)
     shuffled = tmp_path / "shuffled.parquet"
     pq.write_table(table.take(order), shuffled, row_group_size=5)
-    config = PerceiveConfig(compute=replace(SMALL, rows_per_block=rows_per_block))
+    config = PerceiveConfig(compute=replace(SMALL, rows_per_block=rows_per_block, decode=decode))
     through_ray = perceive(str(shuffled), tmp_path / "predictions", config, actors=actors)
     assert through_ray.equals(demo_local)
     files = storage.names(str(tmp_path / "predictions"))

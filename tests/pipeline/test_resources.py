@@ -51,7 +51,7 @@ def test_what_can_never_run_is_refused_at_once(compute: ComputeConfig, cluster: 
 
 
 def test_blocks_are_whole_batches_enough_for_every_actor_and_never_huge() -> None:
-    assert block_rows(551, 2, 32) == 64
+    assert block_rows(551, 2, 32) == 32
     assert block_rows(10, 8, 32) == 32
     assert block_rows(1_000_000, 8, 32) == 256
     for rows in (1, 100, 5_000, 10**6):
@@ -69,7 +69,15 @@ def test_a_detector_that_is_a_network_gets_actors_and_its_part_of_the_gpu() -> N
     on_gpu = plan(ComputeConfig(), {"CPU": 8, "GPU": 2}, 10_000, torch_detector=True)
     assert on_gpu.detectors == 2
     assert on_gpu.actors[1] * on_gpu.actor_gpus + on_gpu.detectors * on_gpu.detector_gpus <= 2
-    on_cpu = plan(CPU, {"CPU": 4}, 10_000, torch_detector=True)
+    apart = ComputeConfig(device="cpu", decode="tasks")
+    on_cpu = plan(apart, {"CPU": 4}, 10_000, torch_detector=True)
     used = on_cpu.actors[1] * on_cpu.actor_cpus + on_cpu.detectors * on_cpu.task_cpus
     assert on_cpu.detectors > 0
     assert used + READER_CPUS <= 4
+
+
+def test_decoding_is_a_stage_apart_only_where_it_feeds_gpus_or_is_asked_for() -> None:
+    assert plan(ComputeConfig(), {"CPU": 8, "GPU": 1}, 100).apart
+    assert not plan(CPU, {"CPU": 8}, 100).apart
+    assert plan(ComputeConfig(device="cpu", decode="tasks"), {"CPU": 8}, 100).apart
+    assert not plan(ComputeConfig(decode="actors"), {"CPU": 8, "GPU": 1}, 100).apart
