@@ -265,7 +265,8 @@ def draw(found: list[Figure]) -> bytes:
         axes.set_ylabel(" or ".join(units))
         axes.set_xscale("log", base=2)
         axes.set_ylim(bottom=0)
-        axes.legend(fontsize=7)
+        if axes.lines:
+            axes.legend(fontsize=7)
     buffer = io.BytesIO()
     canvas.savefig(buffer, format="png", dpi=150)
     return buffer.getvalue()
