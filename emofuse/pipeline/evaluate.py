@@ -149,9 +149,7 @@ class Evaluation:
         record["config"]["judge"] = asdict(self.judging)
         with timed(record, "judge", predictions.num_rows):
             judged = judge(predictions, self.judging)
-            storage.write_table(storage.join(run.fused, "part-0.parquet"), judged.fused)
-            storage.write_table(run.metrics, judged.metrics)
-            storage.write_table(run.comparisons, judged.comparisons)
+            judged.write(run)
         record["split"] = judged.split
         run.save(record)
         with timed(record, "report", predictions.num_rows):

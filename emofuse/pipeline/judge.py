@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from emofuse import storage
 from emofuse.affect import AXES
 from emofuse.calibration import Calibration
 from emofuse.columns import both, column, floats, rows_fingerprint, texts
@@ -19,6 +20,7 @@ from emofuse.errors import DataError
 from emofuse.fusion import Fused, equal_weights, fixed_weights, fuse, gate
 from emofuse.pipeline.sequences import stability, steady_sequences
 from emofuse.pipeline.statistics import Judgement, System, compare, measure
+from emofuse.runs import Run
 from emofuse.schema import EXPERTS, FUSED, PREDICTIONS, conform, read_metadata, with_metadata
 
 
@@ -30,6 +32,12 @@ class Judged:
     metrics: pa.Table
     comparisons: pa.Table
     split: str
+
+    def write(self, run: Run) -> None:
+        """Write the three tables into a run directory."""
+        storage.write_table(storage.join(run.fused, "part-0.parquet"), self.fused)
+        storage.write_table(run.metrics, self.metrics)
+        storage.write_table(run.comparisons, self.comparisons)
 
 
 def judge(predictions: pa.Table, config: JudgeConfig) -> Judged:

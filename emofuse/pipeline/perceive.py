@@ -96,8 +96,8 @@ def _estimates(expert: str, n: int, rows: np.ndarray, affect: Affect) -> dict[st
     mean[rows], variance[rows] = affect.mean, affect.variance
     columns = {}
     for i, axis in enumerate(AXES):
-        columns[f"{expert}_{axis}"] = pa.array(mean[:, i].astype(np.float32), from_pandas=True)
-        columns[f"{expert}_{axis}_variance"] = pa.array(variance[:, i].astype(np.float32), from_pandas=True)
+        columns[f"{expert}_{axis}"] = floats(mean[:, i])
+        columns[f"{expert}_{axis}_variance"] = floats(variance[:, i])
     there, known = np.isfinite(mean).all(axis=1), np.isfinite(variance).all(axis=1)
     source = pa.array(np.where(known, "model", "none"), pa.string(), mask=~there)
     columns[f"{expert}_variance_source"] = source

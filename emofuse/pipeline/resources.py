@@ -10,7 +10,7 @@ from emofuse.config import ComputeConfig
 from emofuse.errors import ConfigError
 
 CPU_ACTOR_SHARE = 0.75
-"""Logical CPUs of a model actor's thread on a CPU cluster, at most; the rest of the core is for decoding."""
+"""Logical CPUs of a model actor's thread on a CPU cluster, at most; the rest is for reading and writing tasks."""
 LEAST_SHARE = 0.1
 TASK_SHARE = 0.25
 """Logical CPUs of a decoding or writing task beside CPU actors."""

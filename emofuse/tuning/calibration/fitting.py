@@ -126,9 +126,7 @@ class Fitting:
             judged: Judged = judge(table, replace(self.judging, calibration=str(path)))
         # The report shows the experts before and after, so the run keeps what they said before.
         storage.write_table(storage.join(run.predictions, "part-0.parquet"), table)
-        storage.write_table(storage.join(run.fused, "part-0.parquet"), judged.fused)
-        storage.write_table(run.metrics, judged.metrics)
-        storage.write_table(run.comparisons, judged.comparisons)
+        judged.write(run)
         record["split"] = judged.split
         run.save(record)
         with timed(record, "report", table.num_rows):
