@@ -28,6 +28,8 @@ class Options:
     """Folder for benchmark.parquet and benchmark.png; by default one below runs/."""
     rows: int = 512
     """Rows for each worker."""
+    rounds: int = 3
+    """How often plain processes, the pipeline and a plain loop take turns."""
     workers: tuple[int, ...] = (1, 2)
     """Model workers to measure with, one after another."""
     simulate: bool = False
@@ -53,7 +55,7 @@ def main(options: Options) -> None:
     console = Console()
     found: list[Figure] = []
     with tempfile.TemporaryDirectory() as folder:
-        for figure in _simulate(options, folder) if options.simulate else _measure(options, manifest, folder):
+        for figure in _simulate(options, folder) if options.simulate else _measure(options, manifest):
             console.print(
                 f"{figure.name}, {figure.workers} worker(s): {figure.value:,.4g} {figure.unit}", highlight=False
             )
@@ -67,29 +69,15 @@ def main(options: Options) -> None:
     console.print(f"written to {out}", highlight=False)
 
 
-def _measure(options: Options, manifest: str, folder: str):  # type: ignore[no-untyped-def]
+def _measure(options: Options, manifest: str):  # type: ignore[no-untyped-def]
     from emofuse.pipeline import benchmark
-    from emofuse.pipeline.cluster import ray_cluster
     from emofuse.pipeline.perceive import resolved
-    from emofuse.pipeline.resources import block_rows
 
     config = resolved(PerceiveConfig(0, options.media, options.scene, options.face, options.compute))
     size = config.compute.batch_size
     yield from benchmark.bare(benchmark.repeated(manifest, max(2 * size, 64)), config)
-    rate = benchmark.serial(benchmark.repeated(manifest, options.rows), config)
-    yield benchmark.Figure("one plain loop, all threads", 1, rate, "images/s")
     for workers in options.workers:
-        rows = options.rows * workers
-        table = benchmark.repeated(manifest, rows)
-        block = config.compute.rows_per_block or block_rows(rows, workers, size)
-        attainable = benchmark.plain(table, config, workers, block)
-        yield benchmark.Figure("plain processes, steady", workers, attainable, "images/s")
-        path = benchmark.write_manifest(table, str(Path(folder) / f"{workers}.parquet"))
-        with ray_cluster(options.address) as cluster:
-            figures = benchmark.piped(path, rows, config, workers, cluster)
-        yield from figures
-        yield benchmark.Figure("achieved / attainable", workers, figures[0].value / attainable, "share")
-        yield benchmark.Figure("pipeline / one plain loop", workers, figures[0].value / rate, "share")
+        yield from benchmark.compared(manifest, config, workers, options.rows, options.rounds, options.address)
 
 
 def _simulate(options: Options, folder: str):  # type: ignore[no-untyped-def]

@@ -15,6 +15,7 @@ from emofuse.face.alignment import CROP_SIZE
 from emofuse.face.emonet import EXPRESSIONS, EmoNet, load_emonet, missing_message
 from emofuse.face.networks import CANDIDATES, device_of, dtype_of, probe_chunk, smooth_pictures
 from emofuse.face.views import Views, jitter_scales, moments
+from emofuse.memory import reuse_memory
 from emofuse.weights import KNOWN, resolve, sha256_of
 
 BFLOAT16_BOUND = 0.01
@@ -41,6 +42,7 @@ class EmoNetExpert:
         path = emonet_checkpoint(face)
         if face.views < 1:
             raise ConfigError(f"face.views must be at least 1, got {face.views}")
+        reuse_memory()
         self._device = device_of(compute)
         network = load_emonet(path).to(self._device).to(memory_format=torch.channels_last)
         self.expressions = EXPRESSIONS[network.n_expression]

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from emofuse.config import ComputeConfig
 
-CANDIDATES = {"cpu": (4, 8), "cuda": (32, 64, 128, 16)}
+CANDIDATES = {"cpu": (8, 4), "cuda": (32, 64, 128, 16)}
 """Views in a network call; the first is taken unless another is faster and gives the same bits."""
 _WORTH = 1.05
 

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,8 @@ from emofuse.pipeline.resources import Plan, plan
 from emofuse.schema import MANIFEST, conform
 
 MEMORY_SECONDS = 2.0
+SETTLING = 0.5
+"""The part of a simulated run that is not measured: with many workers on few cores Ray starts its tasks' processes."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,7 @@ def bare(table: pa.Table, config: PerceiveConfig) -> list[Figure]:
 
 
 def plain(table: pa.Table, config: PerceiveConfig, workers: int, block: int) -> float:
-    """Images/s of as many plain processes, each decoding and perceiving block after block of its own share."""
+    """Steady images/s of as many plain processes, each decoding and perceiving block after block of its own share."""
     context = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory() as folder:
         shares = [table.take(np.arange(i, table.num_rows, workers)) for i in range(workers)]
@@ -99,22 +102,49 @@ def plain(table: pa.Table, config: PerceiveConfig, workers: int, block: int) -> 
 
 def serial(table: pa.Table, config: PerceiveConfig) -> float:
     """Images/s of one process that decodes and infers one batch after another, with all threads."""
-    import torch
+    config = replace(config, compute=replace(config.compute, threads=psutil.cpu_count() or 1))
+    return plain(table, config, 1, config.compute.batch_size)
 
-    from emofuse.pipeline.decode import Decoder
-    from emofuse.pipeline.perceive import Perceiver
 
-    threads = psutil.cpu_count() or 1
-    config = replace(config, compute=replace(config.compute, threads=threads))
-    decoder, perceiver = Decoder(config), Perceiver(config)
-    size = config.compute.batch_size
-    perceiver(decoder(table.slice(0, size)))
-    began = time.perf_counter()
-    for start in range(0, table.num_rows, size):
-        perceiver(decoder(table.slice(start, size)))
-    seconds = time.perf_counter() - began
-    torch.set_num_threads(1)
-    return table.num_rows / seconds
+def compared(
+    manifest: str, config: PerceiveConfig, workers: int, rows: int, rounds: int, address: str | None = None
+) -> Iterator[Figure]:
+    """Plain processes, one plain loop and the pipeline in turn, so that what the machine does meanwhile meets all.
+
+    Args:
+        manifest: whose pictures are used, over and over.
+        config: resolved.
+        workers: model workers, and plain processes.
+        rows: for each worker.
+        rounds: how often; rates are medians of the rounds, ratios medians of the rounds' ratios.
+        address: of the Ray cluster; None for one on this machine.
+    """
+    from emofuse.pipeline.cluster import ray_cluster
+    from emofuse.pipeline.resources import block_rows
+
+    table = repeated(manifest, rows * workers)
+    block = config.compute.rows_per_block or block_rows(table.num_rows, workers, config.compute.batch_size)
+    found: list[list[Figure]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        path = write_manifest(table, str(Path(folder) / "manifest.parquet"))
+        for _ in range(rounds):
+            attainable = plain(table, config, workers, block)
+            with ray_cluster(address) as cluster:
+                ours = piped(path, table.num_rows, config, workers, cluster)
+            loop = serial(table.slice(0, rows), config)
+            found.append([
+                Figure("one plain loop, all threads", workers, loop, "images/s"),
+                Figure("plain processes, steady", workers, attainable, "images/s"),
+                *ours,
+                Figure("achieved / attainable", workers, ours[0].value / attainable, "share"),
+                Figure("pipeline / one plain loop", workers, ours[0].value / loop, "share"),
+            ])  # fmt: skip
+    for each in zip(*found, strict=True):
+        values = [figure.value for figure in each]
+        yield replace(each[0], value=float(np.median(values)))
+        if rounds > 1 and each[0].unit == "share":
+            yield replace(each[0], name=f"{each[0].name}, least of {rounds}", value=min(values))
+            yield replace(each[0], name=f"{each[0].name}, most of {rounds}", value=max(values))
 
 
 def piped(manifest: str, rows: int, config: PerceiveConfig, workers: int, cluster: dict[str, float]) -> list[Figure]:
@@ -153,21 +183,23 @@ def simulated(manifest: str, rows: int, width: Plan, seconds: float, batch: int)
     from emofuse.pipeline.simulate import simulated_stages
 
     workers = width.actors[1]
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as events:
         job = Job(manifest, folder, PerceiveConfig(), width, {})
         peak: dict[str, float] = {}
         began = time.time()
         with watched_memory(peak):
-            write(build_graph(job, None, simulated_stages(width, seconds, batch)), job)
+            write(build_graph(job, None, simulated_stages(width, seconds, batch, events)), job)
         ended = time.time()
-        written = np.sort([entry.stat().st_mtime for entry in os.scandir(folder)])
-    low, high = written[int(0.1 * len(written))], written[int(0.9 * len(written)) - 1]
-    rate = 0.8 * rows / (high - low) if high > low else float("nan")
+        first = min(entry.stat().st_mtime for entry in os.scandir(folder))
+        found = read_events(events)
+    rate = found.steady_rate(SETTLING)
     return [
         Figure("simulated, steady", workers, rate, "rows/s"),
         Figure("simulated, efficiency", workers, rate * seconds / (workers * batch), "share"),
+        Figure("simulated, experts at work", workers, found.busy(SETTLING), "share"),
         Figure("simulated, with start-up", workers, rows / (ended - began), "rows/s"),
-        Figure("time to first row", workers, float(written[0]) - began, "s"),
+        Figure("slowest actor's start", workers, max(found.ready.values()) - began, "s"),
+        Figure("time to first row", workers, first - began, "s"),
         *(Figure(f"peak memory of {who}", workers, size / 2**20, "MiB") for who, size in peak.items()),
     ]
 
@@ -188,10 +220,10 @@ def watched_memory(peak: dict[str, float]) -> Iterator[None]:
 def _watch(peak: dict[str, float], stop: threading.Event) -> None:
     me = psutil.Process()
     while True:
-        now = {"the driver": _private(me)}
-        sizes = [_private(process) for process in me.children(recursive=True) if _is_worker(process)]
-        now |= {"the largest worker": max(sizes, default=0.0), "all workers": sum(sizes)}
-        now["the object store"] = max((_shared(p) for p in me.children(recursive=True) if _is_raylet(p)), default=0.0)
+        children = me.children(recursive=True)
+        sizes = [_private(process) for process in children if _is_worker(process)]
+        now = {"the driver": _private(me), "the largest worker": max(sizes, default=0.0), "all workers": sum(sizes)}
+        now["the object store"] = max((_shared(process) for process in children if _is_raylet(process)), default=0.0)
         for who, size in now.items():
             peak[who] = max(peak.get(who, 0.0), size)
         if stop.wait(MEMORY_SECONDS):

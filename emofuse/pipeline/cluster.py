@@ -95,4 +95,6 @@ def local_options() -> dict[str, Any]:
         "include_dashboard": False,
         "object_store_memory": max(store, 100_000_000),
         "log_to_driver": False,
+        # Without a dashboard nobody reads Ray's metrics and task events; gathering them takes a part of every core.
+        "_system_config": {"enable_metrics_collection": False, "task_events_report_interval_ms": 0},
     }

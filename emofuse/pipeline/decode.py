@@ -14,6 +14,7 @@ from emofuse.config import PerceiveConfig
 from emofuse.face.alignment import CROP_SIZE
 from emofuse.face.finder import FaceFinder, FoundFaces
 from emofuse.media import MediaError, Picture, content_hash, decode_picture, read_bytes
+from emofuse.memory import reuse_memory
 from emofuse.scene.card import preprocessing_of
 from emofuse.scene.preprocess import Preprocessing
 from emofuse.schema import MANIFEST
@@ -50,6 +51,7 @@ class Decoder:
     """
 
     def __init__(self, config: PerceiveConfig) -> None:
+        reuse_memory()
         cv2.setNumThreads(0)
         self._media = config.media
         self._videos = VideoReader(config.media)

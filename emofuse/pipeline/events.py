@@ -19,6 +19,7 @@ class Events:
     """Calls of all workers.
 
     Attributes:
+        worker: int (N,), process id.
         start: float64 (N,), seconds since the epoch.
         end: float64 (N,).
         rows: int (N,), rows through the experts; 0 for a call that only decoded.
@@ -26,27 +27,47 @@ class Events:
         loading: process id → seconds its construction took.
     """
 
+    worker: np.ndarray
     start: np.ndarray
     end: np.ndarray
     rows: np.ndarray
     ready: dict[int, float]
     loading: dict[int, float]
 
-    def steady_rate(self) -> float:
-        """Rows per second once every worker was ready.
+    def steady(self, skip: float = 0.0) -> tuple[float, float]:
+        """When every worker was warm, its first call done, and when the first of them had done its last call.
+
+        Before it is start-up, and after it the last blocks end one by one; both are told by the whole run's time.
+
+        Args:
+            skip: the part of that time to leave out at its beginning, where Ray still starts processes.
+        """
+        experts = self.rows > 0
+        ends = [self.end[experts & (self.worker == worker)] for worker in np.unique(self.worker[experts])]
+        begins, done = float(max(each.min() for each in ends)), float(min(each.max() for each in ends))
+        return begins + skip * (done - begins), done
+
+    def steady_rate(self, skip: float = 0.0) -> float:
+        """Rows per second in that time; of a call that it cuts, the part inside counts.
 
         What others did before, decoding ahead while models were still being loaded, is charged as if the
         workers had done it afterwards, so that no start-up flatters the rate.
         """
-        begins = max(self.ready.values())
-        ahead = np.clip(np.minimum(self.end, begins) - self.start, 0, None).sum()
-        return float(self.rows.sum() / (self.end.max() - begins + ahead / len(self.ready)))
+        begins, ends = self.steady(skip)
+        ahead = np.clip(np.minimum(self.end, begins) - self.start, 0, None)[self.rows == 0].sum()
+        rows = (self.rows * self._within(begins, ends)).sum()
+        return float(rows / (ends - begins + ahead / len(self.ready)))
 
-    def busy(self) -> float:
+    def busy(self, skip: float = 0.0) -> float:
         """Share of that time which model workers spent in the experts."""
-        begins, ends = max(self.ready.values()), self.end.max()
-        worked = np.clip(self.end - np.maximum(self.start, begins), 0, None)[self.rows > 0].sum()
+        begins, ends = self.steady(skip)
+        worked = (self._within(begins, ends) * (self.end - self.start))[self.rows > 0].sum()
         return float(worked / (len(self.ready) * (ends - begins)))
+
+    def _within(self, begins: float, ends: float) -> np.ndarray:
+        """The part of each call that lies in a stretch of time, float (N,)."""
+        inside = np.minimum(self.end, ends) - np.maximum(self.start, begins)
+        return np.asarray(np.clip(inside, 0, None) / np.maximum(self.end - self.start, 1e-9))
 
 
 class Recorder:
@@ -99,15 +120,16 @@ def recorded_decode(batch: pa.Table, config: PerceiveConfig, folder: str) -> pa.
 
 def read_events(folder: str) -> Events:
     """All calls noted in a folder."""
-    calls: list[tuple[float, float, int]] = []
+    calls: list[tuple[int, float, float, int]] = []
     ready: dict[int, float] = {}
     loading: dict[int, float] = {}
     for path in sorted(Path(folder).glob("*.jsonl")):
+        worker = int(path.stem)
         for line in path.read_text().splitlines():
             entry = json.loads(line)
             if "ready" in entry:
-                ready[int(path.stem)], loading[int(path.stem)] = entry["ready"], entry["loading"]
+                ready[worker], loading[worker] = entry["ready"], entry["loading"]
             else:
-                calls.append((entry["start"], entry["end"], entry["rows"]))
-    start, end, rows = (np.array(column) for column in zip(*calls, strict=True))
-    return Events(start, end, rows, ready, loading)
+                calls.append((worker, entry["start"], entry["end"], entry["rows"]))
+    by, start, end, rows = (np.array(column) for column in zip(*calls, strict=True))
+    return Events(by, start, end, rows, ready, loading)

@@ -18,6 +18,7 @@ from emofuse.columns import floats
 from emofuse.config import PerceiveConfig
 from emofuse.face.alignment import CROP_SIZE
 from emofuse.face.expert import combine_faces, make_face_expert
+from emofuse.memory import reuse_memory
 from emofuse.pipeline.decode import Decoder, pixels
 from emofuse.pipeline.perceive_job import Job
 from emofuse.pipeline.sink import commit, committed_ids, without
@@ -31,6 +32,7 @@ class Perceiver:
     def __init__(self, config: PerceiveConfig) -> None:
         import torch
 
+        reuse_memory()
         torch.set_num_threads(config.compute.threads)
         self._config = config
         self._scene = SceneExpert(config.scene, config.compute, config.seed)

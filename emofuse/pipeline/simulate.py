@@ -7,16 +7,21 @@ Nothing here loads torch, so that sixty-four actors fit where one real one does.
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
 from emofuse.affect import AXES
 from emofuse.columns import floats
+from emofuse.pipeline.events import Recorder
 from emofuse.pipeline.graph import Stages, perceiving
 from emofuse.pipeline.resources import Plan
 from emofuse.pipeline.sink import hash_ids
 from emofuse.schema import PREDICTIONS, conform
+
+TOGETHER_SECONDS = 300.0
+"""How long timed experts wait for each other."""
 
 
 def decode(batch: pa.Table) -> pa.Table:
@@ -57,7 +62,38 @@ def estimates(ids: pa.ChunkedArray) -> np.ndarray:
     return np.column_stack([hashes & 0xFFFF, (hashes >> np.uint64(16)) & 0xFFFF]) / 32768.0 - 1.0
 
 
-def simulated_stages(plan: Plan, seconds: float, batch_size: int) -> Stages:
-    """The stages of `graph.build_graph` with timed experts of `seconds` per batch."""
-    decoding = {"fn": decode, "num_cpus": plan.task_cpus}
-    return Stages(decoding, perceiving(plan, TimedExperts, (seconds, batch_size)))
+class RecordedExperts(TimedExperts):
+    """Timed experts that note their calls, and begin together: starting many processes on few cores takes long.
+
+    Args:
+        seconds: of a batch.
+        batch_size: rows of one.
+        folder: for the notes.
+        workers: how many there are.
+    """
+
+    def __init__(self, seconds: float, batch_size: int, folder: str, workers: int) -> None:
+        super().__init__(seconds, batch_size)
+        self._recorder, self._folder, self._workers = Recorder(folder), Path(folder), workers
+        self._together = False
+        self._recorder.ready()
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        """As `TimedExperts`, once all the others are there."""
+        patience = time.monotonic() + TOGETHER_SECONDS
+        while not self._together and time.monotonic() < patience:
+            self._together = sum(1 for _ in self._folder.glob("*.jsonl")) >= self._workers
+            time.sleep(0.1)
+        self._together = True
+        start = time.time()
+        out = super().__call__(batch)
+        self._recorder.call(start, batch.num_rows)
+        return out
+
+
+def simulated_stages(plan: Plan, seconds: float, batch_size: int, folder: str | None = None) -> Stages:
+    """The stages of `graph.build_graph` with timed experts of `seconds` per batch, that note calls in a folder."""
+    decoding = {"fn": decode, "num_cpus": plan.task_cpus} if plan.apart else None
+    if folder is None:
+        return Stages(decoding, perceiving(plan, TimedExperts, (seconds, batch_size)))
+    return Stages(decoding, perceiving(plan, RecordedExperts, (seconds, batch_size, folder, plan.actors[1])))

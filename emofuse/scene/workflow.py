@@ -21,6 +21,7 @@ import torch
 from emofuse import runs, schema, storage
 from emofuse.config import ComputeConfig, FaceConfig, MediaConfig, TrainingConfig
 from emofuse.errors import DataError
+from emofuse.memory import reuse_memory
 from emofuse.scene.backbone import Tower, load_tower
 from emofuse.scene.expert import device_of
 from emofuse.scene.features import FeatureSet, features_of
@@ -96,6 +97,7 @@ def train(
     run.save(record)
     table = schema.check_manifest(storage.read_table(str(manifest)))
     torch.set_num_threads(plan.compute.threads)
+    reuse_memory()
     tower, source = prepare_tower(plan)
     cache = cache or out / "features"
     features = features_of(table, tower, source, cache)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 from emofuse import storage
 from emofuse.columns import both
+from emofuse.config import PerceiveConfig
 from emofuse.pipeline import benchmark
 from emofuse.pipeline.events import read_events
 from emofuse.pipeline.graph import build_graph, configure, write
@@ -35,6 +37,20 @@ def test_timed_experts_lose_and_double_nothing_through_ray(ray_cluster: object, 
     np.testing.assert_allclose(both(table, "scene"), estimates(table.column("sample_id")), atol=1e-6)
 
 
+def test_timed_experts_begin_together_and_note_their_calls(ray_cluster: object, tmp_path: Path) -> None:
+    configure()
+    width = Plan((3, 3), 1.0, 0.0, 0.25, 50, apart=False)
+    job = Job(manifest(tmp_path / "m.parquet", 900), str(tmp_path / "out"), None, width, {})  # type: ignore[arg-type]
+    (tmp_path / "events").mkdir()
+    write(build_graph(job, None, simulated_stages(width, 0.02, 10, str(tmp_path / "events"))), job)
+    found = read_events(str(tmp_path / "events"))
+    assert len(found.ready) == 3
+    assert found.rows.sum() == 900
+    assert found.start.min() >= max(found.ready.values())
+    # Five waits a block: nobody is faster than three experts that never wait for anything else.
+    assert 0 < found.steady_rate() <= 3 * 10 / 0.02
+
+
 def test_a_timed_expert_waits_for_every_batch_begun(monkeypatch: pytest.MonkeyPatch) -> None:
     waits: list[float] = []
     monkeypatch.setattr("emofuse.pipeline.simulate.time.sleep", waits.append)
@@ -55,16 +71,51 @@ def notes(folder: Path, worker: int, entries: list[dict[str, float]]) -> None:
     (folder / f"{worker}.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in entries))
 
 
-def test_the_steady_rate_charges_what_was_decoded_while_models_were_loaded(tmp_path: Path) -> None:
-    notes(tmp_path, 1, [{"ready": 10.0, "loading": 3.0}, {"start": 10.0, "end": 20.0, "rows": 50}])
-    notes(tmp_path, 2, [{"ready": 9.0, "loading": 2.0}, {"start": 10.0, "end": 20.0, "rows": 50}])
-    plain = read_events(str(tmp_path))
-    assert plain.steady_rate() == pytest.approx(100 / 10)
-    assert plain.busy() == pytest.approx(1.0)
-    assert plain.loading == {1: 3.0, 2: 2.0}
+def test_the_steady_rate_runs_from_the_last_first_call_to_the_first_last_call(tmp_path: Path) -> None:
+    ready = {"ready": 10.0, "loading": 3.0}
+    calls = [{"start": 10.0 + 10 * i, "end": 20.0 + 10 * i, "rows": 50} for i in range(3)]
+    notes(tmp_path, 1, [ready, *calls])
+    notes(tmp_path, 2, [ready, {"start": 12.0, "end": 22.0, "rows": 50}, {"start": 22.0, "end": 36.0, "rows": 70}])
+    found = read_events(str(tmp_path))
+    assert found.steady() == (22.0, 36.0)
+    # Eight tenths of the first worker's second call, six of its third, and all of the other's second.
+    assert found.steady_rate() == pytest.approx((40 + 30 + 70) / 14)
+    assert found.busy() == pytest.approx(1.0)
+    assert found.loading == {1: 3.0, 2: 3.0}
+
+
+def test_the_steady_rate_charges_what_was_decoded_before_it_began(tmp_path: Path) -> None:
+    calls = [{"start": 10.0 + 10 * i, "end": 20.0 + 10 * i, "rows": 50} for i in range(2)]
+    for worker in (1, 2):
+        notes(tmp_path, worker, [{"ready": 10.0, "loading": 3.0}, *calls])
+    assert read_events(str(tmp_path)).steady_rate() == pytest.approx(100 / 10)
     # Four seconds of decoding ahead cost the two workers two seconds each.
     notes(tmp_path, 3, [{"start": 5.0, "end": 9.0, "rows": 0}])
     assert read_events(str(tmp_path)).steady_rate() == pytest.approx(100 / 12)
+
+
+def test_plain_processes_and_the_pipeline_take_turns(demo_manifest: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    turns: list[str] = []
+    rates = iter([10.0, 20.0, 40.0])
+
+    def plain(*_: object) -> float:
+        turns.append("plain")
+        return 20.0
+
+    def piped(*_: object) -> list[benchmark.Figure]:
+        turns.append("piped")
+        return [benchmark.Figure("pipeline, steady", 2, next(rates), "images/s")]
+
+    monkeypatch.setattr(benchmark, "plain", plain)
+    monkeypatch.setattr(benchmark, "piped", piped)
+    monkeypatch.setattr(benchmark, "serial", lambda *_: 10.0)
+    monkeypatch.setattr("emofuse.pipeline.cluster.ray_cluster", lambda _: nullcontext({"CPU": 2.0}))
+    found = {f.name: f.value for f in benchmark.compared(str(demo_manifest), PerceiveConfig(), 2, 20, 3)}
+    assert turns == ["plain", "piped"] * 3
+    assert found["achieved / attainable"] == 1.0
+    assert found["achieved / attainable, least of 3"] == 0.5
+    assert found["achieved / attainable, most of 3"] == 2.0
+    assert found["pipeline / one plain loop"] == 2.0
 
 
 def test_the_figure_is_a_picture() -> None:

@@ -10,16 +10,19 @@ with regenerable weights, and prints one table for each question.
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from multiprocessing import get_context
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import torch
 import tyro
 from rich.console import Console
@@ -27,6 +30,7 @@ from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from emofuse import storage
 from emofuse.config import ComputeConfig, FaceConfig, MediaConfig
 from emofuse.face.alignment import eye_angle, to_crop
 from emofuse.face.emonet import EmoNet, load_emonet
@@ -36,6 +40,7 @@ from emofuse.face.landmarks import overlap
 from emofuse.face.networks import gains_by_bfloat16
 from emofuse.face.views import Views
 from emofuse.media import read_picture
+from emofuse.pipeline.sink import table_fingerprint
 from tests.face.checkpoints import parity_input, write_checkpoint
 
 SAME_FACE = 0.4
@@ -85,6 +90,7 @@ def main(options: Options) -> None:
         checkpoint = write_checkpoint(Path(folder) / "emonet_8.pth")
         console.print(throughput(checkpoint, crops, options))
         console.print(precision(checkpoint, crops[: options.compared], options.threads))
+        console.print(whole_job(checkpoint, weights, options.data, Path(folder)))
 
 
 def parity(data: Path, folder: Path) -> Table:
@@ -188,29 +194,24 @@ def turned(pictures: list[tuple[str, np.ndarray]], found: list[FoundFaces], find
 def throughput(checkpoint: Path, crops: np.ndarray, options: Options) -> Table:
     """Views per second of the expert and of a plain loop, one view at a time in float32, by turns in one run.
 
-    Seconds of the processor stand beside those of the clock, which other programs on the machine lengthen.
+    The loop has a process of its own, since the expert changes how its process keeps memory. Seconds of the
+    processor stand beside those of the clock, which other programs on the machine lengthen.
     """
     face = FaceConfig(expert="emonet", checkpoint=str(checkpoint))
     expert = EmoNetExpert(face, ComputeConfig(threads=options.threads), seed=0)
     exact = EmoNetExpert(face, ComputeConfig(threads=options.threads, dtype="float32"), seed=0)
-    network, views = load_emonet(checkpoint), Views(face.views, 0, torch.device("cpu"))
     faces = np.resize(crops, (max(1, options.views // face.views), *crops.shape[1:]))
     few = faces[: max(1, len(faces) // 4)]
-
-    def loop() -> None:
-        with torch.inference_mode():
-            for crop in torch.from_numpy(few):
-                for k in range(face.views):
-                    # In the layout that torchvision's ToTensor gives; the expert's own view of bytes would lend it its.
-                    network(views.make(crop[None], torch.tensor([k])).contiguous())
-
     runs: dict[str, tuple[Callable[[], object], int]] = {
-        "plain float32 loop": (loop, len(few)),
         f"expert, float32, chunks of {exact.chunk}": (lambda: exact(few), len(few)),
         f"expert as it comes: {expert.card['dtype']}, chunks of {expert.chunk}": (lambda: expert(faces), len(faces)),
     }
-    seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in runs}
+    seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in ("plain float32 loop", *runs)}
     for _ in range(options.turns):
+        with get_context("spawn").Pool(1) as alone:
+            seconds["plain float32 loop"].append(
+                alone.apply(plain_loop, (checkpoint, few, face.views, options.threads))
+            )
         for name, (run, count) in runs.items():
             began = time.perf_counter(), time.process_time()
             run()
@@ -227,6 +228,52 @@ def throughput(checkpoint: Path, crops: np.ndarray, options: Options) -> Table:
     native = "multiplies" if gains_by_bfloat16(torch.device("cpu")) else "does not multiply"
     table.caption = f"medians of {options.turns} turns; the processor {native} bfloat16 itself"
     return table
+
+
+def plain_loop(checkpoint: Path, crops: np.ndarray, count: int, threads: int) -> tuple[float, float]:
+    """Seconds of the clock and of the processor that a view takes, one at a time through the network in float32."""
+    torch.set_num_threads(threads)
+    network, views = load_emonet(checkpoint), Views(count, 0, torch.device("cpu"))
+    with torch.inference_mode():
+        network(torch.zeros(1, 3, 256, 256))
+        began = time.perf_counter(), time.process_time()
+        for crop in torch.from_numpy(crops):
+            for k in range(count):
+                # In the layout that torchvision's ToTensor gives; the expert's own view of bytes would lend it its.
+                network(views.make(crop[None], torch.tensor([k])).contiguous())
+    views_seen = len(crops) * count
+    return (time.perf_counter() - began[0]) / views_seen, (time.process_time() - began[1]) / views_seen
+
+
+def whole_job(checkpoint: Path, weights: Path, data: Path, folder: Path) -> Table:
+    """All `Person` pictures through the main job in one process and through Ray, cut in three ways."""
+    manifest, jobs = folder / "oasis.parquet", Path(__file__).resolve().parents[2] / "jobs"
+    _job(jobs / "prepare_dataset.py", "oasis", "--root", data / "oasis", "--out", manifest)
+    rows = storage.read_table(str(manifest))
+    person = [category == "Person" for category in rows.column("category").to_pylist()]
+    pq.write_table(rows.filter(person), folder / "person.parquet")
+    face = ("--face.expert", "emonet", "--face.checkpoint", checkpoint)
+    face += ("--face.detector", "yunet", "--face.detector-weights", weights)
+    table = Table(
+        "run", "rows", "faces judged", "seconds", "fingerprint of the rows", title="The whole job with EmoNet"
+    )
+    for name, cut in {
+        "one process": ("--local",),
+        "Ray, 2 actors, blocks of 32": ("--compute.actors", 2, "--compute.rows-per-block", 32),
+        "Ray, 1 actor, blocks of 96": ("--compute.actors", 1, "--compute.rows-per-block", 96),
+        "Ray, decoding in tasks of 64": ("--compute.decode", "tasks", "--compute.rows-per-block", 64),
+    }.items():
+        run, began = folder / f"run-{cut[-1]}", time.perf_counter()
+        _job(jobs / "eval_fusion.py", "--manifest", folder / "person.parquet", "--out", run, *face, *cut)
+        seconds = time.perf_counter() - began
+        found = storage.read_table(str(run / "predictions"))
+        judged = int(np.isfinite(found.column("face_valence").to_numpy()).sum())
+        table.add_row(name, str(found.num_rows), str(judged), f"{seconds:.0f}", table_fingerprint(found)[:16])
+    return table
+
+
+def _job(script: Path, *arguments: object) -> None:
+    subprocess.run([sys.executable, str(script), *map(str, arguments)], check=True, stdout=subprocess.DEVNULL)
 
 
 def precision(checkpoint: Path, crops: np.ndarray, threads: int) -> Table:
