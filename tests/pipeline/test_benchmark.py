@@ -1,19 +1,21 @@
 from __future__ import annotations
 
 import json
+import threading
 from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
+import ray
 
 from emofuse import storage
 from emofuse.columns import both
 from emofuse.config import PerceiveConfig
 from emofuse.pipeline import benchmark
 from emofuse.pipeline.events import read_events
-from emofuse.pipeline.graph import build_graph, configure, write
+from emofuse.pipeline.graph import actors, build_graph, configure, write
 from emofuse.pipeline.manifest import check_complete
 from emofuse.pipeline.perceive_job import Job
 from emofuse.pipeline.resources import Plan
@@ -121,3 +123,19 @@ def test_plain_processes_and_the_pipeline_take_turns(demo_manifest: Path, monkey
 def test_the_figure_is_a_picture() -> None:
     found = [benchmark.Figure("pipeline, steady", w, 10.0 * w, "images/s") for w in (1, 2)]
     assert benchmark.draw(found)[:4] == b"\x89PNG"
+
+
+class Where:
+    """Says on which thread it is called."""
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        main = threading.current_thread() is threading.main_thread()
+        return batch.append_column("main", pa.array([main] * batch.num_rows))
+
+
+def test_models_are_called_on_the_main_thread_where_freed_memory_is_used_again(ray_cluster: object) -> None:
+    configure()
+    ds = ray.data.range(4).map_batches(
+        **actors(Where, (), (1, 1), 0.5, 0.0), batch_size=None, batch_format="pyarrow"
+    )  # fmt: skip
+    assert [row["main"] for row in ds.take_all()] == [True] * 4
