@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -21,6 +22,10 @@ from emofuse.metrics.stability import (
 )
 from emofuse.schema import METRICS
 from emofuse.stabilizer import make_stabilizer, steady
+
+SIGNED = ("jitter_reduction", "lag")
+"""Figures that can be negative; an interval of the others ends at 0."""
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -74,6 +79,7 @@ def steady_sequences(table: pa.Table, mean: np.ndarray, variance: np.ndarray, co
     held = np.zeros(mean.shape, dtype=bool)
     belongs = np.zeros(len(mean), dtype=bool)
     time = column(table, "timestamp")
+    _warn_of_gaps(rows, time, config)
     for mine in rows.values():
         affect, held[mine] = steady(mean[mine], variance[mine], time[mine], config)
         out_mean[mine], out_variance[mine] = np.clip(affect.mean, -1, 1), affect.variance
@@ -83,6 +89,17 @@ def steady_sequences(table: pa.Table, mean: np.ndarray, variance: np.ndarray, co
         columns[f"steady_{axis}"] = floats(out_mean[:, i])
         columns[f"held_{axis}"] = pa.array(held[:, i], mask=~belongs)
     return Steadied(columns, out_mean, out_variance, held, rows)
+
+
+def _warn_of_gaps(rows: dict[str, np.ndarray], time: np.ndarray, config: StabilizerConfig) -> None:
+    """Say so where frames lie so far apart that the filter starts anew with each: it then changes nothing."""
+    spacing = {name: float(np.median(np.diff(time[mine]))) for name, mine in rows.items() if len(mine) > 1}
+    wide = [name for name, seconds in spacing.items() if seconds >= config.max_gap]
+    if wide and config.filter != "none":
+        _log.warning(
+            f"frames of {len(wide)} sequence(s) are {spacing[wide[0]]:g} s apart or so ({wide[0]}), and the stabilizer "
+            f"starts anew after {config.max_gap:g} s: it changes nothing there; raise --stabilizer.max-gap"
+        )
 
 
 def stability(steadied: Steadied, mean: np.ndarray, split: str, config: StabilizerConfig) -> pa.Table:
@@ -137,6 +154,7 @@ def _over_all(found: list[dict[str, object]]) -> list[dict[str, object]]:
         if len(values) > 1:
             half = student.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
             low, high = float(values.mean() - half), float(values.mean() + half)
+            low = low if metric in SIGNED else max(low, 0.0)
         rows.append(
             {
                 **mine[0],
