@@ -24,6 +24,7 @@ SCRIPTS: dict[str, list[str]] = {
     "false_positives": ["../metrics/test_false_positives.py", "--repeats", "1000"],
     "stabilizer": ["stabilizer.py", "--out", "{out}/stabilizer"],
     "video": ["video.py", "--out", "{out}/video"],
+    "clips": ["clips.py", "--data", "{data}", "--out", "{out}/clips"],
     "kills": ["kills.py"],
     "hostile": ["hostile.py"],
 }
