@@ -16,6 +16,7 @@ from emofuse.config import FusionConfig, JudgeConfig, PerceiveConfig, Stabilizer
 from emofuse.errors import ConfigError
 from emofuse.fusion import Fused, fuse, gate
 from emofuse.media import Picture
+from emofuse.memory import reuse_memory
 from emofuse.pipeline.judge import chosen_fusion, clamp, recalibrated
 from emofuse.stabilizer import Window, make_stabilizer
 
@@ -151,6 +152,7 @@ class SceneFaceFusion:
         from emofuse.face.finder import FaceFinder
         from emofuse.scene.expert import SceneExpert
 
+        reuse_memory()
         judge = judge or JudgeConfig()
         with_face = perceive.face.expert != "none"
         return cls(

@@ -13,6 +13,9 @@ from rich.table import Table
 from emofuse.affect import AXES
 from emofuse.cli import run_job
 from emofuse.config import ComputeConfig, FaceConfig, MediaConfig, TrainingConfig
+from emofuse.errors import ConfigError
+from emofuse.remote import is_remote
+from emofuse.runs import check_output
 from emofuse.scene.workflow import TrainPlan, train
 
 
@@ -20,9 +23,9 @@ from emofuse.scene.workflow import TrainPlan, train
 class Options:
     """Options of train_scene.py."""
 
-    manifest: Path
+    manifest: str
     """The manifest of prepare_dataset.py, with labels."""
-    out: Path
+    out: str
     """The run directory; head.safetensors goes there."""
     backbone: str = "embedded"
     """embedded | timm:NAME | open_clip:NAME (as in open_clip:ViT-B-32)."""
@@ -76,16 +79,19 @@ def main(options: Options) -> None:
         )
         console.print(f"{row['phase']} epoch {row['epoch']}: {numbers}", highlight=False)
 
+    if is_remote(options.out):
+        raise ConfigError(f"train_scene.py writes to a local or shared folder, not to {options.out}")
+    out = Path(check_output(options.out))
     searcher = None
     if options.tune:
         from emofuse.tuning.learning_rate import Searcher
 
-        searcher = Searcher(options.trials, options.out)
+        searcher = Searcher(options.trials, out)
     record = train(
-        options.manifest, options.plan(), options.out, cache=options.cache, searcher=searcher, on_epoch=on_epoch
+        options.manifest, options.plan(), out, cache=options.cache, searcher=searcher, on_epoch=on_epoch
     )  # fmt: skip
     console.print(table_of(record))
-    console.print(f"{options.out / 'head.safetensors'}", highlight=False)
+    console.print(f"{out / 'head.safetensors'}", highlight=False)
 
 
 def table_of(record: dict[str, Any]) -> Table:

@@ -176,13 +176,23 @@ def _conclude(rows: tuple[Row, ...], found: list[Verdict], axis: str, weight: fl
     alone = weight is not None and weight < SCENE_ONLY_BELOW
     claims = ["this is scene only, not fusion"] * alone + (claims or ["nothing was compared"])
     spoken = ("fused", "scene", constant.b if constant else "")
-    values = [
-        f"{_called(row.system)} {decimal(row.cells[0].value)}" for row in rows if row.cells[0] and row.system in spoken
-    ]
+    values = [_spoken(row, fused, axis, found) for row in rows if row.cells[0] and row.system in spoken]
     evidence = [f"Mean absolute error over {fused.n:,} pictures in {fused.n_groups:,} groups: {', '.join(values)}."]
     evidence += [f"Fusion minus {_called(v.b)}: {evidence_of(v)}." for v in (scene, constant) if v is not None]
     evidence += [] if weight is None else [weight_sentence(weight)]
     return Conclusion(axis, f"{axis.capitalize()}: {'; '.join(claims)}.", " ".join(evidence))
+
+
+def _spoken(row: Row, fused: Row, axis: str, found: list[Verdict]) -> str:
+    """A system's mean absolute error on the pictures that have a fused estimate.
+
+    Its own error is over all that it judged; where those are more, the paired difference gives that on the same ones.
+    """
+    own, ours, verdict = row.cells[0], fused.cells[0], find(found, "fused", row.system, axis)
+    value = own.value if own else math.nan
+    if row.n != fused.n and verdict is not None and ours is not None:
+        value = ours.value - verdict.difference
+    return f"{_called(row.system)} {decimal(value)}"
 
 
 def weight_sentence(weight: float) -> str:

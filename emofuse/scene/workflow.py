@@ -74,7 +74,7 @@ Searcher = Callable[[FeatureSet, FeatureSet, TrainingConfig, int], Search]
 
 
 def train(
-    manifest: Path, plan: TrainPlan, out: Path, *, cache: Path | None = None, searcher: Searcher | None = None,
+    manifest: str | Path, plan: TrainPlan, out: Path, *, cache: Path | None = None, searcher: Searcher | None = None,
     on_epoch: OnEpoch | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Run phase 0 into `out`; a finished run is returned as it is, an interrupted one goes on.

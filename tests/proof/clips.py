@@ -12,12 +12,13 @@ from __future__ import annotations
 import argparse
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
 
 from emofuse import storage
-from emofuse.config import JudgeConfig, PerceiveConfig
+from emofuse.config import ComputeConfig, JudgeConfig, PerceiveConfig
 from emofuse.fusion import SceneFaceFusion
 from emofuse.video import read_frames
 
@@ -61,7 +62,9 @@ def main() -> None:
         [("sequence", "ascending"), ("frame_index", "ascending")]
     )
     print(f"{storage.read_table(str(manifest)).num_rows} frames in, {fused.num_rows} rows out")
-    live = SceneFaceFusion.from_config(PerceiveConfig(), JudgeConfig())
+    # One frame a call, as one has it in a loop; the batch job's shape would compute 32 for each.
+    single = PerceiveConfig(compute=ComputeConfig(batch_size=1, face_chunk=1))
+    live = SceneFaceFusion.from_config(single, JudgeConfig())
     rows = fused.to_pylist()
     for path in dict.fromkeys(row["uri"] for row in rows):
         mine = [row for row in rows if row["uri"] == path]
@@ -69,8 +72,10 @@ def main() -> None:
         thirds = [np.nanmedian(part, axis=0).round(3).tolist() for part in np.array_split(variance, 3)]
         faces = sum(row["face_valence"] is not None for row in mine)
         print(f"{Path(path).name}: {len(mine)} frames, {faces} with a face; variance by thirds {thirds}")
+        began = time.perf_counter()
         count, worst = difference(path, mine, live)
-        print(f"{Path(path).name}: {count} frames one by one, largest difference {worst:.2g}")
+        rate = count / (time.perf_counter() - began)
+        print(f"{Path(path).name}: {count} frames one by one, {rate:.1f} a second, largest difference {worst:.2g}")
 
 
 if __name__ == "__main__":

@@ -74,6 +74,13 @@ def test_constant_that_is_harder_to_beat_decides() -> None:
     assert "Fusion minus constant median: −0.020" in said
 
 
+def test_errors_in_a_sentence_are_over_the_pictures_that_it_names() -> None:
+    rows = [metric("fused", 0.57, n=40), metric("constant_median", 0.50, n=100)]
+    (said,) = summary_sentences(*tables(rows, [comparison("fused", "constant_median", 0.09, "constant_median")]))
+    assert "over 40 pictures in 20 groups: fusion 0.570, constant median 0.480." in said
+    assert "Fusion minus constant median: +0.090" in said
+
+
 @pytest.mark.parametrize(
     ("weight", "scene_only"),
     [(0.0, True), (0.0499, True), (0.05, False), (0.4, False)],

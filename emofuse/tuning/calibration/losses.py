@@ -75,9 +75,12 @@ class Material:
         opined = labelled & np.isfinite(mean).all(axis=2).any(axis=0)
         rows = np.flatnonzero(opined & (column(table, "in_sample") != 1))
         if not len(rows):
+            seen = int((opined & (column(table, "in_sample") == 1)).sum())
+            advice = "; train that expert on your own train split" if seen else ""
             raise DataError(
                 f"a calibration needs labelled predictions of split {split!r} that no expert was trained on; "
-                f"of {table.num_rows} rows {labelled.sum()} belong to it with a label, {opined.sum()} were judged"
+                f"of {table.num_rows} rows {labelled.sum()} belong to it with a label, {opined.sum()} of them were "
+                f"judged, and of these {seen} were in an expert's training set{advice}"
             )
         table, mean = table.take(rows), mean[:, rows]
         groups = group_ids(group_names(table), len(rows))
