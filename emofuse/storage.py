@@ -151,10 +151,14 @@ def read_bytes(address: str) -> bytes:
     return _attempt(read, "read", address)
 
 
+ROW_GROUP = 65_536
+"""Rows of a row group: of a million-row manifest a reader holds a sixteenth."""
+
+
 def write_table(address: str, table: pa.Table) -> None:
-    """Write one Parquet file in one step (zstd)."""
+    """Write one Parquet file in one step (zstd), in row groups that a reader need not hold all at once."""
     buffer = io.BytesIO()
-    pq.write_table(table, buffer, compression="zstd")
+    pq.write_table(table, buffer, compression="zstd", row_group_size=ROW_GROUP)
     write_bytes(address, buffer.getvalue())
 
 

@@ -243,3 +243,9 @@ def test_workers_on_ray_find_the_storage_by_the_same_environment(s3: Server, pic
     assert storage.read_table(f"s3://{BUCKET}/runs/ray/predictions").column("status").to_pylist() != ["error"]
     assert storage.exists(f"s3://{BUCKET}/runs/ray/_SUCCESS")
     assert SECRET not in done.stdout + done.stderr
+
+
+def test_a_large_table_is_written_in_row_groups(tmp_path: Path) -> None:
+    address = str(tmp_path / "large.parquet")
+    storage.write_table(address, pa.table({"n": range(storage.ROW_GROUP + 1)}))
+    assert pq.ParquetFile(address).num_row_groups == 2

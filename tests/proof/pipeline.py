@@ -20,7 +20,6 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 ROOT = Path(__file__).resolve().parents[2]
 JOBS = ROOT / "jobs"
@@ -96,11 +95,12 @@ def million(_: Path, out: Path) -> None:
 
 def write_rows(path: str, rows: int) -> None:
     """A manifest of `rows` rows, without pictures."""
+    from emofuse import storage
     from emofuse.schema import MANIFEST, conform
 
     ids = [f"row-{i:09d}" for i in range(rows)]
     columns = {"sample_id": ids, "uri": [f"/p/{name}.jpg" for name in ids], "group": ids}
-    pq.write_table(conform(pa.table(columns), MANIFEST, "manifest"), path)
+    storage.write_table(path, conform(pa.table(columns), MANIFEST, "manifest"))
 
 
 def run_rows(path: str, rows: int) -> None:
