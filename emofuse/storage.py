@@ -152,7 +152,7 @@ def read_bytes(address: str) -> bytes:
 
 
 ROW_GROUP = 65_536
-"""Rows of a row group: of a million-row manifest a reader holds a sixteenth."""
+"""Rows of a row group, so that a reader need not take a large table in one piece."""
 
 
 def write_table(address: str, table: pa.Table) -> None:
