@@ -110,10 +110,7 @@ class Run:
             ConfigError: if the directory holds another run, or something that is not a run.
         """
         record = self.load()
-        if record and self._made_nothing():
-            # A run that failed before it made anything does not stand in the way of the corrected one.
-            record = {}
-        elif not record and storage.names(self.address):
+        if not record and storage.names(self.address):
             raise ConfigError(f"{self.address} is not empty and holds no run; name a new directory with --out")
         for stage, mark in marks.items():
             found = record.get("fingerprints", {}).get(stage)
@@ -123,11 +120,6 @@ class Run:
                     f"{_DIFFERS.get(stage, _DIFFERS['perceive'])}"
                 )
         return {"emofuse": emofuse.__version__, **record, "fingerprints": marks}
-
-    def _made_nothing(self) -> bool:
-        """Whether there is no more than run.json and a predictions folder without a committed file."""
-        rest = set(storage.names(self.address)) - {"run.json", "predictions"}
-        return not rest and not any(name.endswith(".parquet") for name in storage.names(self.predictions))
 
 
 _DIFFERS = {

@@ -50,23 +50,11 @@ def test_judges_fingerprint_adds_its_own_options_and_the_calibration() -> None:
 def test_a_directory_takes_the_same_run_again_and_no_other(tmp_path: Path) -> None:
     run = Run(str(tmp_path / "run"))
     run.save(run.open(MARKS))
-    (tmp_path / "run" / "predictions").mkdir()
-    (tmp_path / "run" / "predictions" / "part-0-1.parquet").write_bytes(b"rows")
     assert run.open(MARKS)["fingerprints"] == MARKS
     with pytest.raises(ConfigError, match="another perceive fingerprint"):
         run.open({**MARKS, "perceive": "c" * 64})
     with pytest.raises(ConfigError, match="--predictions"):
         run.open({**MARKS, "judge": "c" * 64})
-
-
-def test_a_run_that_failed_before_it_made_anything_gives_way_to_the_corrected_one(tmp_path: Path) -> None:
-    run = Run(str(tmp_path / "run"))
-    run.save(run.open(MARKS) | {"kind": "failed"})
-    (tmp_path / "run" / "predictions").mkdir()
-    corrected = {**MARKS, "perceive": "c" * 64}
-    record = run.open(corrected)
-    assert record["fingerprints"] == corrected
-    assert "kind" not in record
 
 
 def test_a_directory_that_is_no_run_is_left_alone(tmp_path: Path) -> None:

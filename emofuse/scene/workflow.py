@@ -94,11 +94,11 @@ def train(
         return record
     record |= {"kind": "train", "config": dataclasses.asdict(plan), "manifest": str(manifest)}
     record |= runs.provenance()
-    run.save(record)
     table = schema.check_manifest(storage.read_table(str(manifest)))
     torch.set_num_threads(plan.compute.threads)
     reuse_memory()
     tower, source = prepare_tower(plan)
+    run.save(record)
     cache = cache or out / "features"
     features = features_of(table, tower, source, cache)
     rows, valid = split_rows(features, plan.rows)

@@ -23,6 +23,7 @@ from emofuse.pipeline.evaluate import Evaluation
 from emofuse.pipeline.judge import judge
 from emofuse.runs import Run
 from emofuse.tuning.calibration.fitting import Fitting, source
+from emofuse.tuning.calibration.losses import Material
 from tests.tuning.miscalibrated import SCALE, SHIFT, TOO_SURE, table
 
 JOB = Path(__file__).resolve().parents[2] / "jobs" / "fit_calibration.py"
@@ -162,6 +163,9 @@ def test_without_valid_rows_the_job_says_so_in_one_line(tmp_path: Path) -> None:
     assert done.stderr.count("\n") == 1
     assert "'valid'" in done.stderr
     assert "Traceback" not in done.stderr
+    # The directory is not claimed for it: the corrected fit goes there.
+    SWEPT.run(written(table(90), tmp_path), str(tmp_path / "run"))
+    assert storage.exists(str(tmp_path / "run" / "_SUCCESS"))
 
 
 def test_a_face_expert_alone_without_variances_is_calibrated_with_pooled_ones(tmp_path: Path) -> None:
@@ -187,13 +191,13 @@ def test_a_finished_run_is_left_alone_and_another_is_refused(run: Run) -> None:
 
 
 def test_an_interrupted_run_is_taken_up_by_the_same_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(*_: object) -> None:
+    def interrupted(*_: object, **__: object) -> None:
         (tmp_path / "run" / "left.parquet").touch()
         raise KeyboardInterrupt
 
     predictions, out = written(table(300), tmp_path), str(tmp_path / "run")
     with monkeypatch.context() as patched:
-        patched.setattr(Fitting, "fit", interrupted)
+        patched.setattr(Material, "fit", interrupted)
         with pytest.raises(KeyboardInterrupt):
             AS_IT_IS.run(predictions, out)
     assert not Run(out).finished

@@ -86,7 +86,6 @@ class Fitting:
         record |= {key: origin[key] for key in ("manifest", "dataset", "experts", "weights") if key in origin}
         record |= {"kind": "calibration", "predictions": address, "counts": sink.count_statuses(table)}
         record["config"] = {"sweep": asdict(self.options), "judge": asdict(self.judging)}
-        run.save(record)
         calibration = self.fit(table, run, record)
         self._judge(table, calibration, run, record)
         run.commit()
@@ -101,6 +100,8 @@ class Fitting:
             record: of the run; gets the sweep's facts and the choice.
         """
         material = Material.of(table, self.split, folds=self.options.folds, seed=self.judging.seed)
+        # Not before: a directory is claimed for a fit that can be made, or the corrected one would be refused.
+        run.save(record)
         layers, fusion = self.layers, chosen_rule(self.fusion)
         with timed(record, "fit", len(material)):
             if self.tune:
