@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import tempfile
 from dataclasses import asdict, dataclass, field, replace
+from multiprocessing import get_context
 from pathlib import Path
 
 from rich.console import Console
@@ -81,20 +82,19 @@ def _measure(options: Options, manifest: str):  # type: ignore[no-untyped-def]
 
 
 def _simulate(options: Options, folder: str):  # type: ignore[no-untyped-def]
-    import pyarrow as pa
     import ray
 
     from emofuse.pipeline import benchmark
     from emofuse.pipeline.cluster import local_options
     from emofuse.pipeline.graph import configure
     from emofuse.pipeline.resources import plan
+    from emofuse.pipeline.simulate import write_rows
 
     for workers in options.workers:
-        rows = options.rows * workers
-        ids = [f"row-{i:09d}" for i in range(rows)]
-        columns = {"sample_id": ids, "uri": [f"/pictures/{name}.jpg" for name in ids], "group": ids}
-        table = benchmark.conform(pa.table(columns), benchmark.MANIFEST, "manifest")
-        path = benchmark.write_manifest(table, str(Path(folder) / f"{workers}.parquet"))
+        rows, path = options.rows * workers, str(Path(folder) / f"{workers}.parquet")
+        # In a process of its own, whose memory is not counted as the driver's.
+        with get_context("spawn").Pool(1) as alone:
+            alone.apply(write_rows, (path, rows))
         # Waiting takes no processor, so the cluster may claim as many as it likes.
         ray.init(**{**local_options(), "num_cpus": workers + 4}, logging_level="ERROR")
         try:

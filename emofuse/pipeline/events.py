@@ -38,6 +38,7 @@ class Events:
         """When every worker was warm, its first call done, and when the first of them had done its last call.
 
         Before it is start-up, and after it the last blocks end one by one; both are told by the whole run's time.
+        NaN where no such time is: a worker's only call is both.
 
         Args:
             skip: the part of that time to leave out at its beginning, where Ray still starts processes.
@@ -45,7 +46,7 @@ class Events:
         experts = self.rows > 0
         ends = [self.end[experts & (self.worker == worker)] for worker in np.unique(self.worker[experts])]
         begins, done = float(max(each.min() for each in ends)), float(min(each.max() for each in ends))
-        return begins + skip * (done - begins), done
+        return (begins + skip * (done - begins), done) if done > begins else (np.nan, np.nan)
 
     def steady_rate(self, skip: float = 0.0) -> float:
         """Rows per second in that time; of a call that it cuts, the part inside counts.

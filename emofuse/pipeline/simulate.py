@@ -12,13 +12,14 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from emofuse import storage
 from emofuse.affect import AXES
 from emofuse.columns import floats
 from emofuse.pipeline.events import Recorder
 from emofuse.pipeline.graph import Stages, perceiving
 from emofuse.pipeline.resources import Plan
 from emofuse.pipeline.sink import hash_ids
-from emofuse.schema import PREDICTIONS, conform
+from emofuse.schema import MANIFEST, PREDICTIONS, conform
 
 TOGETHER_SECONDS = 300.0
 """How long timed experts wait for each other."""
@@ -60,6 +61,13 @@ def estimates(ids: pa.ChunkedArray) -> np.ndarray:
     """What `TimedExperts` says of these ids, (N, 2) in [-1, 1)."""
     hashes = hash_ids(ids)
     return np.column_stack([hashes & 0xFFFF, (hashes >> np.uint64(16)) & 0xFFFF]) / 32768.0 - 1.0
+
+
+def write_rows(path: str, rows: int) -> None:
+    """Write a manifest of `rows` rows whose pictures do not exist."""
+    ids = [f"row-{i:09d}" for i in range(rows)]
+    columns = {"sample_id": ids, "uri": [f"/pictures/{name}.jpg" for name in ids], "group": ids}
+    storage.write_table(path, conform(pa.table(columns), MANIFEST, "manifest"))
 
 
 class RecordedExperts(TimedExperts):

@@ -139,3 +139,11 @@ def test_models_are_called_on_the_main_thread_where_freed_memory_is_used_again(r
         **actors(Where, (), (1, 1), 0.5, 0.0), batch_size=None, batch_format="pyarrow"
     )  # fmt: skip
     assert [row["main"] for row in ds.take_all()] == [True] * 4
+
+
+def test_a_worker_with_one_call_has_no_steady_time(tmp_path: Path) -> None:
+    for worker in (1, 2):
+        notes(tmp_path, worker, [{"ready": 1.0, "loading": 1.0}, {"start": 1.0, "end": 2.0 + worker, "rows": 5}])
+    found = read_events(str(tmp_path))
+    assert np.isnan(found.steady_rate())
+    assert np.isnan(found.busy())

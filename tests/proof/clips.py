@@ -10,20 +10,20 @@ batch job's rows and the frame-by-frame interface.
 from __future__ import annotations
 
 import argparse
-import subprocess
 import sys
 import time
 from pathlib import Path
 
 import numpy as np
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
 from emofuse import storage
+from emofuse.affect import AXES
 from emofuse.config import ComputeConfig, JudgeConfig, PerceiveConfig
 from emofuse.fusion import SceneFaceFusion
 from emofuse.video import read_frames
-
-JOBS = Path(__file__).resolve().parents[2] / "jobs"
-AXES = ("valence", "arousal")
+from tests.proof.pipeline import job
 
 
 def difference(path: str, rows: list[dict], live: SceneFaceFusion) -> tuple[int, float]:  # type: ignore[type-arg]
@@ -53,11 +53,8 @@ def main() -> None:
     options = parser.parse_args()
     out = options.out.absolute()
     manifest = out / "clips.parquet"
-    for job in (
-        ("prepare_dataset.py", "videos", "--root", str(options.data.absolute() / "clips"), "--out", str(manifest)),
-        ("eval_fusion.py", "--manifest", str(manifest), "--out", str(out / "run")),
-    ):
-        subprocess.run([sys.executable, str(JOBS / job[0]), *job[1:]], check=True, stdout=subprocess.DEVNULL)
+    job("prepare_dataset", "videos", "--root", options.data.absolute() / "clips", "--out", manifest)
+    job("eval_fusion", "--manifest", manifest, "--out", out / "run")
     fused = storage.read_table(str(out / "run" / "fused")).sort_by(
         [("sequence", "ascending"), ("frame_index", "ascending")]
     )

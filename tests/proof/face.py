@@ -10,7 +10,6 @@ with regenerable weights, and prints one table for each question.
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import tempfile
 import time
@@ -42,6 +41,7 @@ from emofuse.face.views import Views
 from emofuse.media import read_picture
 from emofuse.pipeline.sink import table_fingerprint
 from tests.face.checkpoints import parity_input, write_checkpoint
+from tests.proof.pipeline import job, manifest_of
 
 SAME_FACE = 0.4
 """Intersection over union from which two boxes are of one face."""
@@ -247,9 +247,7 @@ def plain_loop(checkpoint: Path, crops: np.ndarray, count: int, threads: int) ->
 
 def whole_job(checkpoint: Path, weights: Path, data: Path, folder: Path) -> Table:
     """All `Person` pictures through the main job in one process and through Ray, cut in three ways."""
-    manifest, jobs = folder / "oasis.parquet", Path(__file__).resolve().parents[2] / "jobs"
-    _job(jobs / "prepare_dataset.py", "oasis", "--root", data / "oasis", "--out", manifest)
-    rows = storage.read_table(str(manifest))
+    rows = storage.read_table(str(manifest_of(data, folder)))
     person = [category == "Person" for category in rows.column("category").to_pylist()]
     pq.write_table(rows.filter(person), folder / "person.parquet")
     face = ("--face.expert", "emonet", "--face.checkpoint", checkpoint)
@@ -264,16 +262,12 @@ def whole_job(checkpoint: Path, weights: Path, data: Path, folder: Path) -> Tabl
         "Ray, decoding in tasks of 64": ("--compute.decode", "tasks", "--compute.rows-per-block", 64),
     }.items():
         run, began = folder / f"run-{cut[-1]}", time.perf_counter()
-        _job(jobs / "eval_fusion.py", "--manifest", folder / "person.parquet", "--out", run, *face, *cut)
+        job("eval_fusion", "--manifest", folder / "person.parquet", "--out", run, *face, *cut)
         seconds = time.perf_counter() - began
         found = storage.read_table(str(run / "predictions"))
         judged = int(np.isfinite(found.column("face_valence").to_numpy()).sum())
         table.add_row(name, str(found.num_rows), str(judged), f"{seconds:.0f}", table_fingerprint(found)[:16])
     return table
-
-
-def _job(script: Path, *arguments: object) -> None:
-    subprocess.run([sys.executable, str(script), *map(str, arguments)], check=True, stdout=subprocess.DEVNULL)
 
 
 def precision(checkpoint: Path, crops: np.ndarray, threads: int) -> Table:
