@@ -149,7 +149,7 @@ def compared(
 
 def piped(manifest: str, rows: int, config: PerceiveConfig, workers: int, cluster: dict[str, float]) -> list[Figure]:
     """The pipeline on the Ray cluster that this process has joined."""
-    from emofuse.pipeline.graph import Stages, build_graph, detects_with_torch, perceiving, real_stages, write
+    from emofuse.pipeline.graph import build_graph, detects_with_torch, real_stages, with_experts, write
     from emofuse.pipeline.perceive_job import Job
 
     width = plan(replace(config.compute, actors=workers), cluster, rows, torch_detector=detects_with_torch(config.face))
@@ -158,7 +158,7 @@ def piped(manifest: str, rows: int, config: PerceiveConfig, workers: int, cluste
         decoding = real_stages(job).decode
         if decoding is not None and not width.detectors:
             decoding |= {"fn": recorded_decode, "fn_kwargs": {"config": config, "folder": events}}
-        stages = Stages(decoding, perceiving(width, RecordedPerceiver, (config, events, not width.apart)))
+        stages = with_experts(job, decoding, RecordedPerceiver, (config, events, not width.apart))
         peak: dict[str, float] = {}
         began = time.perf_counter()
         with watched_memory(peak):

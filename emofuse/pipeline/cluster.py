@@ -53,6 +53,9 @@ def quieten() -> None:
     """Keep Ray's running commentary out of a job's log; errors and what a worker raised still come through."""
     # Each actor pool makes Ray's core print an error line of a known false alarm (ray-project/ray#53727).
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    # A cluster of our own shows nobody its workers' logs: its monitor need not list them ten times a second.
+    os.environ.setdefault("RAY_LOG_MONITOR_MANY_FILES_THRESHOLD", "1")
+    os.environ.setdefault("LOG_NAME_UPDATE_INTERVAL_S", "10")
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", "The minimum number of concurrent actors", UserWarning)
     warnings.filterwarnings("ignore", category=DeprecationWarning, module="ray")
@@ -96,5 +99,11 @@ def local_options() -> dict[str, Any]:
         "object_store_memory": max(store, 100_000_000),
         "log_to_driver": False,
         # Without a dashboard nobody reads Ray's metrics and task events; gathering them takes a part of every core.
-        "_system_config": {"enable_metrics_collection": False, "task_events_report_interval_ms": 0},
+        # A worker process without work looks for signals a hundred times a second, so it ends after a while.
+        "_system_config": {
+            "enable_metrics_collection": False,
+            "task_events_report_interval_ms": 0,
+            "num_workers_soft_limit": 0,
+            "idle_worker_killing_time_threshold_ms": 10_000,
+        },
     }

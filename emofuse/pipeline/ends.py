@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import pyarrow as pa
 import ray
-from ray.data import Datasink
 
 from emofuse import storage
 from emofuse.errors import DataError
@@ -20,25 +19,37 @@ MARKER = "_writing"
 """Stands in a predictions folder while a job on Ray writes to it; readers of Parquet folders pass it over."""
 
 
-class CommitSink(Datasink[list[str]]):
-    """Commits the blocks of one write task as one file."""
+def commit_block(block: pa.Table, folder: str, metadata: dict[str, Any]) -> pa.Table:
+    """Write a block as one file, and give the file's name; a repetition replaces its own file.
 
-    def __init__(self, folder: str, metadata: dict[str, Any]) -> None:
-        self._folder, self._metadata = folder, metadata
+    Raises:
+        DataError: if the storage refuses, or this machine does not see what the driver wrote.
+    """
+    if block.num_rows and not storage.exists(storage.join(folder, MARKER)):
+        raise DataError(
+            f"{folder} is not the same folder on {socket.gethostname()} as where the job started: "
+            "name a run directory that every machine can write, as s3://bucket/run or a shared mount"
+        )
+    names = [commit(folder, block, metadata)] if block.num_rows else []
+    return pa.table({"file": pa.array(names, pa.string())})
 
-    def write(self, blocks: Iterable[pa.Table], ctx: Any) -> list[str]:  # noqa: ARG002 - Ray's signature
-        """Write a task's blocks; a repetition of the task replaces its own file.
 
-        Raises:
-            DataError: if the storage refuses, or this machine does not see what the driver wrote.
-        """
-        tables = [block for block in blocks if block.num_rows]
-        if tables and not storage.exists(storage.join(self._folder, MARKER)):
-            raise DataError(
-                f"{self._folder} is not the same folder on {socket.gethostname()} as where the job started: "
-                "name a run directory that every machine can write, as s3://bucket/run or a shared mount"
-            )
-        return [commit(self._folder, pa.concat_tables(tables), self._metadata)] if tables else []
+class Committing:
+    """A model whose actor commits what it returns: blocks in, names of files out.
+
+    Args:
+        model: class of the model.
+        arguments: of its constructor.
+        folder: for the files.
+        metadata: written into each.
+    """
+
+    def __init__(self, model: type, arguments: tuple[Any, ...], folder: str, metadata: dict[str, Any]) -> None:
+        self._model, self._folder, self._metadata = model(*arguments), folder, metadata
+
+    def __call__(self, block: pa.Table) -> pa.Table:
+        """As the model, then as `commit_block`."""
+        return commit_block(self._model(block), self._folder, self._metadata)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,8 +11,9 @@ from ray.data import ActorPoolStrategy, DataContext, Dataset
 
 from emofuse import storage
 from emofuse.config import FaceConfig
-from emofuse.pipeline.ends import CommitSink, remaining, shared
+from emofuse.pipeline.ends import Committing, commit_block, remaining, shared
 from emofuse.pipeline.resources import Plan
+from emofuse.remote import is_remote
 from emofuse.schema import MANIFEST
 
 if TYPE_CHECKING:
@@ -24,22 +26,29 @@ IN_FLIGHT = 2
 READ_AHEAD = 16
 """Blocks that a task may have ready: Ray's driver fetches them ten times a second, and its own 2 starve a wide pool."""
 
+LOOKS_SECONDS = 0.05
+REST = 0.75
+"""The part of the time between two blocks in which nobody looks for the next one."""
+LONGEST_REST_SECONDS = 5.0
+
 
 @dataclass(frozen=True)
 class Stages:
-    """The stages between reading and committing, as arguments of `Dataset.map_batches`.
+    """The stages after reading, as arguments of `Dataset.map_batches`.
 
     Attributes:
         decode: None where `perceive` decodes too.
         perceive: the pool of model actors.
+        commits: whether `perceive` commits its rows itself; tasks of their own do it otherwise.
     """
 
     decode: dict[str, Any] | None
     perceive: dict[str, Any]
+    commits: bool = False
 
 
 def build_graph(job: Job, done: ray.ObjectRef | None, stages: Stages | None = None) -> Dataset:
-    """The lazy data set of predictions.
+    """The lazy data set of committed files' names.
 
     Args:
         job: what is perceived.
@@ -56,10 +65,15 @@ def build_graph(job: Job, done: ray.ObjectRef | None, stages: Stages | None = No
     ds = ds.map_batches(choose, fn_kwargs={"done": done}, batch_size=rows, batch_format="pyarrow")
     ds = ds.repartition(target_num_rows_per_block=rows)
     # A stage gets whole blocks and cuts its own batches of the one fixed shape: fewer calls, and less padding.
-    whole: dict[str, Any] = {"batch_size": None, "batch_format": "pyarrow", "udf_modifying_row_count": False}
+    whole: dict[str, Any] = {"batch_size": None, "batch_format": "pyarrow"}
     if stages.decode is not None:
-        ds = ds.map_batches(**stages.decode, **whole)
-    return ds.map_batches(**stages.perceive, **whole)
+        ds = ds.map_batches(**stages.decode, **whole, udf_modifying_row_count=False)
+    ds = ds.map_batches(**stages.perceive, **whole, udf_modifying_row_count=stages.commits)
+    if stages.commits:
+        return ds
+    put: Any = commit_block
+    where = {"folder": job.predictions, "metadata": job.metadata}
+    return ds.map_batches(put, fn_kwargs=where, num_cpus=job.plan.task_cpus, **whole)
 
 
 def real_stages(job: Job) -> Stages:
@@ -72,12 +86,24 @@ def real_stages(job: Job) -> Stages:
 
     plan, config = job.plan, job.config
     if not plan.apart:
-        return Stages(None, perceiving(plan, Eye, (config,)))
+        return with_experts(job, None, Eye, (config,))
     if plan.detectors:
         decoding = actors(Decoder, (config,), (plan.detectors, plan.detectors), plan.task_cpus, plan.detector_gpus)
     else:
         decoding = {"fn": decode, "fn_kwargs": {"config": config}, "num_cpus": plan.task_cpus}
-    return Stages(decoding, perceiving(plan, Perceiver, (config,)))
+    return with_experts(job, decoding, Perceiver, (config,))
+
+
+def with_experts(job: Job, decode: dict[str, Any] | None, model: type, arguments: tuple[Any, ...]) -> Stages:
+    """Stages that end in actors of `model(*arguments)`.
+
+    Actors that leave nothing to overlap with commit to their own disk themselves: a task for it costs the same core
+    and Ray's work besides. Beside a GPU, or where a write waits for a network, tasks do it meanwhile.
+    """
+    within = not job.plan.apart and not is_remote(job.predictions)
+    if within:
+        model, arguments = Committing, (model, arguments, job.predictions, job.metadata)
+    return Stages(decode, perceiving(job.plan, model, arguments), within)
 
 
 def perceiving(plan: Plan, model: type, arguments: tuple[Any, ...]) -> dict[str, Any]:
@@ -101,9 +127,19 @@ def actors(model: type, arguments: tuple[Any, ...], size: tuple[int, int], cpus:
 
 
 def write(ds: Dataset, job: Job) -> None:
-    """Run the graph and commit its rows as they come."""
+    """Run the graph, whose stages commit its rows as they come."""
     with shared(job.predictions):
-        ds.write_datasink(CommitSink(job.predictions, job.metadata), ray_remote_args={"num_cpus": job.plan.task_cpus})
+        names, before = ds.iter_internal_ref_bundles(), 0.0
+        while True:
+            began = time.monotonic()
+            if next(names, None) is None:
+                return
+            now = time.monotonic()
+            # Ray's iterator looks for the next block a hundred times a second, which busy cores feel. So one that
+            # had to be waited for is followed by a rest: the next one will take about as long.
+            if now - began > LOOKS_SECONDS:
+                time.sleep(min(REST * (now - before), LONGEST_REST_SECONDS) if before else 0.0)
+                before = now
 
 
 def configure(patience: int = 300) -> None:

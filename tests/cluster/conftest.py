@@ -82,6 +82,8 @@ def head() -> Iterator[Head]:
     )
     port = free_port()
     options = ["--dashboard-host", "127.0.0.1", "--dashboard-port", str(port), "--port", str(free_port())]
+    # Beside another Ray the agent's own port is taken, and a head without an agent takes no jobs.
+    options += ["--dashboard-agent-listen-port", str(free_port())]
     options += ["--temp-dir", str(folder / "ray"), "--num-cpus", "4", "--object-store-memory", "300000000"]
     with open(folder / "head.log", "wb") as log:
         process = subprocess.Popen(
