@@ -7,13 +7,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import ray
 
 from emofuse import storage
 from emofuse.errors import DataError
+from emofuse.pipeline.manifest import manifest_blocks
 from emofuse.pipeline.sink import commit, without
-from emofuse.schema import MANIFEST, conform
 
 MARKER = "_writing"
 """Stands in a predictions folder while a job on Ray writes to it; readers of Parquet folders pass it over."""
@@ -60,12 +61,16 @@ def shared(folder: str) -> Iterator[None]:
     storage.remove(storage.join(folder, MARKER))
 
 
-def remaining(batch: pa.Table, done: ray.ObjectRef | None) -> pa.Table:
-    """The rows that are not committed yet, in the form of the manifest's schema.
+def remaining(part: pa.Table, manifest: str, rows: int, done: ray.ObjectRef | None) -> Iterator[pa.Table]:
+    """The rows of parts of a manifest that are not committed yet, `rows` or fewer at a time.
 
     Args:
-        batch: manifest rows.
+        part: row groups, int64 lists in the column "groups".
+        manifest: its address.
+        rows: read together.
         done: reference to the sorted hashes of committed ids; None where nothing is committed.
     """
-    batch = conform(batch, MANIFEST, "manifest")
-    return batch if done is None else without(batch, ray.get(done))
+    committed = np.empty(0, np.uint64) if done is None else ray.get(done)
+    for groups in part.column("groups").to_pylist():
+        for block in manifest_blocks(manifest, rows, groups):
+            yield without(block, committed)

@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Any
 import ray
 from ray.data import ActorPoolStrategy, DataContext, Dataset
 
-from emofuse import storage
 from emofuse.config import FaceConfig
 from emofuse.pipeline.ends import Committing, commit_block, remaining, shared
-from emofuse.pipeline.resources import Plan
+from emofuse.pipeline.manifest import manifest_parts
+from emofuse.pipeline.resources import READER_CPUS, Plan
 from emofuse.remote import is_remote
-from emofuse.schema import MANIFEST
 
 if TYPE_CHECKING:
     from emofuse.pipeline.perceive_job import Job
@@ -25,8 +24,8 @@ IN_FLIGHT = 2
 """Blocks that an actor holds: one under way and the next one, so that it never waits for the driver."""
 READ_AHEAD = 16
 """Blocks that a task may have ready: Ray's driver fetches them ten times a second, and its own 2 starve a wide pool."""
-
 LOOKS_SECONDS = 0.05
+"""A block that came sooner lay ready."""
 REST = 0.75
 """The part of the time between two blocks in which nobody looks for the next one."""
 LONGEST_REST_SECONDS = 5.0
@@ -57,23 +56,32 @@ def build_graph(job: Job, done: ray.ObjectRef | None, stages: Stages | None = No
     """
     stages = stages or real_stages(job)
     rows = job.plan.rows_per_block
-    fs, path = storage.filesystem(job.manifest)
-    ds = ray.data.read_parquet(path, filesystem=fs, columns=MANIFEST.names)
-    # Reading one Parquet file gives one block; without the repartition the whole pipeline would be serial.
-    # Reading, leaving out and cutting keep Ray's own CPU request, so that they are fused into one task.
-    choose: Any = remaining
-    ds = ds.map_batches(choose, fn_kwargs={"done": done}, batch_size=rows, batch_format="pyarrow")
+    # Ray's own reader, and a task that read all of it, would hold a large manifest's rows in memory.
+    parts = [{"groups": groups} for groups in manifest_parts(job.manifest)]
+    ds: Dataset = ray.data.from_items(parts, override_num_blocks=len(parts))
+    read: Any = remaining
+    where = {"manifest": job.manifest, "rows": rows, "done": done}
+    ds = ds.map_batches(read, fn_kwargs=where, batch_size=None, batch_format="pyarrow")
+    # What a task reads is one block; without the repartition one actor would get all of it.
     ds = ds.repartition(target_num_rows_per_block=rows)
     # A stage gets whole blocks and cuts its own batches of the one fixed shape: fewer calls, and less padding.
     whole: dict[str, Any] = {"batch_size": None, "batch_format": "pyarrow"}
     if stages.decode is not None:
-        ds = ds.map_batches(**stages.decode, **whole, udf_modifying_row_count=False)
-    ds = ds.map_batches(**stages.perceive, **whole, udf_modifying_row_count=stages.commits)
+        ds = ds.map_batches(**_apart(stages.decode), **whole, udf_modifying_row_count=False)
+    ds = ds.map_batches(**_apart(stages.perceive), **whole, udf_modifying_row_count=stages.commits)
     if stages.commits:
         return ds
-    put: Any = commit_block
-    where = {"folder": job.predictions, "metadata": job.metadata}
-    return ds.map_batches(put, fn_kwargs=where, num_cpus=job.plan.task_cpus, **whole)
+    to = {"folder": job.predictions, "metadata": job.metadata}
+    put = {"fn": commit_block, "fn_kwargs": to, "num_cpus": job.plan.task_cpus}
+    return ds.map_batches(**_apart(put), **whole)
+
+
+def _apart(stage: dict[str, Any]) -> dict[str, Any]:
+    """A stage that Ray does not fuse with the reader, which it does where both ask for the same.
+
+    In one task with it a block that was cut would not leave the task: the stage would be serial.
+    """
+    return stage | ({"num_cpus": READER_CPUS - 0.01} if stage["num_cpus"] == READER_CPUS else {})
 
 
 def real_stages(job: Job) -> Stages:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,9 +17,10 @@ from emofuse import storage
 from emofuse.errors import DataError
 from emofuse.pipeline.sink import drop_repeats, hash_ids
 from emofuse.remote import faults, persist, reason, shown
-from emofuse.schema import check_manifest, read_metadata
+from emofuse.schema import MANIFEST, check_manifest, conform, read_metadata
 
-_ROWS = 65_536
+PART_ROWS = 65_536
+"""Manifest rows that are looked through, or given to a reader, together."""
 
 
 @dataclass(frozen=True)
@@ -61,13 +64,56 @@ def _look_through(address: str) -> tuple[Survey, np.ndarray]:
     digest, hashes, rows = hashlib.sha256(), [np.empty(0, np.uint64)], 0
     with fs.open(path, "rb") as handle:
         parquet = pq.ParquetFile(handle)
-        for batch in parquet.iter_batches(batch_size=_ROWS):
+        for batch in parquet.iter_batches(batch_size=PART_ROWS):
             table = check_manifest(pa.Table.from_batches([batch]))
             digest.update(hash_pandas_object(table.to_pandas(), index=False).to_numpy().tobytes())
             hashes.append(hash_ids(table.column("sample_id")))
             rows += table.num_rows
         about = dict(read_metadata(parquet.schema_arrow))
     return Survey(rows, digest.hexdigest(), about), np.concatenate(hashes)
+
+
+def manifest_parts(address: str) -> list[list[int]]:
+    """A manifest's row groups in parts of about `PART_ROWS` rows, so that no reader holds all of it.
+
+    Raises:
+        DataError: if it cannot be read.
+    """
+    parts, size = list[list[int]](), PART_ROWS
+    with _opened(address) as parquet:
+        for i in range(parquet.metadata.num_row_groups):
+            if size >= PART_ROWS:
+                parts.append([])
+                size = 0
+            parts[-1].append(i)
+            size += parquet.metadata.row_group(i).num_rows
+    return parts
+
+
+def manifest_blocks(address: str, rows: int, groups: list[int] | None = None) -> Iterator[pa.Table]:
+    """The rows of a manifest in its order, in the form of its schema, `rows` or fewer at a time.
+
+    Args:
+        address: of the manifest.
+        rows: read together.
+        groups: the row groups that are wanted; None for all.
+
+    Raises:
+        DataError: if it cannot be read.
+    """
+    with _opened(address) as parquet:
+        for batch in parquet.iter_batches(batch_size=rows, row_groups=groups):
+            yield conform(pa.Table.from_batches([batch]), MANIFEST, "manifest")
+
+
+@contextmanager
+def _opened(address: str) -> Iterator[pq.ParquetFile]:
+    fs, path = storage.filesystem(address)
+    try:
+        with fs.open(path, "rb") as handle:
+            yield pq.ParquetFile(handle)
+    except faults(pa.ArrowException) as error:
+        raise DataError(f"{shown(address)} cannot be read as a Parquet manifest: {reason(error)}") from None
 
 
 def check_complete(expected: int, predictions: str) -> dict[str, int]:

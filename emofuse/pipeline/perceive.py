@@ -5,14 +5,12 @@ The same stages run either way; a row's numbers depend on its picture alone, so 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from emofuse import storage
 from emofuse.affect import AXES, Affect
 from emofuse.columns import floats
 from emofuse.config import PerceiveConfig
@@ -20,10 +18,11 @@ from emofuse.face.alignment import CROP_SIZE
 from emofuse.face.expert import combine_faces, make_face_expert
 from emofuse.memory import reuse_memory
 from emofuse.pipeline.decode import Decoder, pixels
+from emofuse.pipeline.manifest import manifest_blocks
 from emofuse.pipeline.perceive_job import Job
 from emofuse.pipeline.sink import commit, committed_ids, without
 from emofuse.scene.expert import SceneExpert
-from emofuse.schema import MANIFEST, PREDICTIONS, conform
+from emofuse.schema import PREDICTIONS, conform
 
 
 class Perceiver:
@@ -117,7 +116,7 @@ def perceive_local(job: Job) -> None:
     """All of the manifest that is not committed yet, in this process, without Ray."""
     eye: Eye | None = None
     done = committed_ids(job.predictions)
-    for block in _blocks(job.manifest, job.plan.rows_per_block):
+    for block in manifest_blocks(job.manifest, job.plan.rows_per_block):
         todo = without(block, done)
         if not todo.num_rows:
             continue
@@ -152,10 +151,3 @@ def resolved(config: PerceiveConfig, cluster: Mapping[str, float] | None = None)
         # The head that a job starts on need not have what the workers have.
         device = "cuda" if cluster.get("GPU") else "cpu"
     return replace(config, compute=replace(config.compute, device=resolve_device(device)))
-
-
-def _blocks(manifest: str, rows: int) -> Iterator[pa.Table]:
-    fs, path = storage.filesystem(manifest)
-    with fs.open(path, "rb") as handle:
-        for batch in pq.ParquetFile(handle).iter_batches(batch_size=rows):
-            yield conform(pa.Table.from_batches([batch]), MANIFEST, "manifest")

@@ -1,12 +1,16 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
+import time
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import ray
 
@@ -16,7 +20,7 @@ from emofuse.config import PerceiveConfig
 from emofuse.pipeline import benchmark
 from emofuse.pipeline.events import read_events
 from emofuse.pipeline.graph import actors, build_graph, configure, write
-from emofuse.pipeline.manifest import check_complete
+from emofuse.pipeline.manifest import PART_ROWS, check_complete, manifest_blocks, manifest_parts
 from emofuse.pipeline.perceive_job import Job
 from emofuse.pipeline.resources import Plan
 from emofuse.pipeline.simulate import TimedExperts, estimates, simulated_stages
@@ -110,7 +114,7 @@ def test_plain_processes_and_the_pipeline_take_turns(demo_manifest: Path, monkey
 
     monkeypatch.setattr(benchmark, "plain", plain)
     monkeypatch.setattr(benchmark, "piped", piped)
-    monkeypatch.setattr(benchmark, "serial", lambda *_: 10.0)
+    monkeypatch.setattr(benchmark, "serial", lambda *_, reuse: 16.0 if reuse else 10.0)
     monkeypatch.setattr("emofuse.pipeline.cluster.ray_cluster", lambda _: nullcontext({"CPU": 2.0}))
     found = {f.name: f.value for f in benchmark.compared(str(demo_manifest), PerceiveConfig(), 2, 20, 3)}
     assert turns == ["plain", "piped"] * 3
@@ -118,10 +122,13 @@ def test_plain_processes_and_the_pipeline_take_turns(demo_manifest: Path, monkey
     assert found["achieved / attainable, least of 3"] == 0.5
     assert found["achieved / attainable, most of 3"] == 2.0
     assert found["pipeline / one plain loop"] == 2.0
+    assert found["pipeline / that loop, memory used again"] == 1.25
 
 
 def test_the_figure_is_a_picture() -> None:
     found = [benchmark.Figure("pipeline, steady", w, 10.0 * w, "images/s") for w in (1, 2)]
+    shares = (("", 0.9), (benchmark.LEAST + " of 3", 0.8), (benchmark.MOST + " of 3", 1.0))
+    found += [benchmark.Figure(f"achieved{end}", 1, value, "share") for end, value in shares]
     assert benchmark.draw(found)[:4] == b"\x89PNG"
 
 
@@ -147,3 +154,37 @@ def test_a_worker_with_one_call_has_no_steady_time(tmp_path: Path) -> None:
     found = read_events(str(tmp_path))
     assert np.isnan(found.steady_rate())
     assert np.isnan(found.busy())
+
+
+def note_process(batch: pa.Table, folder: str) -> pa.Table:
+    time.sleep(0.3)
+    (Path(folder) / f"{os.getpid()}-{time.time_ns()}").touch()
+    return batch
+
+
+def test_decoding_that_asks_for_the_readers_share_is_still_done_side_by_side(
+    ray_cluster: object, tmp_path: Path
+) -> None:
+    configure()
+    width = Plan((1, 1), 0.0, 0.0, 1.0, 50)
+    job = Job(manifest(tmp_path / "m.parquet", 600), str(tmp_path / "out"), None, width, {})  # type: ignore[arg-type]
+    calls = tmp_path / "calls"
+    calls.mkdir()
+    decoding = {"fn": note_process, "fn_kwargs": {"folder": str(calls)}, "num_cpus": width.task_cpus}
+    stages = replace(simulated_stages(width, 0.001, 32), decode=decoding)
+    write(build_graph(job, None, stages), job)
+    assert check_complete(600, job.predictions)["out"] == 600
+    assert len(list(calls.iterdir())) == 12
+    assert len({path.name.split("-")[0] for path in calls.iterdir()}) > 1
+
+
+@pytest.mark.parametrize(("group", "parts"), [(1000, 3), (70_000, 3), (300_000, 1)])
+def test_a_manifest_is_read_in_parts_of_whole_row_groups(tmp_path: Path, group: int, parts: int) -> None:
+    rows = PART_ROWS * 2 + 20_000
+    path = manifest(tmp_path / "m.parquet", rows)
+    pq.write_table(pq.read_table(path), path, row_group_size=group)
+    found = manifest_parts(path)
+    assert len(found) == parts
+    assert [i for part in found for i in part] == list(range(-(-rows // group)))
+    ids = [i for part in found for block in manifest_blocks(path, 4096, part) for i in block["sample_id"].to_pylist()]
+    assert ids == pq.read_table(path)["sample_id"].to_pylist()
