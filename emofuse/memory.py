@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import ctypes
+import os
 
+REUSE = "EMOFUSE_REUSE_MEMORY"
+"""Environment variable; 0 leaves the C library as it is."""
 TRIM_THRESHOLD, TOP_PAD, MMAP_THRESHOLD = -1, -2, -3
 """Numbers of the parameters, from glibc's malloc.h."""
 KEPT_BYTES = 1 << 30
@@ -20,8 +23,10 @@ def reuse_memory() -> bool:
     main thread: the other threads' parts of the heap hold no block of more than 64 MiB.
 
     Returns:
-        Whether the C library has this knob; where not (musl, macOS) nothing changes.
+        Whether it does; where the C library has no such knob (musl, macOS) nothing changes.
     """
+    if os.environ.get(REUSE) == "0":
+        return False
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError, TypeError):

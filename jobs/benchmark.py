@@ -85,11 +85,12 @@ def _simulate(options: Options, folder: str):  # type: ignore[no-untyped-def]
     import ray
 
     from emofuse.pipeline import benchmark
-    from emofuse.pipeline.cluster import local_options
+    from emofuse.pipeline.cluster import local_options, quieten
     from emofuse.pipeline.graph import configure
     from emofuse.pipeline.resources import plan
     from emofuse.pipeline.simulate import write_rows
 
+    quieten()
     for workers in options.workers:
         rows, path = options.rows * workers, str(Path(folder) / f"{workers}.parquet")
         # In a process of its own, whose memory is not counted as the driver's.

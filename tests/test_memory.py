@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from emofuse.memory import reuse_memory
+from emofuse.memory import REUSE, reuse_memory
 
 PROGRAM = """
 import resource, sys
@@ -33,4 +33,9 @@ def test_freed_memory_is_used_again_without_asking_the_kernel() -> None:
 
 def test_another_c_library_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("emofuse.memory.ctypes.CDLL", lambda _: object())
+    assert not reuse_memory()
+
+
+def test_it_can_be_turned_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(REUSE, "0")
     assert not reuse_memory()

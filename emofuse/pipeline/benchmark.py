@@ -7,11 +7,10 @@ them. Everything is measured in steady state: start-up is told apart.
 from __future__ import annotations
 
 import multiprocessing
+import os
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,11 +22,14 @@ import pyarrow.parquet as pq
 
 from emofuse import storage
 from emofuse.config import PerceiveConfig
+from emofuse.memory import REUSE
 from emofuse.pipeline.events import RecordedPerceiver, Recorder, read_events, recorded_decode
+from emofuse.pipeline.peaks import watched_memory
 from emofuse.pipeline.resources import Plan, plan
 from emofuse.schema import MANIFEST, conform
 
-MEMORY_SECONDS = 2.0
+LEAST, MOST = ", least", ", most"
+"""Ends of names of figures that tell the spread over rounds."""
 SETTLING = 0.5
 """The part of a simulated run that is not measured: with many workers on few cores Ray starts its tasks' processes."""
 
@@ -61,7 +63,12 @@ def repeated(manifest: str, rows: int) -> pa.Table:
 
 
 def bare(table: pa.Table, config: PerceiveConfig) -> list[Figure]:
-    """Decoding and the experts, each by itself, one thread, on the same rows."""
+    """Decoding and the experts, each by itself, one thread, on the same rows, in a process of their own."""
+    with multiprocessing.get_context("spawn").Pool(1) as alone:
+        return alone.apply(_bare, (table, config))
+
+
+def _bare(table: pa.Table, config: PerceiveConfig) -> list[Figure]:
     from emofuse.pipeline.decode import Decoder
     from emofuse.pipeline.perceive import Perceiver
 
@@ -84,13 +91,23 @@ def bare(table: pa.Table, config: PerceiveConfig) -> list[Figure]:
     ]
 
 
-def plain(table: pa.Table, config: PerceiveConfig, workers: int, block: int) -> float:
-    """Steady images/s of as many plain processes, each decoding and perceiving block after block of its own share."""
+def plain(table: pa.Table, config: PerceiveConfig, workers: int, block: int, *, reuse: bool = True) -> float:
+    """Steady images/s of as many plain processes, each decoding and perceiving block after block of its own share.
+
+    Args:
+        table: manifest rows.
+        config: resolved.
+        workers: how many processes.
+        block: rows that are decoded and then perceived together.
+        reuse: whether they use freed memory again, as the pipeline does (`emofuse.memory`).
+    """
     context = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory() as folder:
         shares = [table.take(np.arange(i, table.num_rows, workers)) for i in range(workers)]
         ready = context.Barrier(workers)
-        processes = [context.Process(target=_loop, args=(share, config, block, folder, ready)) for share in shares]
+        processes = [
+            context.Process(target=_loop, args=(share, config, block, folder, ready, reuse)) for share in shares
+        ]
         for process in processes:
             process.start()
         for process in processes:
@@ -100,10 +117,10 @@ def plain(table: pa.Table, config: PerceiveConfig, workers: int, block: int) -> 
         return read_events(folder).steady_rate()
 
 
-def serial(table: pa.Table, config: PerceiveConfig) -> float:
+def serial(table: pa.Table, config: PerceiveConfig, *, reuse: bool) -> float:
     """Images/s of one process that decodes and infers one batch after another, with all threads."""
     config = replace(config, compute=replace(config.compute, threads=psutil.cpu_count() or 1))
-    return plain(table, config, 1, config.compute.batch_size)
+    return plain(table, config, 1, config.compute.batch_size, reuse=reuse)
 
 
 def compared(
@@ -131,20 +148,22 @@ def compared(
             attainable = plain(table, config, workers, block)
             with ray_cluster(address) as cluster:
                 ours = piped(path, table.num_rows, config, workers, cluster)
-            loop = serial(table.slice(0, rows), config)
+            loop, tuned = (serial(table.slice(0, rows), config, reuse=reuse) for reuse in (False, True))
             found.append([
                 Figure("one plain loop, all threads", workers, loop, "images/s"),
+                Figure("the same loop, freed memory used again", workers, tuned, "images/s"),
                 Figure("plain processes, steady", workers, attainable, "images/s"),
                 *ours,
                 Figure("achieved / attainable", workers, ours[0].value / attainable, "share"),
                 Figure("pipeline / one plain loop", workers, ours[0].value / loop, "share"),
+                Figure("pipeline / that loop, memory used again", workers, ours[0].value / tuned, "share"),
             ])  # fmt: skip
     for each in zip(*found, strict=True):
         values = [figure.value for figure in each]
         yield replace(each[0], value=float(np.median(values)))
         if rounds > 1 and each[0].unit == "share":
-            yield replace(each[0], name=f"{each[0].name}, least of {rounds}", value=min(values))
-            yield replace(each[0], name=f"{each[0].name}, most of {rounds}", value=max(values))
+            yield replace(each[0], name=f"{each[0].name}{LEAST} of {rounds}", value=min(values))
+            yield replace(each[0], name=f"{each[0].name}{MOST} of {rounds}", value=max(values))
 
 
 def piped(manifest: str, rows: int, config: PerceiveConfig, workers: int, cluster: dict[str, float]) -> list[Figure]:
@@ -176,8 +195,6 @@ def piped(manifest: str, rows: int, config: PerceiveConfig, workers: int, cluste
 
 def simulated(manifest: str, rows: int, width: Plan, seconds: float, batch: int) -> list[Figure]:
     """The pipeline with experts that only wait `seconds` a batch: the cost of orchestration."""
-    import os
-
     from emofuse.pipeline.graph import build_graph, write
     from emofuse.pipeline.perceive_job import Job
     from emofuse.pipeline.simulate import simulated_stages
@@ -204,64 +221,10 @@ def simulated(manifest: str, rows: int, width: Plan, seconds: float, batch: int)
     ]
 
 
-@contextmanager
-def watched_memory(peak: dict[str, float]) -> Iterator[None]:
-    """Fill `peak` with the largest unshared bytes of the driver, the largest worker, all workers, and the store."""
-    stop = threading.Event()
-    thread = threading.Thread(target=_watch, args=(peak, stop), daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
-
-
-def _watch(peak: dict[str, float], stop: threading.Event) -> None:
-    me = psutil.Process()
-    while True:
-        children = me.children(recursive=True)
-        sizes = [_private(process) for process in children if _is_worker(process)]
-        now = {"the driver": _private(me), "the largest worker": max(sizes, default=0.0), "all workers": sum(sizes)}
-        now["the object store"] = max((_shared(process) for process in children if _is_raylet(process)), default=0.0)
-        for who, size in now.items():
-            peak[who] = max(peak.get(who, 0.0), size)
-        if stop.wait(MEMORY_SECONDS):
-            return
-
-
-def _private(process: psutil.Process) -> float:
-    """Resident less shared bytes; the exact figure would cost the very processor time that is measured here."""
-    try:
-        size = process.memory_info()
-        return float(size.rss - size.shared)
-    except psutil.Error:
-        return 0.0
-
-
-def _shared(process: psutil.Process) -> float:
-    try:
-        return float(process.memory_info().shared)
-    except psutil.Error:
-        return 0.0
-
-
-def _is_worker(process: psutil.Process) -> bool:
-    try:
-        return process.name().startswith("ray::") or any("ray::" in part for part in process.cmdline()[:1])
-    except psutil.Error:
-        return False
-
-
-def _is_raylet(process: psutil.Process) -> bool:
-    try:
-        return process.name() == "raylet"
-    except psutil.Error:
-        return False
-
-
-def _loop(share: pa.Table, config: PerceiveConfig, block: int, folder: str, ready: Any) -> None:
+def _loop(share: pa.Table, config: PerceiveConfig, block: int, folder: str, ready: Any, reuse: bool) -> None:
     """One plain worker: load, wait for the others, then block after block."""
+    if not reuse:
+        os.environ[REUSE] = "0"
     from emofuse.pipeline.decode import Decoder
     from emofuse.pipeline.perceive import Perceiver
 
@@ -291,8 +254,12 @@ def draw(found: list[Figure]) -> bytes:
     canvas = Canvas(figsize=(9, 3.8), layout="constrained")
     for axes, units in zip(canvas.subplots(1, 2), (("images/s", "rows/s"), ("share",)), strict=True):
         for name in dict.fromkeys(figure.name for figure in found if figure.unit in units):
+            if LEAST in name or MOST in name:
+                continue
             mine = [figure for figure in found if figure.name == name]
-            axes.plot([f.workers for f in mine], [f.value for f in mine], marker="o", label=name)
+            least, most = ([f for f in found if f.name.startswith(name + end)] for end in (LEAST, MOST))
+            (line,) = axes.plot([f.workers for f in mine], [f.value for f in mine], marker="o", label=name)
+            axes.vlines([f.workers for f in least], [f.value for f in least], [f.value for f in most], line.get_color())
         axes.set_xlabel("model workers")
         axes.set_ylabel(" or ".join(units))
         axes.set_xscale("log", base=2)
