@@ -8,16 +8,23 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Union
 
+import numpy as np
 import tyro
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from emofuse import schema, storage
+from emofuse.affect import AXES
 from emofuse.cli import run_job
+from emofuse.columns import both
 from emofuse.datasets import CONVERTERS, Built
 from emofuse.remote import printable, shown
 
+ENOUGH = 20
+"""Ratings from which on their range tells something."""
+NARROW = 0.4
+"""The part of a scale that ratings cover at least, if they are on it."""
 DESCRIPTION = """Turn a data set, as published, into a manifest that the other jobs read: one row per picture or
 frame, ratings on the reference scale [-1, 1], splits disjoint by group and by picture.
 `prepare_dataset.py NAME --help` tells what each data set expects."""
@@ -83,15 +90,34 @@ def _facts(built: Built, about: dict[str, Any]) -> list[tuple[str, str]]:
     facts += [("dropped", f"{n:,}: {why} (first: {report.examples[why]})") for why, n in report.dropped.items()]
     facts += [("note", note) for note in report.notes]
     if units:
-        low, high = zip(units["valence"], units["arousal"], strict=True)
-        ranges = [f"{axis} {lo:g} to {hi:g}" for axis, lo, hi in zip(("valence", "arousal"), low, high, strict=True)]
+        ranges = [f"{axis} {low:g} to {high:g}" for axis, (low, high) in zip(AXES, _ends(units), strict=True)]
         facts.append(("source units", f"{', '.join(ranges)} ({units['scale']}); in the table -1 to 1"))
+        facts += _found(built, units)
         facts.append(("sentinels", str(about["sentinels"])))
     facts.append(("licence", str(about["licence"])))
     split = built.table.column("split").to_pylist()
     counts = [(name or "none", split.count(name)) for name in (*schema.SPLITS, None)]
     facts.append(("splits", ", ".join(f"{name} {count:,}" for name, count in counts if count)))
     facts.append(("groups", f"{len(built.table.column('group').unique()):,}"))
+    return facts
+
+
+def _ends(units: dict[str, Any]) -> list[tuple[float, float]]:
+    return [tuple(units[axis]) for axis in AXES]
+
+
+def _found(built: Built, units: dict[str, Any]) -> list[tuple[str, str]]:
+    """What ratings there are, in source units, and whether they look as if they were on another scale."""
+    facts, ratings = [], both(built.table)
+    for axis, (low, high), values in zip(AXES, _ends(units), ratings.T, strict=True):
+        there = values[np.isfinite(values)]
+        if len(there):
+            least, most = (low + (value + 1) / 2 * (high - low) for value in (there.min(), there.max()))
+            facts.append((f"{axis} found", f"{least:.4g} to {most:.4g} in {len(there):,} rows"))
+            if len(there) >= ENOUGH and there.max() - there.min() < 2 * NARROW:
+                share = (there.max() - there.min()) / 2
+                what = f"{axis} covers {share:.0%} of the scale {units['scale']}: are the ratings really on it?"
+                facts.append(("look", what))
     return facts
 
 

@@ -148,7 +148,7 @@ def compared(
             attainable = plain(table, config, workers, block)
             with ray_cluster(address) as cluster:
                 ours = piped(path, table.num_rows, config, workers, cluster)
-            loop, tuned = (serial(table.slice(0, rows), config, reuse=reuse) for reuse in (False, True))
+            loop, tuned = (serial(table.slice(0, rows // 2), config, reuse=reuse) for reuse in (False, True))
             found.append([
                 Figure("one plain loop, all threads", workers, loop, "images/s"),
                 Figure("the same loop, freed memory used again", workers, tuned, "images/s"),
@@ -263,6 +263,8 @@ def draw(found: list[Figure]) -> bytes:
         axes.set_xlabel("model workers")
         axes.set_ylabel(" or ".join(units))
         axes.set_xscale("log", base=2)
+        widths = sorted({figure.workers for figure in found})
+        axes.set_xticks(widths, [str(width) for width in widths])
         axes.set_ylim(bottom=0)
         if axes.lines:
             axes.legend(fontsize=7)

@@ -53,9 +53,10 @@ def quieten() -> None:
     """Keep Ray's running commentary out of a job's log; errors and what a worker raised still come through."""
     # Each actor pool makes Ray's core print an error line of a known false alarm (ray-project/ray#53727).
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-    # A cluster of our own shows nobody its workers' logs: its monitor need not list them ten times a second.
+    # A cluster of our own shows nobody its workers' logs and use: no need to list them ten times a second.
     os.environ.setdefault("RAY_LOG_MONITOR_MANY_FILES_THRESHOLD", "1")
     os.environ.setdefault("LOG_NAME_UPDATE_INTERVAL_S", "10")
+    os.environ.setdefault("REPORTER_UPDATE_INTERVAL_MS", "60000")
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", "The minimum number of concurrent actors", UserWarning)
     warnings.filterwarnings("ignore", category=DeprecationWarning, module="ray")

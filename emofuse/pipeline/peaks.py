@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import psutil
 
-EVERY_SECONDS = 2.0
+EVERY_SECONDS = 4.0
 
 
 @contextmanager

@@ -48,6 +48,23 @@ def test_a_table_is_prepared_and_what_was_dropped_is_told(tmp_path: Path) -> Non
     assert schema.read_metadata(table.schema)["split_seed"] == 3
 
 
+@pytest.mark.parametrize(("step", "narrow"), [(0.25, False), (0.05, True)])
+def test_ratings_that_look_as_if_on_another_scale_are_told(tmp_path: Path, step: float, narrow: bool) -> None:
+    from PIL import Image
+
+    for i in range(24):
+        Image.new("RGB", (4, 4), (i, 0, 0)).save(tmp_path / f"{i}.png")
+    lines = "".join(f"{i}.png,{1 + i * step},{9 - i / 3}\n" for i in range(24))
+    (tmp_path / "x.csv").write_text("image_path,valence,arousal\n" + lines)
+    done = call("csv", "--root", tmp_path, "--scale", "sam9", "--out", tmp_path / "m.parquet")
+    assert done.returncode == 0, done.stderr
+    told = " ".join(done.stdout.replace("│", " ").split())
+    assert f"valence found 1 to {1 + 23 * step:.4g} in 24 rows" in told
+    assert "arousal found 1.333 to 9 in 24 rows" in told
+    assert ("valence covers 14% of the scale sam9: are the ratings really on it?" in told) == narrow
+    assert "arousal covers" not in told
+
+
 def test_predictions_are_named_on_the_command_line(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("image_path,valence,arousal,p,q,s,t\na,1,1,5,5,0.5,0.5\nb,9,9,,,,\nc,5,5,1,9,1,1\n")
     done = call("predictions", "--root", tmp_path / "t.csv", "--scale", "sam9", "--face", "p", "q",
