@@ -87,7 +87,9 @@ def _names_code(path: Path) -> bool:
 
 
 def _damaged(path: Path, reason: str) -> str:
-    return f"{path} ({path.stat().st_size} bytes) is truncated or not a weights file: {reason.splitlines()[0][:160]}"
+    # What the unpickler stumbled over in a file of another kind means nothing to anybody.
+    told = "" if reason.startswith("Unsupported operand") else f": {reason.splitlines()[0][:160]}"
+    return f"{path} ({path.stat().st_size} bytes) is truncated or not a weights file{told}"
 
 
 def _kind(found: object) -> str:

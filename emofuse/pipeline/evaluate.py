@@ -9,6 +9,7 @@ import pyarrow as pa
 from rich.console import Console
 
 from emofuse import runs, storage
+from emofuse.calibration import Calibration
 from emofuse.config import JudgeConfig, PerceiveConfig
 from emofuse.pipeline import sink
 from emofuse.pipeline.cluster import cluster_address, joined, ray_cluster
@@ -23,7 +24,7 @@ from emofuse.remote import printable, shown
 from emofuse.report import build_report
 from emofuse.report.terminal import overview
 from emofuse.runs import Run
-from emofuse.schema import STATUSES
+from emofuse.schema import STATUSES, read_metadata
 
 
 @dataclass
@@ -63,7 +64,7 @@ class Evaluation:
             found, config = survey(manifest), resolved(self.perceiving, cluster)
             experts = describe(config)
             mark = runs.perceive_fingerprint(found.content, config, experts.weights)
-            run, record = self._open(mark, storage.stem(manifest))
+            run, record = self._open(mark, storage.stem(manifest), experts.cards)
             if run.finished:
                 return self._tell(run, f"{shown(run.address)} is finished already; nothing was done")
             record |= {
@@ -93,16 +94,19 @@ class Evaluation:
         table = storage.read_table(predictions)
         origin = Run(storage.parent(predictions)).load()
         mark = origin.get("fingerprints", {}).get("perceive") or sink.table_fingerprint(table)
-        run, record = self._open(mark, storage.stem(storage.parent(predictions) if origin else predictions))
+        name = storage.stem(storage.parent(predictions) if origin else predictions)
+        run, record = self._open(mark, name, read_metadata(table.schema).get("experts") or {})
         if run.finished:
             return self._tell(run, f"{shown(run.address)} is finished already; nothing was done")
         record |= {key: origin[key] for key in ("manifest", "dataset", "experts", "weights") if key in origin}
         record |= {"predictions": predictions, "counts": sink.count_statuses(table)}
         return self._judge(run, record, table)
 
-    def _open(self, perceive: str, name: str) -> tuple[Run, dict[str, Any]]:
-        """The run directory, claimed, and its record so far."""
+    def _open(self, perceive: str, name: str, cards: Any) -> tuple[Run, dict[str, Any]]:
+        """The run directory, claimed, and its record so far; not before a calibration is seen to fit the experts."""
         path = self.judging.calibration
+        if path:
+            Calibration.load(path).check_experts(cards)
         calibration = runs.content_sha256(path) if path else None
         marks = {"perceive": perceive, "judge": runs.judge_fingerprint(perceive, self.judging, calibration)}
         address = (

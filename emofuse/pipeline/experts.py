@@ -1,4 +1,4 @@
-"""What a run's experts are, told from their files before any network is loaded: cards and hashes."""
+"""What a run's experts are, told from their files before a run directory is made: cards and hashes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from emofuse.config import FaceConfig, PerceiveConfig
 from emofuse.face.expert import face_card
 from emofuse.scene.card import read_card
-from emofuse.scene.expert import head_path
+from emofuse.scene.expert import check_tower, head_path
 
 BULKY = ("training_pictures", "folds")
 """Card entries that do not travel with every table."""
@@ -34,14 +34,20 @@ def describe(config: PerceiveConfig) -> Experts:
 
     Raises:
         ConfigError: if an option names no expert or detector.
-        CheckpointError: if weights are missing.
+        CheckpointError: if weights are missing, or are not of the network that they are named for.
     """
     scene = read_card(head_path(config.scene))
+    check_tower(head_path(config.scene), scene, config.scene.tower)
     weights = {"scene.head": _sha256(head_path(config.scene)), "scene.tower": scene["tower"]["sha256"]}
     face = None
     if config.face.expert != "none":
         face = face_card(config.face, config.seed)
         weights |= {"face": str(face.get("sha256") or face["tower"]["sha256"]), "face.detector": _detector(config.face)}
+        if config.face.expert == "emonet":
+            from emofuse.face.emonet import load_emonet
+
+            # As the detector below: a file that is no EmoNet must not claim a run directory first.
+            load_emonet(str(config.face.checkpoint))
         if config.face.expert == "embedded":
             from emofuse.scene.card import embedded_head
 

@@ -123,11 +123,8 @@ def tower_of(head_file: Path, card: dict, tower: str | None = None, weights: str
     Raises:
         CheckpointError: if another tower is asked for, or its weights are missing or have another hash.
     """
+    check_tower(head_file, card, tower)
     trained = card["tower"]
-    if tower is not None and tower != trained["name"]:
-        raise CheckpointError(
-            f"{head_file} was trained on the tower {trained['name']}, and cannot be served on {tower}"
-        )
     beside = head_file.parent / trained["file"] if trained.get("file") else None
     source = weights or (str(beside) if beside else trained["weights"])
     loaded = load_tower(trained["name"], None if trained["name"] == EMBEDDED and source == "package" else source)
@@ -146,3 +143,14 @@ def device_of(compute: ComputeConfig) -> torch.device:
     return torch.device(
         ("cuda" if torch.cuda.is_available() else "cpu") if compute.device == "auto" else compute.device
     )
+
+
+def check_tower(head_file: Path, card: dict, tower: str | None) -> None:
+    """That no other tower is asked for than the one that a head was trained on.
+
+    Raises:
+        CheckpointError: if one is.
+    """
+    name = card["tower"]["name"]
+    if tower is not None and tower != name:
+        raise CheckpointError(f"{head_file} was trained on the tower {name}, and cannot be served on {tower}")

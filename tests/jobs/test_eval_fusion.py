@@ -89,6 +89,7 @@ def test_another_perceive_or_judge_fingerprint_is_refused_in_the_same_directory(
         (("--scene.head", "absent.safetensors"), "no head at"),
         (("--face.expert", "emonet"), "CC BY-NC-ND"),
         (("--face.expert", "emonet", "--face.checkpoint", "absent.pth"), "absent.pth"),
+        (("--face.expert", "emonet", "--face.checkpoint", "words.txt"), "words.txt (11 bytes) is truncated or not a"),
         (("--face.detector", "nothing"), "face.detector must be one of"),
         (("--out", "occupied"), "holds no run"),
         (("--scene.tower", "timm:resnet18"), "was trained on the tower"),
@@ -104,6 +105,7 @@ def test_a_user_error_is_one_line_and_status_1(tmp_path: Path, arguments: tuple[
     assert len(lines) == 1, done.stderr
     assert lines[0].startswith("error: ")
     assert message in lines[0]
+    assert not list(tmp_path.rglob("run.json"))
 
 
 def test_a_wrong_option_is_told_by_the_command_line(tmp_path: Path) -> None:
