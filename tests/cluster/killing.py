@@ -25,11 +25,11 @@ from emofuse.remote import is_remote
 from emofuse.schema import MANIFEST
 
 ROOT = Path(__file__).resolve().parents[2]
-CALLS = "EMOFUSE_TEST_CALLS"
+CALLS, PAUSE = "EMOFUSE_TEST_CALLS", "EMOFUSE_TEST_PAUSE"
 SITE = """
 import os
 if folder := os.environ.get("{calls}"):
-    import importlib.abc, importlib.util, sys
+    import importlib.abc, importlib.util, sys, time
 
     class Counting(importlib.abc.MetaPathFinder):
         def find_spec(self, name, path, target=None):
@@ -42,6 +42,7 @@ if folder := os.environ.get("{calls}"):
                 run(module)
                 plain = module.Perceiver.__call__
                 def counted(self, batch):
+                    time.sleep(float(os.environ["{pause}"]))
                     out = plain(self, batch)
                     with open(os.path.join(folder, str(os.getpid())), "a") as file:
                         file.write(str(batch.num_rows) + chr(10))
@@ -54,13 +55,18 @@ if folder := os.environ.get("{calls}"):
 """
 
 
-def counting(folder: Path) -> dict[str, str]:
-    """Environment in which every process notes the rows of each call of the models, below `folder`."""
+def counting(folder: Path, pause: float = 0.0) -> dict[str, str]:
+    """Environment in which every process notes the rows of each call of the models, below `folder`.
+
+    Args:
+        folder: where the notes are kept.
+        pause: seconds before each call, so that a kill need not be quick to fall into a run.
+    """
     site = folder / "site"
     site.mkdir(parents=True, exist_ok=True)
     (folder / "calls").mkdir(exist_ok=True)
-    (site / "sitecustomize.py").write_text(SITE.replace("{calls}", CALLS))
-    return {"PYTHONPATH": str(site), CALLS: str(folder / "calls")}
+    (site / "sitecustomize.py").write_text(SITE.replace("{calls}", CALLS).replace("{pause}", PAUSE))
+    return {"PYTHONPATH": str(site), CALLS: str(folder / "calls"), PAUSE: str(pause)}
 
 
 def called(folder: Path) -> int:

@@ -118,9 +118,10 @@ def node(proof: Proof) -> None:
     """SIGKILL of a raylet, on a cluster of two nodes beside the head, and on one without a spare."""
     from ray.cluster_utils import Cluster
 
-    os.environ.update(counting(proof.folder))
+    # So slow that no run ends while the cluster is still finding out what it lost.
+    os.environ.update(counting(proof.folder, pause=2.0))
     for spare in (True, False):
-        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "object_store_memory": 100_000_000})
+        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "object_store_memory": 100_000_000})
         try:
             first = cluster.add_node(**NODE)
             if spare:
