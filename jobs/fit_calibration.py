@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from emofuse.cli import run_job
 from emofuse.config import (
     CalibrationConfig,
-    CalibrationSweepConfig,
     FusionConfig,
     JudgeConfig,
     MediaConfig,
@@ -16,6 +15,7 @@ from emofuse.config import (
     StabilizerConfig,
     StatisticsConfig,
 )
+from emofuse.sweep_config import CalibrationSweepConfig
 
 DESCRIPTION = """How must the experts' means and variances be corrected on this data, and how are they best joined?
 Reads stored predictions, tries mean calibrations, variance recalibrations, fusion rules and gates on Ray Tune

@@ -6,7 +6,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from emofuse.cli import run_job
-from emofuse.config import Split, StabilizerConfig, SweepConfig
+from emofuse.config import Split, StabilizerConfig
+from emofuse.sweep_config import SweepConfig
 
 DESCRIPTION = """Which filter, with which parameters and behind which fusion gates, steadies these sequences best?
 Reads the fused table of a run and tries every combination on Ray Tune, vectorised in few trials. Where frames

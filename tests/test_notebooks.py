@@ -61,7 +61,7 @@ def _sweep(folder: Path) -> Path:
 def _calibration(folder: Path) -> Path:
     import pyarrow.parquet as pq
 
-    from emofuse.config import CalibrationSweepConfig
+    from emofuse.sweep_config import CalibrationSweepConfig
     from emofuse.tuning.calibration.fitting import Fitting
 
     pq.write_table(_load("tuning/miscalibrated.py").table(300), folder / "predictions.parquet")

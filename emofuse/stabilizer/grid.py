@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from emofuse.config import FusionConfig, StabilizerConfig, SweepConfig
+from emofuse.config import FusionConfig, StabilizerConfig
 from emofuse.stabilizer.laws import EmaLaw, KalmanLaw, Law, OneEuroLaw
 from emofuse.stabilizer.sweeps import per_configuration
+from emofuse.sweep_config import SweepConfig
 
 GATES = ("min_face_score", "max_face_std", "min_luma")
 

@@ -17,7 +17,7 @@ from rich.console import Console
 from emofuse import runs, storage
 from emofuse.calibration import Calibration
 from emofuse.columns import both, texts
-from emofuse.config import FusionConfig, StabilizerConfig, SweepConfig
+from emofuse.config import FusionConfig, StabilizerConfig
 from emofuse.errors import DataError, EmofuseError
 from emofuse.pipeline.cluster import ray_cluster
 from emofuse.pipeline.judge import chosen_fusion
@@ -28,6 +28,7 @@ from emofuse.schema import FUSED, conform, with_metadata
 from emofuse.stabilizer import Timing, fit_process_variance
 from emofuse.stabilizer.grid import GATES, Grid, filter_grids, fusion_grid
 from emofuse.stabilizer.scoring import pack
+from emofuse.sweep_config import SweepConfig
 from emofuse.tuning.surface import PARAMETERS, Material, judged, surface_of
 from emofuse.tuning.trials import Task, peak_memory, run_trials
 
@@ -150,7 +151,8 @@ class Tuning:
         figures = ", ".join(f"{name} {chosen[name]:.4f}" for name in ("objective", *measured, "jitter", "hold_rate"))
         lines = (
             f"{facts['configurations']:,} configurations over {facts['frames']:,} frames of {facts['sequences']:,} "
-            f"sequences in {facts['seconds']:.1f} s ({facts['configuration_frames_per_second']:,.0f} per second)",
+            f"sequences in {facts['seconds']:.1f} s ({facts['configuration_frames_per_second']:,.0f} configurations "
+            "× frames per second)",
             f"chosen: {chosen['filter']}" + (f" ({values})" if values else ""),
             f"{figures}, response {chosen['response_time']:.0f} frames",
             f"report: {run.report}",

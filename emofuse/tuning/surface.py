@@ -12,7 +12,7 @@ import pyarrow as pa
 from emofuse.affect import AXES
 from emofuse.calibration import Calibration
 from emofuse.columns import both, column, texts
-from emofuse.config import FusionConfig, StabilizerConfig, SweepConfig
+from emofuse.config import FusionConfig, StabilizerConfig
 from emofuse.errors import DataError
 from emofuse.fusion import fuse, gate
 from emofuse.pipeline.sequences import in_order
@@ -20,6 +20,7 @@ from emofuse.schema import EXPERTS
 from emofuse.stabilizer import Timing
 from emofuse.stabilizer.grid import GATES, Grid
 from emofuse.stabilizer.scoring import Pack, pack, response_frames, score
+from emofuse.sweep_config import SweepConfig
 
 ELEMENTS = 65_536
 """Configurations x sequences x axes that advance together: what stays in a core's cache."""

@@ -17,11 +17,12 @@ import pytest
 from emofuse import storage
 from emofuse.calibration import Calibration
 from emofuse.columns import texts
-from emofuse.config import CalibrationConfig, CalibrationSweepConfig, JudgeConfig, PerceiveConfig, StatisticsConfig
+from emofuse.config import CalibrationConfig, JudgeConfig, PerceiveConfig, StatisticsConfig
 from emofuse.errors import ConfigError, DataError
 from emofuse.pipeline.evaluate import Evaluation
 from emofuse.pipeline.judge import judge
 from emofuse.runs import Run
+from emofuse.sweep_config import CalibrationSweepConfig
 from emofuse.tuning.calibration.fitting import Fitting, source
 from emofuse.tuning.calibration.losses import Material
 from tests.tuning.miscalibrated import SCALE, SHIFT, TOO_SURE, table

@@ -20,10 +20,11 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from emofuse.config import FusionConfig, StabilizerConfig, SweepConfig
+from emofuse.config import FusionConfig, StabilizerConfig
 from emofuse.metrics.accuracy import concordance, mae
 from emofuse.metrics.stability import hold_rate
 from emofuse.stabilizer import make_stabilizer
+from emofuse.sweep_config import SweepConfig
 from emofuse.tuning.stabilizer import Tuning, chosen_options
 from emofuse.tuning.surface import Material
 

@@ -8,10 +8,11 @@ import numpy as np
 import pyarrow as pa
 
 from emofuse import storage
-from emofuse.config import JudgeConfig, SweepConfig
+from emofuse.config import JudgeConfig
 from emofuse.pipeline.judge import judge
 from emofuse.runs import Run
 from emofuse.schema import PREDICTIONS, conform
+from emofuse.sweep_config import SweepConfig
 from emofuse.tuning.stabilizer import Tuning
 
 SWEEP = SweepConfig(

@@ -10,13 +10,15 @@ import pyarrow as pa
 import pytest
 
 from emofuse.columns import both, texts
-from emofuse.config import CalibrationConfig, CalibrationSweepConfig, FusionConfig
+from emofuse.config import CalibrationConfig, FusionConfig
 from emofuse.errors import ConfigError, DataError
 from emofuse.fusion import fuse, gate
 from emofuse.metrics.uncertainty import crps
 from emofuse.schema import read_metadata
+from emofuse.sweep_config import CalibrationSweepConfig
 from emofuse.tuning.calibration import Material, choose, complexity, full_grid, surface_table, sweep
 from emofuse.tuning.calibration.choice import mean_and_error
+from emofuse.tuning.calibration.fitting import choice_record, sweep_sentences
 from emofuse.tuning.calibration.grid import GATES, Grid
 from emofuse.tuning.calibration.losses import BUNDLES, dealt
 from emofuse.tuning.calibration.sweep import tasks_of
@@ -100,6 +102,15 @@ def test_the_surface_is_whole_and_names_its_options(material: Material) -> None:
     assert chosen["within_one_se"]
     assert chosen["difference"] <= best["standard_error"]
     assert not any(row["within_one_se"] and row["complexity"] < chosen["complexity"] for row in rows)
+
+
+@pytest.mark.parametrize(("groups", "warned"), [(19, True), (20, False)])
+def test_a_choice_on_few_groups_is_called_rough(material: Material, groups: int, warned: bool) -> None:
+    record = choice_record(sweep(material, SMALL, storage_path=None))
+    record["sweep"]["groups"] = groups
+    said = sweep_sentences(record)
+    assert f"of {groups} groups in" in said[0]
+    assert any("may be chance" in line for line in said) is warned
 
 
 def test_miscalibrated_experts_want_their_means_and_variances_corrected(material: Material) -> None:

@@ -14,13 +14,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from emofuse.config import FusionConfig, JudgeConfig, StabilizerConfig, SweepConfig
+from emofuse.config import FusionConfig, JudgeConfig, StabilizerConfig
 from emofuse.errors import ConfigError, DataError
 from emofuse.metrics.accuracy import concordance, mae
 from emofuse.metrics.stability import hold_rate, jitter, response_time
 from emofuse.pipeline.judge import judge
 from emofuse.stabilizer import make_stabilizer, steady
 from emofuse.stabilizer.grid import filter_grids, fusion_grid
+from emofuse.sweep_config import SweepConfig
 from emofuse.tuning.stabilizer import Tuning, chosen_options, divided
 from emofuse.tuning.surface import Material, judged, pareto, surface_of
 

@@ -17,7 +17,7 @@ from rich.console import Console
 from emofuse import runs, storage
 from emofuse.calibration import Calibration
 from emofuse.columns import rows_fingerprint
-from emofuse.config import CalibrationConfig, CalibrationSweepConfig, FusionConfig, JudgeConfig, MediaConfig
+from emofuse.config import CalibrationConfig, FusionConfig, JudgeConfig, MediaConfig
 from emofuse.errors import ConfigError, DataError
 from emofuse.pipeline import sink
 from emofuse.pipeline.judge import Judged, judge
@@ -26,11 +26,14 @@ from emofuse.report import build_report
 from emofuse.report.terminal import summary_sentences, systems_table
 from emofuse.runs import Run
 from emofuse.schema import PREDICTIONS, conform, read_metadata
+from emofuse.sweep_config import CalibrationSweepConfig
 from emofuse.tuning.calibration.choice import RULE
 from emofuse.tuning.calibration.losses import Material
 from emofuse.tuning.calibration.sweep import Swept, sweep
 
 SPLIT = "valid"
+FEW_GROUPS = 20
+"""Below so many groups a sweep says that its choice is to be taken with care."""
 
 
 @dataclass(frozen=True)
@@ -193,6 +196,7 @@ def sweep_sentences(record: dict[str, Any]) -> list[str]:
         return []
     facts, chosen = record["sweep"], record["chosen"]
     layers, fusion, measured = chosen["layers"], chosen["fusion"], chosen["measured"]
+    warning = f"only {facts['groups']} groups to choose on: the choice may be chance, its error bars are rough"
     gates = [f"{name} {fusion[name]:g}" for name in ("max_weight_ratio", "min_face_score", "max_face_std", "min_luma")
              if fusion[name] is not None]  # fmt: skip
     return [
@@ -202,4 +206,5 @@ def sweep_sentences(record: dict[str, Any]) -> list[str]:
         + ", ".join([fusion["method"].replace("_", " ") + " fusion", *gates]),
         f"{facts['objective']} {measured['objective']:.4f} ± {measured['standard_error']:.4f}, "
         f"{measured['difference']:.4f} ± {measured['difference_error']:.4f} above the best",
+        *[warning] * (facts["groups"] < FEW_GROUPS),
     ]

@@ -16,8 +16,9 @@ import numpy as np
 import pyarrow as pa
 
 from emofuse import storage
-from emofuse.config import CalibrationConfig, CalibrationSweepConfig
+from emofuse.config import CalibrationConfig
 from emofuse.errors import EmofuseError
+from emofuse.sweep_config import CalibrationSweepConfig
 from emofuse.tuning.calibration.choice import surface_table
 from emofuse.tuning.calibration.grid import Grid, full_grid
 from emofuse.tuning.calibration.losses import BUNDLES, Material, fold_losses
