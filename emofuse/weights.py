@@ -33,6 +33,7 @@ class Weights:
         page: where it is published.
         sha256: its hash in hexadecimal, or as much of its beginning as is published; None where unknown.
         cache: whose cache it stands in, ours or torch's.
+        option: that names a file of one's own instead; None where there is none.
     """
 
     file: str
@@ -41,6 +42,7 @@ class Weights:
     page: str
     sha256: str | None = None
     cache: Literal["emofuse", "torch"] = "emofuse"
+    option: str | None = None
 
 
 _BULAT = "https://www.adrianbulat.com/downloads/python-fan/"
@@ -58,6 +60,7 @@ KNOWN = {
         "MIT",
         _YUNET,
         "8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4",
+        option="--face.detector-weights",
     ),
     "sfd": Weights(
         "s3fd-619a316812.pth", f"{_BULAT}s3fd-619a316812.pth", "BSD-3-Clause", _FACE_ALIGNMENT, "619a316812", "torch"
@@ -175,10 +178,11 @@ def download(address: str, target: Path, sha256: str | None = None, known: Weigh
         CheckpointError: if downloads are forbidden, it fails, or it has another hash.
     """
     licence = f" ({known.licence}, {known.page})" if known else ""
+    own = f", or name a file with {known.option}" if known and known.option else ""
     if offline():
         raise CheckpointError(
             f"{target.name} is not in the cache and EMOFUSE_OFFLINE forbids downloads; "
-            f"put {address}{licence} at {target}"
+            f"put {address}{licence} at {target}{own}"
         )
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f".{target.name}.{uuid.uuid4().hex}.part")
@@ -189,7 +193,7 @@ def download(address: str, target: Path, sha256: str | None = None, known: Weigh
         part.replace(target)
     except (http.client.HTTPException, OSError, ValueError) as error:
         reason = getattr(error, "reason", None) or error
-        raise CheckpointError(f"could not fetch {address}{licence}: {reason}; or put it at {target}") from None
+        raise CheckpointError(f"could not fetch {address}{licence}: {reason}; put it at {target}{own}") from None
     finally:
         part.unlink(missing_ok=True)
     return target

@@ -67,6 +67,9 @@ UNCERTAINTY = (
     "sigma_error_spearman",
 )
 STABILITY = ("jitter", "jitter_reduction", "noise_variance", "window_variance", "hold_rate", "response_time", "lag")
+CORRELATIONS = ("ccc", "pearson", "spearman", "sigma_error_spearman")
+FEWEST_CORRELATED = 5
+"""Correlations of fewer pictures than this say nothing, and are not shown."""
 STAND_INS = "The ratings here are stand-ins, few, and for demonstration only."
 SUBSET_NAMES = {"all": "all pictures", "face": "pictures with a face", "no_face": "pictures without a face"}
 
@@ -144,6 +147,8 @@ def systems(
     for row in metrics.to_pylist():
         if (row["axis"], row["subset"], row["split"], row["in_sample"]) == key:
             value, low, high = (_number(row[name]) for name in ("value", "ci_low", "ci_high"))
+            if row["metric"] in CORRELATIONS and row["n"] < FEWEST_CORRELATED:
+                value = low = high = math.nan
             estimate = Estimate(value, low, high, row["n"], row["n_groups"])
             found.setdefault(row["system"], {})[row["metric"]] = estimate
     shown = tuple(metric for metric in wanted if any(metric in of for of in found.values()))

@@ -217,7 +217,8 @@ def evidence_of(v: Verdict) -> str:
     if math.isfinite(v.low) and math.isfinite(v.high):
         parts.append(f"interval {decimal(v.low, sign=True)} to {decimal(v.high, sign=True)}")
     if math.isfinite(v.p_holm):
-        parts.append(f"p {p_value(v.p_holm)}" if v.p_holm < 0.001 else f"p = {p_value(v.p_holm)}")
+        value = p_value(v.p_holm)
+        parts.append(f"Holm's p {value}" if value.startswith("<") else f"Holm's p = {value}")
     return ", ".join(parts)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from pathlib import Path
 
 import pyarrow as pa
@@ -28,6 +29,14 @@ def test_numbers_are_those_of_the_table(run_dir: Path) -> None:
             assert all(decimal(cell.value) in line for cell in row.cells if cell)
             assert f"[{decimal(row.cells[0].low)}, {decimal(row.cells[0].high)}]" in line
             assert line.split()[-1] == str(row.n)
+
+
+def test_a_correlation_of_four_pictures_is_not_shown(run_dir: Path) -> None:
+    rows = pq.read_table(run_dir / "metrics.parquet").to_pylist()
+    for n, shown in ((4, False), (5, True)):
+        few = pa.Table.from_pylist([{**row, "n": n} for row in rows], pq.read_schema(run_dir / "metrics.parquet"))
+        cells = systems(few, "valence", wanted=("mae", "ccc")).rows[0].cells
+        assert [math.isfinite(cell.value) and math.isfinite(cell.low) for cell in cells] == [True, shown]
 
 
 def test_fits_eighty_columns(run_dir: Path) -> None:

@@ -55,7 +55,7 @@ def test_sentence_follows_the_verdict(better: str | None, words: str) -> None:
     assert "Valence" in said
     assert "40 pictures in 20 groups" in said
     assert "fusion 0.200, scene 0.250" in said
-    assert "−0.050, interval −0.060 to −0.040, p = 0.040" in said
+    assert "−0.050, interval −0.060 to −0.040, Holm's p = 0.040" in said
 
 
 def test_comparison_stored_the_other_way_round_is_turned() -> None:
