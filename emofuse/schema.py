@@ -7,7 +7,8 @@ in seconds, boxes in pixels of the full-size upright picture, luma in 0-255.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable, Mapping, Sequence
 
 import pyarrow as pa
 
@@ -42,9 +43,11 @@ MANIFEST = pa.schema(
         _field("arousal", pa.float32()),
         _field("valence_std", pa.float32()),
         _field("arousal_std", pa.float32()),
+        _field("person_box", pa.list_(pa.float32())),
     ]
 )
-"""One row per picture or frame; labels on the reference scale, null where there is none."""
+"""One row per picture, frame or person in it; labels on the reference scale, null where there is none.
+`person_box` is left, top, right, bottom of the rated person: only a face in it is judged."""
 
 PERCEIVED = pa.schema(
     [
@@ -191,7 +194,8 @@ def check_manifest(table: pa.Table) -> pa.Table:
     """A manifest, or a part of one, in the form of `MANIFEST`.
 
     Raises:
-        DataError: for missing columns, no rows, repeated ids, unknown splits or labels off the scale.
+        DataError: for missing columns, no rows, repeated ids, unknown splits, labels off the scale, or boxes
+            that are none.
     """
     table = conform(table, MANIFEST, "manifest", required=("uri",))
     if table.num_rows == 0:
@@ -209,7 +213,26 @@ def check_manifest(table: pa.Table) -> pa.Table:
             raise DataError(
                 f"{axis} must lie in [-1, 1] (the reference scale); make the manifest with its own scale named"
             )
+    _check_boxes(table)
     return table
+
+
+def _check_boxes(table: pa.Table) -> None:
+    known = table.filter(table.column("person_box").is_valid())
+    for row in known.select(["sample_id", "person_box"]).to_pylist():
+        if not is_box(row["person_box"]):
+            raise DataError(
+                "person_box must be left, top, right, bottom in pixels, left < right and top < bottom; "
+                f"{row['sample_id']!r} has {row['person_box']}"
+            )
+
+
+def is_box(values: Sequence[float | None]) -> bool:
+    """Whether these are the left, top, right and bottom of a box that holds something."""
+    if len(values) != 4 or not all(value is not None and math.isfinite(value) for value in values):
+        return False
+    left, top, right, bottom = values
+    return left < right and top < bottom  # type: ignore[operator]
 
 
 def with_metadata(table: pa.Table, **entries: object) -> pa.Table:

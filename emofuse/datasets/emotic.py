@@ -15,6 +15,7 @@ from emofuse.datasets.storage import Root
 from emofuse.datasets.tables import need, read_csv
 from emofuse.errors import DataError
 from emofuse.scales import SCALES
+from emofuse.schema import is_box
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,6 +28,7 @@ ORIGIN = Origin(
     sentinels="NaN is a person without ratings: dropped",
 )
 UNRATED = "person without ratings of valence and arousal"
+NO_BOX = "person whose box holds nothing"
 _SPLITS = {"train": "train", "val": "valid", "test": "test"}
 _MATS = ("Annotations.mat", "Annotations/Annotations.mat")
 _FOLDERS = ("", "emotic/", "images/")
@@ -40,8 +42,9 @@ def build(root: str, *, seed: int = 0) -> Built:
     Reads Annotations.mat as published, else the CSVs that are commonly made of it (Folder, Filename, BBox,
     Continuous_Labels; train.csv, val.csv, test.csv), with the pictures in mscoco/, framesdb/, emodb_small/ and
     ade20k/. Ratings are of persons, so a picture with three of them gives three rows of one group; person_box
-    holds left, top, right, bottom in pixels. With several raters (val and test of the .mat) the combined rating
-    counts, and valence_std and arousal_std are their spread. The published splits are kept.
+    holds left, top, right, bottom in pixels, and only a face in it is judged. With several raters (val and test
+    of the .mat) the combined rating counts, and valence_std and arousal_std are their spread. The published
+    splits are kept.
 
     Args:
         root: The folder with the annotations and the pictures, or any address that fsspec opens.
@@ -61,6 +64,7 @@ def build(root: str, *, seed: int = 0) -> Built:
         raise DataError(f"the annotations in {root} hold no person")
     rows["path"] = [_place(place, path) for path in rows["path"]]
     rows = report.drop(rows, rows[list(AXES)].isna().any(axis=1), UNRATED)
+    rows = report.drop(rows, [not is_box(box) for box in rows["person_box"]], NO_BOX)
     rows = locate(rows, place, report)
     return assemble(rows.assign(group=rows["path"]), ORIGIN, place, report, seed=seed)
 

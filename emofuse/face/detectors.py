@@ -37,6 +37,11 @@ class Face:
         return Face(self.box * np.tile(factors, 2), self.score, landmarks)
 
     @property
+    def centre(self) -> np.ndarray:
+        """x, y of the box's centre in pixels; (2,)."""
+        return (self.box[:2] + self.box[2:]) / 2
+
+    @property
     def area(self) -> float:
         """The box's area in square pixels."""
         return float(np.prod(np.maximum(self.box[2:] - self.box[:2], 0)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -22,7 +23,7 @@ class FoundFaces:
     """The faces of one picture.
 
     Attributes:
-        count: how many there are at or above the least score.
+        count: how many there are at or above the least score, in the person's box where one was given.
         faces: the k that are judged, the main one first; in pixels of the full-size upright picture.
         crops: uint8 (k, 256, 256, 3), RGB.
         aligned: for each, whether its eyes were levelled by landmarks.
@@ -34,15 +35,19 @@ class FoundFaces:
     aligned: list[bool]
 
 
-def main_score(face: Face, width: float, height: float) -> float:
-    """How much a face is the main one of a picture of this size, in the pixels of its box.
+def main_score(face: Face, frame: np.ndarray) -> float:
+    """How much a face is the main one of a picture, or of a person's part of it.
 
-    score × √(box area / picture area) × (0.7 + 0.3 (1 − d / d_max)), with d the distance of the box's centre
-    from the picture's and d_max that of a corner.
+    score × √(box area / frame area) × (0.7 + 0.3 (1 − d / d_max)), with d the distance of the box's centre
+    from the frame's and d_max that of a corner.
+
+    Args:
+        face: in the pixels of the picture.
+        frame: (4,), left, top, right, bottom of the picture or the part, in the same pixels.
     """
-    middle = np.array([width, height]) / 2
-    distance = np.linalg.norm((face.box[:2] + face.box[2:]) / 2 - middle) / np.linalg.norm(middle)
-    return float(face.score * np.sqrt(face.area / (width * height)) * (0.7 + 0.3 * (1 - distance)))
+    half = (frame[2:] - frame[:2]) / 2
+    distance = np.linalg.norm(face.centre - frame[:2] - half) / np.linalg.norm(half)
+    return float(face.score * np.sqrt(face.area / (4 * np.prod(half))) * (0.7 + 0.3 * (1 - distance)))
 
 
 def shrunken(rgb: np.ndarray, size: int) -> np.ndarray:
@@ -86,25 +91,31 @@ class FaceFinder:
         x, y = rgb.shape[1] / small.shape[1], rgb.shape[0] / small.shape[0]
         return [face.scaled(x, y) for face in self._detector(small) if face.score >= self._config.min_score]
 
-    def choose(self, faces: list[Face], width: int, height: int) -> list[Face]:
+    def choose(self, faces: list[Face], frame: np.ndarray) -> list[Face]:
         """The faces that are judged: the main one, or with `faces="all"` the main one and then the largest."""
         if not faces:
             return []
-        main = max(faces, key=lambda face: main_score(face, width, height))
+        main = max(faces, key=lambda face: main_score(face, frame))
         if self._config.faces == "main":
             return [main]
         others = sorted((face for face in faces if face is not main), key=lambda face: -face.area)
         return [main, *others][: self._config.max_faces]
 
-    def __call__(self, rgb: np.ndarray, scale: float = 1.0) -> FoundFaces:
-        """Find and crop the faces of one picture.
+    def __call__(self, rgb: np.ndarray, scale: float = 1.0, person: Sequence[float] | None = None) -> FoundFaces:
+        """Find and crop the faces of one picture, or of one person in it.
 
         Args:
             rgb: uint8 (H, W, 3), upright.
             scale: full-size pixels per pixel of `rgb`, where that was decoded at a reduced scale.
+            person: left, top, right, bottom of a person in full-size pixels: only faces whose centre lies in
+                it count, and the main one is the main one of this box.
         """
         found = self.detect(rgb)
-        chosen = self.choose(found, rgb.shape[1], rgb.shape[0])
+        frame = np.array([0, 0, rgb.shape[1], rgb.shape[0]], np.float64)
+        if person is not None:
+            frame = np.asarray(person, np.float64) / scale
+            found = [face for face in found if (frame[:2] <= face.centre).all() and (face.centre <= frame[2:]).all()]
+        chosen = self.choose(found, frame)
         chosen = self._with_landmarks(rgb, chosen)
         return self._cut(rgb, len(found), chosen, scale)
 

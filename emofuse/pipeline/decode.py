@@ -60,52 +60,53 @@ class Decoder:
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         """Manifest rows to rows of `DECODED`; a row that cannot be read says why in `error`."""
-        uris, frames = batch.column("uri").to_pylist(), batch.column("frame_index").to_pylist()
+        uris, frames, boxes = (batch.column(name).to_pylist() for name in ("uri", "frame_index", "person_box"))
         rows: list[dict[str, Any]] = [{}] * len(uris)
-        videos: dict[str, list[int]] = {}
+        videos: dict[str, dict[int, list[int]]] = {}
         for i, (uri, frame) in enumerate(zip(uris, frames, strict=True)):
             if frame is None:
-                rows[i] = self._row(uri)
+                rows[i] = self._row(uri, boxes[i])
             else:
-                videos.setdefault(uri or "", []).append(i)
+                videos.setdefault(uri or "", {}).setdefault(frame, []).append(i)
         for uri, members in videos.items():
-            shown = dict(self._frames(uri, batch.take(members)))
-            for i in members:
-                rows[i] = shown[frames[i]]
+            wanted = batch.take([i for same in members.values() for i in same])
+            for frame, picture in self._frames(uri, wanted):
+                for i in members[frame]:
+                    rows[i] = _failed(picture) if isinstance(picture, MediaError) else self._see(picture, boxes[i])
         columns = [batch.column(name) for name in MANIFEST.names]
         made = [pa.array([row.get(f.name) for row in rows], f.type) for f in DECODED if f.name not in MANIFEST.names]
         return pa.Table.from_arrays([*columns, *made], schema=DECODED)
 
-    def _row(self, uri: str | None) -> dict[str, Any]:
+    def _row(self, uri: str | None, box: list[float] | None) -> dict[str, Any]:
         try:
             data = read_bytes(uri or "", self._media)
-            seen = self._see(decode_picture(data, self._media, ENOUGH * self._preprocessing.size), data)
+            seen = self._see(decode_picture(data, self._media, ENOUGH * self._preprocessing.size), box, data)
             return {"content": content_hash(data), **seen}
         except MediaError as error:
-            return {"error": str(error)}
+            return _failed(error)
 
-    def _frames(self, uri: str, rows: pa.Table) -> Iterator[tuple[int, dict[str, Any]]]:
+    def _frames(self, uri: str, rows: pa.Table) -> Iterator[tuple[int, Picture | MediaError]]:
         """The frames of one video, decoded in order whatever the order of the rows, one at a time."""
         rows = rows.group_by("frame_index").aggregate([("timestamp", "min")]).sort_by("frame_index")
         indices, times = rows.column("frame_index").to_pylist(), rows.column("timestamp_min")
         try:
-            found = self._videos.read(uri, indices, None if times.null_count else times.to_pylist())
-            for index, picture in found:
-                yield index, {"error": str(picture)} if isinstance(picture, MediaError) else self._see(picture)
+            yield from self._videos.read(uri, indices, None if times.null_count else times.to_pylist())
         except MediaError as error:
-            yield from ((index, {"error": str(error)}) for index in indices)
+            yield from ((index, error) for index in indices)
 
-    def _see(self, picture: Picture, data: bytes | None = None) -> dict[str, Any]:
+    def _see(self, picture: Picture, box: list[float] | None, data: bytes | None = None) -> dict[str, Any]:
         seen: dict[str, Any] = {
             "scene": self._preprocessing.apply(picture.rgb).tobytes(),
             "luma": picture.luma,
             "width": picture.width,
             "height": picture.height,
         }
-        return seen | (self._find(self._finder, picture, data) if self._finder else {})
+        return seen | (self._find(self._finder, picture, box, data) if self._finder else {})
 
-    def _find(self, finder: FaceFinder, picture: Picture, data: bytes | None) -> dict[str, Any]:
-        found = finder(picture.rgb, picture.scale)
+    def _find(
+        self, finder: FaceFinder, picture: Picture, box: list[float] | None, data: bytes | None
+    ) -> dict[str, Any]:
+        found = finder(picture.rgb, picture.scale, box)
         if not found.count:
             return {"face_count": 0}
         if data is not None and picture.scale > 1:
@@ -128,6 +129,10 @@ class Decoder:
             return found
         sharper = decode_picture(data, self._media, int(min(picture.width, picture.height) / max(1.0, enough)))
         return finder.cut(sharper.rgb, found, sharper.scale)
+
+
+def _failed(error: MediaError) -> dict[str, Any]:
+    return {"error": str(error)}
 
 
 @lru_cache(maxsize=2)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,7 +17,7 @@ from emofuse.affect import AXES
 from emofuse.errors import DataError
 from emofuse.media import MediaError, content_hash, read_bytes
 from emofuse.scene.backbone import Tower
-from emofuse.scene.sources import FeatureSource, prepared
+from emofuse.scene.sources import Box, FeatureSource, prepared
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,6 +27,7 @@ class FeatureSet:
     Attributes:
         sample_id: str, (N,).
         uri: where the picture lies, str, (N,).
+        person: whose face of the picture is meant, box or None, (N,).
         content_hash: sha256 of each picture's file, str, (N,).
         group: str, (N,).
         split: str or None, (N,).
@@ -38,6 +40,7 @@ class FeatureSet:
 
     sample_id: np.ndarray
     uri: np.ndarray
+    person: np.ndarray
     content_hash: np.ndarray
     group: np.ndarray
     split: np.ndarray
@@ -52,9 +55,23 @@ class FeatureSet:
 
     def rows(self, chosen: np.ndarray) -> FeatureSet:
         """These rows only; a mask or indices."""
-        names = ("sample_id", "uri", "content_hash", "group", "split", "labels", "features")
+        names = ("sample_id", "uri", "person", "content_hash", "group", "split", "labels", "features")
         parts = {name: getattr(self, name)[chosen] for name in names}
         return FeatureSet(**parts, fingerprint=self.fingerprint, cached=self.cached, left_out=self.left_out)
+
+    @property
+    def keys(self) -> list[str]:
+        """What `prepared` is asked for, one key a row; rows of the same part of a picture have the same."""
+        return [key_of(*one) for one in zip(self.content_hash, self.person, strict=True)]
+
+    def parts(self) -> dict[str, tuple[str, Box | None]]:
+        """Every distinct key with where it is found."""
+        return dict(zip(self.keys, zip(self.uri, self.person, strict=True), strict=True))
+
+
+def key_of(content: str, person: Box | None) -> str:
+    """The key of a picture, or of a person in it."""
+    return content if person is None else f"{content} {person}"
 
 
 def features_of(manifest: pa.Table, tower: Tower, source: FeatureSource, cache: Path) -> FeatureSet:
@@ -81,40 +98,44 @@ def features_of(manifest: pa.Table, tower: Tower, source: FeatureSource, cache: 
         except MediaError as error:
             hashes.append(None)
             left_out[error.kind] = left_out.get(error.kind, 0) + 1
-    key = _fingerprint([value for value in hashes if value], tower, source)
+    boxes = manifest.column("person_box").to_pylist()
+    persons = [tuple(box) if box and source.cut == "face" else None for box in boxes]
+    keys = [value and key_of(value, person) for value, person in zip(hashes, persons, strict=True)]
+    key = _fingerprint([value for value in keys if value], tower, source)
     path = cache / f"features-{key[:16]}.parquet"
     cached = path.is_file()
     if not cached:
-        by_hash = {value: uri for value, uri in zip(hashes, uris, strict=True) if value}
+        parts = {value: part for value, part in zip(keys, zip(uris, persons, strict=True), strict=True) if value}
         cache.mkdir(parents=True, exist_ok=True)
         beside = path.with_suffix(".part")
-        pq.write_table(_compute(by_hash, tower, source), beside)
+        pq.write_table(_compute(parts, tower, source), beside)
         beside.replace(path)
-    return _join(manifest, hashes, pq.read_table(path), key, cached, left_out)
+    columns: dict[str, list[Any]] = {"person": persons, "content_hash": hashes}
+    return _join(manifest, columns, keys, pq.read_table(path), key, cached, left_out)
 
 
-def _fingerprint(hashes: list[str], tower: Tower, source: FeatureSource) -> str:
+def _fingerprint(keys: list[str], tower: Tower, source: FeatureSource) -> str:
     face = source.face if source.cut == "face" else None
     shape = (source.compute.batch_size, source.compute.dtype)
     return runs.fingerprint(
-        sorted(set(hashes)), tower.name, tower.fingerprint(), source.preprocessing, source.cut, face, shape,
+        sorted(set(keys)), tower.name, tower.fingerprint(), source.preprocessing, source.cut, face, shape,
         source.media.max_pixels,
     )  # fmt: skip
 
 
-def _compute(by_hash: dict[str, str], tower: Tower, source: FeatureSource) -> pa.Table:
-    hashes, reasons, rows = [], [], []
-    pictures = prepared(by_hash, source)
+def _compute(parts: dict[str, tuple[str, Box | None]], tower: Tower, source: FeatureSource) -> pa.Table:
+    keys, reasons, rows = [], [], []
+    pictures = prepared(parts, source)
     while chunk := list(islice(pictures, source.compute.batch_size)):
         usable = [picture for _, picture, _ in chunk if picture is not None]
         features = iter(tower_features(tower, usable, source) if usable else [])
         for value, picture, reason in chunk:
-            hashes.append(value)
+            keys.append(value)
             reasons.append(reason)
             rows.append(None if picture is None else next(features))
     kind = pa.list_(pa.float32(), tower.dimension)
     columns = {
-        "content_hash": pa.array(hashes),
+        "key": pa.array(keys),
         "reason": pa.array(reasons, pa.string()),
         "features": pa.array(rows, kind),
     }
@@ -132,12 +153,18 @@ def tower_features(tower: Tower, pictures: list[np.ndarray], source: FeatureSour
 
 
 def _join(
-    manifest: pa.Table, hashes: list[str | None], table: pa.Table, key: str, cached: bool, left_out: dict[str, int]
+    manifest: pa.Table,
+    columns: dict[str, list[Any]],
+    keys: list[str | None],
+    table: pa.Table,
+    fingerprint: str,
+    cached: bool,
+    left_out: dict[str, int],
 ) -> FeatureSet:
-    place = {value: i for i, value in enumerate(table.column("content_hash").to_pylist())}
+    place = {value: i for i, value in enumerate(table.column("key").to_pylist())}
     reasons = table.column("reason").to_pylist()
-    kept = [i for i, value in enumerate(hashes) if value is not None and reasons[place[value]] is None]
-    for value in hashes:
+    kept = [i for i, value in enumerate(keys) if value is not None and reasons[place[value]] is None]
+    for value in keys:
         if value is not None and (reason := reasons[place[value]]) is not None:
             left_out[reason] = left_out.get(reason, 0) + 1
     if not kept:
@@ -147,19 +174,20 @@ def _join(
     # flatten() leaves nulls out, so the place of a row is its place among those that have features
     flat = np.asarray(column.flatten(), dtype=np.float32).reshape(-1, width)
     order = {i: n for n, i in enumerate(j for j, reason in enumerate(reasons) if reason is None)}
-    features = flat[[order[place[hashes[i]]] for i in kept]]  # type: ignore[index]
+    features = flat[[order[place[keys[i]]] for i in kept]]  # type: ignore[index]
     rows = manifest.take(kept)
     labels = np.stack([rows.column(axis).to_numpy().astype(np.float64) for axis in AXES], axis=1)
     text = {
         name: np.array(rows.column(name).to_pylist(), dtype=object) for name in ("sample_id", "uri", "group", "split")
     }
-    content = np.array([hashes[i] for i in kept], dtype=object)
+    # An array of tuples, not of two dimensions.
+    given = {name: np.fromiter((values[i] for i in kept), object, len(kept)) for name, values in columns.items()}
     return FeatureSet(
         **text,
-        content_hash=content,
+        **given,
         labels=labels,
         features=features,
-        fingerprint=key,
+        fingerprint=fingerprint,
         cached=cached,
         left_out=left_out,
     )

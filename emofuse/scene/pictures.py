@@ -40,11 +40,11 @@ class PictureStore:
     """
 
     def __init__(self, rows: FeatureSet, source: FeatureSource, cache: Path) -> None:
-        self._uris = dict(zip(rows.content_hash, rows.uri, strict=True))
-        self._places = {value: i for i, value in enumerate(self._uris)}
+        self._parts = rows.parts()
+        self._places = {value: i for i, value in enumerate(self._parts)}
         self._source = source
         face = source.face if source.cut == "face" else None
-        key = runs.fingerprint(list(self._uris), source.preprocessing, source.cut, face)
+        key = runs.fingerprint(list(self._parts), source.preprocessing, source.cut, face)
         self._path = cache / f"pictures-{key[:16]}.npy"
 
     def __call__(self, rows: FeatureSet) -> PictureRows:
@@ -52,17 +52,18 @@ class PictureStore:
         if not self._path.is_file():
             self._write()
         store = np.load(self._path, mmap_mode="r")
-        return PictureRows(store, np.array([self._places[value] for value in rows.content_hash], dtype=np.int64))
+        return PictureRows(store, np.array([self._places[value] for value in rows.keys], dtype=np.int64))
 
     def _write(self) -> None:
         size = self._source.preprocessing.size
         self._path.parent.mkdir(parents=True, exist_ok=True)
         beside = self._path.with_suffix(".part")
-        shape = (len(self._uris), size, size, 3)
+        shape = (len(self._parts), size, size, 3)
         store = np.lib.format.open_memmap(beside, mode="w+", dtype=np.uint8, shape=shape)
-        for place, (_, picture, reason) in enumerate(prepared(self._uris, self._source)):
+        for place, (_, picture, reason) in enumerate(prepared(self._parts, self._source)):
             if picture is None:
-                raise MediaError("changed", f"{list(self._uris.values())[place]} could be used before, now: {reason}")
+                uri, _ = list(self._parts.values())[place]
+                raise MediaError("changed", f"{uri} could be used before, now: {reason}")
             store[place] = picture
         store.flush()
         beside.replace(self._path)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
 
 from emofuse.config import ComputeConfig, FaceConfig, MediaConfig
-from emofuse.media import MediaError, decode_picture, read_bytes
+from emofuse.media import MediaError, Picture, decode_picture, read_bytes
 from emofuse.scene.preprocess import Preprocessing
 
-Cutter = Callable[[np.ndarray], np.ndarray | None]
-"""From a decoded picture to the part that is judged, or None where there is none."""
+Box = tuple[float, ...]
+"""left, top, right, bottom of a person, in pixels of the full-size picture."""
+Cutter = Callable[[Picture, Box | None], np.ndarray | None]
+"""From a decoded picture and a person in it to the part that is judged, or None where there is none."""
 
 
 @dataclass(frozen=True)
@@ -37,30 +39,32 @@ class FeatureSource:
     def cutter(self) -> Cutter:
         """The function that takes the judged part out of a decoded picture."""
         if self.cut == "scene":
-            return lambda rgb: rgb
+            return lambda picture, _: picture.rgb
         from emofuse.face.finder import FaceFinder
 
         finder = FaceFinder(self.face)
 
-        def main_face(rgb: np.ndarray) -> np.ndarray | None:
-            crops = finder(rgb).crops
+        def main_face(picture: Picture, person: Box | None) -> np.ndarray | None:
+            crops = finder(picture.rgb, picture.scale, person).crops
             return crops[0] if len(crops) else None
 
         return main_face
 
 
-def prepared(uris: dict[str, str], source: FeatureSource) -> Iterator[tuple[str, np.ndarray | None, str | None]]:
-    """Content hash, prepared picture and, where there is none, the reason; for each picture of `uris` in turn.
+def prepared(
+    parts: Mapping[str, tuple[str, Box | None]], source: FeatureSource
+) -> Iterator[tuple[str, np.ndarray | None, str | None]]:
+    """Key, prepared picture and, where there is none, the reason; for each of `parts` in turn.
 
     Args:
-        uris: content hash → address.
+        parts: key → address of a picture, and the person in it whose face is meant.
         source: how pictures are read, cut and prepared.
     """
     cut = source.cutter()
     least = source.preprocessing.min_side if source.cut == "scene" else None
-    for value, uri in uris.items():
+    for value, (uri, person) in parts.items():
         try:
-            part = cut(decode_picture(read_bytes(uri, source.media), source.media, least).rgb)
+            part = cut(decode_picture(read_bytes(uri, source.media), source.media, least), person)
         except MediaError as error:
             yield value, None, error.kind
             continue

@@ -15,6 +15,7 @@ from emofuse.face.detectors import DETECTORS, Face, in_order, make_detector, use
 from emofuse.face.finder import FaceFinder, FoundFaces, main_score, shrunken
 from emofuse.face.landmarks import overlap
 
+PICTURE = np.array([0, 0, 200, 200], np.float64)
 TRUTH = np.array([178, 68, 270, 182], np.float32)
 """The astronaut's face from hair to chin, read off the photograph by eye."""
 
@@ -155,11 +156,27 @@ def test_torch_detectors_are_known_before_they_are_loaded(config: FaceConfig, ex
 def test_main_face_score_is_the_formula() -> None:
     # score × √(box area / picture area) × (0.7 + 0.3 (1 − d / d_max)), by hand: a box of 40 × 90 pixels.
     centre = Face(np.array([80, 55, 120, 145], np.float32), 0.9)
-    assert main_score(centre, 200, 200) == pytest.approx(0.9 * math.sqrt(3600 / 40000) * 1.0)
+    assert main_score(centre, PICTURE) == pytest.approx(0.9 * math.sqrt(3600 / 40000) * 1.0)
     corner = Face(np.array([-20, -45, 20, 45], np.float32), 0.9)
-    assert main_score(corner, 200, 200) == pytest.approx(0.9 * 0.3 * 0.7)
+    assert main_score(corner, PICTURE) == pytest.approx(0.9 * 0.3 * 0.7)
     half = Face(np.array([30, 55, 70, 145], np.float32), 0.9)
-    assert main_score(half, 200, 200) == pytest.approx(0.9 * 0.3 * (0.7 + 0.3 * (1 - 50 / math.hypot(100, 100))))
+    assert main_score(half, PICTURE) == pytest.approx(0.9 * 0.3 * (0.7 + 0.3 * (1 - 50 / math.hypot(100, 100))))
+    shift = np.array([30, 7, 30, 7], np.float32)
+    moved = Face(half.box + shift, 0.9)
+    assert main_score(moved, PICTURE + shift) == pytest.approx(main_score(half, PICTURE))
+
+
+def test_a_person_has_the_face_in_its_box(finder: FaceFinder, astronaut: np.ndarray) -> None:
+    picture = mosaic(astronaut)
+    whole = finder(picture)
+    left, right = finder(picture, person=(0, 0, 512, 512)), finder(picture, person=(512, 0, 768, 256))
+    assert (whole.count, left.count, right.count) == (2, 1, 1)
+    assert same(left, replace(whole, count=1))
+    assert overlap(right.faces[0].box, TRUTH / 2 + [512, 0, 512, 0]) > 0.6
+    assert not np.array_equal(left.crops, right.crops)
+    assert finder(picture, person=(0, 200, 512, 512)).count == 0
+    # The box is in pixels of the full-size picture, four times as large here.
+    assert finder(picture, 4.0, (2048, 0, 3072, 1024)).faces[0].box == pytest.approx(right.faces[0].box * 4)
 
 
 def test_faces_are_ordered_by_score_then_place() -> None:

@@ -31,8 +31,8 @@ def feature_set(count: int, width: int = 24, *, seed: int = 0, split: str = "tra
     labels = np.clip((features - 1) @ truth + rng.normal(0, 0.05, (count, 2)), -1, 1)
     names = np.array([f"{split}{i}" for i in range(start, start + count)], dtype=object)
     groups = np.array([f"{split}{i // 3}" for i in range(start, start + count)], dtype=object)
-    splits = np.array([split] * count, dtype=object)
-    return FeatureSet(names, names, names, groups, splits, labels, features, "fingerprint", False, {})
+    splits, nobody = np.array([split] * count, dtype=object), np.full(count, None)
+    return FeatureSet(names, names, nobody, names, groups, splits, labels, features, "fingerprint", False, {})
 
 
 @pytest.fixture(scope="session")

@@ -101,7 +101,7 @@ def unfrozen(tmp_path: Path | None, *, rate: float = 1e-3) -> tuple[PhaseTrainer
     with torch.inference_mode():
         features = tower(torch.from_numpy(pictures)).numpy()
     names = np.array([str(i) for i in range(24)], dtype=object)
-    every = FeatureSet(names, names, names, names, names, labels, features, "", False, {})
+    every = FeatureSet(names, names, np.full(24, None), names, names, names, labels, features, "", False, {})
     place = {name: i for i, name in enumerate(names)}
 
     def store(rows: FeatureSet) -> np.ndarray:

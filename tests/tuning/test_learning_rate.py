@@ -24,8 +24,8 @@ def rows_of(count: int, split: str) -> FeatureSet:
     features = rng.normal(1, 2, (count, 16)).astype(np.float32)
     labels = np.clip((features - 1) @ np.full((16, 2), 0.05) + rng.normal(0, 0.05, (count, 2)), -1, 1)
     names = np.array([f"{split}{i}" for i in range(count)], dtype=object)
-    splits = np.array([split] * count, dtype=object)
-    return FeatureSet(names, names, names, names, splits, labels, features, "", False, {})
+    splits, nobody = np.array([split] * count, dtype=object), np.full(count, None)
+    return FeatureSet(names, names, nobody, names, names, splits, labels, features, "", False, {})
 
 
 ROWS, VALID = rows_of(80, "train"), rows_of(30, "valid")
