@@ -12,7 +12,19 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "emofuse"
 LAYERS = [
-    {"errors", "affect", "scales", "config", "schema", "columns", "cli", "memory", "remote", "__init__"},
+    {
+        "errors",
+        "affect",
+        "scales",
+        "config",
+        "sweep_config",
+        "schema",
+        "columns",
+        "cli",
+        "memory",
+        "remote",
+        "__init__",
+    },
     {"media", "storage", "runs", "weights", "checkpoints", "video", "datasets", "experiments"},
     {"opinions", "combination", "stacking", "fusion", "calibration", "metrics", "stabilizer", "report"},
     {"scene", "face"},
