@@ -15,6 +15,8 @@ PATIENCE = 300
 """Seconds without any progress after which a run is given up."""
 GROWING_PATIENCE = 1800
 """The same where machines may have to be started first."""
+SMALLEST_MACHINE = 2.0
+"""CPUs of a machine that an autoscaler brings, at least."""
 
 
 @contextmanager
@@ -22,7 +24,8 @@ def ray_cluster(address: str | None = None) -> Iterator[dict[str, float]]:
     """Join the Ray cluster at `address` (or RAY_ADDRESS), or start one here for as long as the block runs.
 
     Yields:
-        What the cluster has, or has once its autoscaler has brought all that it may ("CPU", "GPU", …).
+        What the cluster has, or has once its autoscaler has brought all that it may ("CPU", "GPU", …); besides
+        the number of "machines" with CPUs, and the CPUs of the "largest" where they are known.
 
     Raises:
         ConfigError: if there is no cluster to join at the address.
@@ -43,7 +46,8 @@ def ray_cluster(address: str | None = None) -> Iterator[dict[str, float]]:
         now, most = ray.cluster_resources(), attainable()
         grows = any(most[name] > now.get(name, 0.0) for name in ("CPU", "GPU") if name in most)
         configure(GROWING_PATIENCE if grows else PATIENCE)
-        yield {name: max(now.get(name, 0.0), most.get(name, 0.0)) for name in {**now, **most}}
+        found = {name: max(now.get(name, 0.0), most.get(name, 0.0)) for name in {**now, **most}}
+        yield found | machines(found.get("CPU", 0.0), grows=grows)
     finally:
         if ours:
             ray.shutdown()
@@ -83,6 +87,22 @@ def attainable() -> dict[str, float]:
     from ray._private.state import state
 
     return {name: float(most) for name, most in (state.get_max_resources_from_cluster_config() or {}).items()}
+
+
+def machines(cpus: float, *, grows: bool) -> dict[str, float]:
+    """How many machines have CPUs, and the CPUs of the largest; of a cluster that grows, an upper bound of the first.
+
+    Args:
+        cpus: of the whole cluster, once it has grown.
+        grows: whether machines may still come, of which only the sum of their CPUs is known.
+    """
+    import ray
+
+    sizes = [node["Resources"].get("CPU", 0.0) for node in ray.nodes() if node["Alive"]]
+    sizes = [size for size in sizes if size >= 1]
+    if grows:
+        return {"machines": float(cpus // min([*sizes, SMALLEST_MACHINE]))}
+    return {"machines": float(len(sizes)), "largest": max(sizes, default=cpus)}
 
 
 def local_options() -> dict[str, Any]:

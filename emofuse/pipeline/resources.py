@@ -16,8 +16,9 @@ TASK_SHARE = 0.25
 """Logical CPUs of a decoding or writing task beside CPU actors."""
 READER_CPUS = 1.0
 """Logical CPUs of the task that reads and cuts the manifest: Ray's own, and not to be changed."""
-DETECTOR_SHARE = 0.25
-"""The part of a model actor's GPU share that goes to a detector that is a torch network itself."""
+DETECTOR_SHARE = 0.5
+"""The part of a model actor's GPU share that goes to a detector that is a torch network itself. Equal halves fit
+however Ray deals them out: of quarters and three quarters it puts two quarters on one GPU, and a model stays out."""
 MAX_BLOCK_ROWS = 256
 """Pictures and crops of a block this size stay below Ray's block size of 128 MiB."""
 ROUNDS = 8
@@ -63,30 +64,35 @@ def plan(compute: ComputeConfig, cluster: Mapping[str, float], rows: int, *, tor
 
     Args:
         compute: the options.
-        cluster: what the cluster has, as `ray.cluster_resources()` tells ("CPU", "GPU").
+        cluster: what the cluster has, as `cluster.ray_cluster` tells: "CPU", "GPU", the number of "machines" that
+            have CPUs (by default 1), and the CPUs of the "largest" (by default all of them).
         rows: of the manifest.
         torch_detector: whether decoding needs actors of its own, with a share of the GPU.
 
     Raises:
         ConfigError: if the pools and the manifest's reader can never run together.
     """
-    cpus, gpus = cluster.get("CPU", 0.0), cluster.get("GPU", 0.0)
+    cpus, gpus, machines = cluster.get("CPU", 0.0), cluster.get("GPU", 0.0), cluster.get("machines", 1.0)
     most = max(1, math.ceil(rows / compute.batch_size))  # an actor without a batch only costs its start
     on_gpu = compute.device == "cuda" or (compute.device == "auto" and gpus > 0)
     # Beside CPU actors decoding overlaps with nothing: tasks of its own only move pixels and fight for the cores.
     apart = compute.decode == "tasks" or (compute.decode == "auto" and on_gpu)
     torch_detector = torch_detector and apart
     if on_gpu:
-        actors = compute.actors or min(most, max(1, math.floor(gpus / compute.gpu_fraction + 1e-9)))
-        _check_gpus(actors, compute.gpu_fraction, gpus, cpus)
+        room = _gpu_room(gpus, compute.gpu_fraction)
+        actors = compute.actors or min(most, max(1, room))
+        _check_gpus(actors, compute.gpu_fraction, room, gpus, cpus)
         cpu_share, gpu_share, task = 0.0, compute.gpu_fraction, 1.0
         detectors = min(actors, max(1, int(cpus - READER_CPUS))) if torch_detector else 0
     else:
         actors = compute.actors or min(most, max(1, math.floor(cpus / compute.threads)))
         detectors = max(1, actors // 2) if torch_detector else 0
-        # The manifest's reader must always find its CPU, or the pools and the reader wait for each other.
-        left = cpus - READER_CPUS - detectors * TASK_SHARE
-        cpu_share, gpu_share, task = min(CPU_ACTOR_SHARE * compute.threads, left / actors), 0.0, TASK_SHARE
+        cpu_share, gpu_share, task = _cpu_share(actors, detectors, compute.threads, cluster), 0.0, TASK_SHARE
+        if cpu_share < LEAST_SHARE and compute.actors is None and machines > 1:
+            # Machines of one CPU each: one of them is the reader's.
+            actors = min(actors, max(1, int(machines - 1) // (2 if torch_detector else 1)))
+            detectors = min(detectors, actors // 2)
+            cpu_share = _cpu_share(actors, detectors, compute.threads, cluster)
         _check_cpus(actors, cpu_share, cpus)
     kept = gpu_share * (1 - DETECTOR_SHARE) if detectors else gpu_share
     size = compute.rows_per_block or block_rows(rows, actors, compute.batch_size)
@@ -104,10 +110,34 @@ def block_rows(rows: int, actors: int, batch: int) -> int:
     return max(1, min(batches, MAX_BLOCK_ROWS // batch)) * batch
 
 
-def _check_gpus(actors: int, share: float, gpus: float, cpus: float) -> None:
-    if actors * share > gpus + 1e-9:
+def _cpu_share(actors: int, detectors: int, threads: int, cluster: Mapping[str, float]) -> float:
+    """Logical CPUs of a CPU actor, so that the manifest's reader finds its CPU on some machine wherever actors land.
+
+    Otherwise the pools, which start first, and the reader wait for each other.
+    """
+    cpus, machines = cluster.get("CPU", 0.0), cluster.get("machines", 1.0)
+    # With one CPU left for each machine, some machine has a whole one; so has one on which there is no actor.
+    left = cpus - machines * READER_CPUS - detectors * TASK_SHARE
+    share = CPU_ACTOR_SHARE if actors + detectors < machines else 0.0
+    share = max(share, min(CPU_ACTOR_SHARE * threads, left / actors))
+    return min(share, cluster.get("largest", cpus))
+
+
+def _gpu_room(gpus: float, share: float) -> int:
+    """How many actors with this share of a GPU find room; what is left over on one GPU cannot join that on another.
+
+    Raises:
+        ConfigError: if no GPU has such a share.
+    """
+    if not 0 < share <= 1:
+        raise ConfigError(f"compute.gpu_fraction must be above 0 and at most 1; got {share:g}")
+    return math.floor(gpus) * math.floor(1 / share + 1e-9)
+
+
+def _check_gpus(actors: int, share: float, room: int, gpus: float, cpus: float) -> None:
+    if actors > room:
         raise ConfigError(
-            f"{actors} actor(s) of {share:g} GPU need {actors * share:g} GPU(s), the cluster has {gpus:g}; "
+            f"{actors} actor(s) of {share:g} GPU do not fit the cluster's {gpus:g} GPU(s), which have room for {room}; "
             "lower --compute.actors or --compute.gpu-fraction, or take --compute.device cpu"
         )
     if cpus < READER_CPUS:

@@ -30,12 +30,12 @@ def test_a_cluster_that_starts_from_nothing_is_planned_by_what_it_may_become(
 
     monkeypatch.setattr(cluster, "attainable", lambda: {"CPU": 64.0, "GPU": 8.0})
     with cluster.ray_cluster() as found:
-        assert (found["CPU"], found["GPU"]) == (64.0, 8.0)
+        assert (found["CPU"], found["GPU"], found["machines"]) == (64.0, 8.0, 32.0)
         assert DataContext.get_current().execution_no_progress_timeout_s == cluster.GROWING_PATIENCE
         assert plan(ComputeConfig(), found, 100_000).actors == (8, 8)
     monkeypatch.undo()
     with cluster.ray_cluster() as found:
-        assert found["CPU"] == 8
+        assert (found["CPU"], found["machines"], found["largest"]) == (8, 1, 8)
         assert DataContext.get_current().execution_no_progress_timeout_s == cluster.PATIENCE
 
 

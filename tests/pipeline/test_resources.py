@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+from random import Random
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from emofuse.config import ComputeConfig
 from emofuse.errors import ConfigError
-from emofuse.pipeline.resources import READER_CPUS, block_rows, plan
+from emofuse.pipeline.resources import CPU_ACTOR_SHARE, READER_CPUS, block_rows, plan
 
 CPU = ComputeConfig(device="cpu")
 
@@ -18,7 +22,9 @@ def test_on_cpus_every_core_gets_an_actor_and_the_reader_always_fits(cpus: int) 
     assert made.actors[1] * made.actor_cpus + made.task_cpus <= cpus
 
 
-@pytest.mark.parametrize(("gpus", "fraction", "actors"), [(1, 1.0, 1), (4, 1.0, 4), (2, 0.5, 4), (3, 0.25, 12)])
+@pytest.mark.parametrize(
+    ("gpus", "fraction", "actors"), [(1, 1.0, 1), (4, 1.0, 4), (2, 0.5, 4), (3, 0.25, 12), (3, 0.6, 3), (2, 0.3, 6)]
+)
 def test_gpus_are_found_and_shared_by_fraction(gpus: int, fraction: float, actors: int) -> None:
     made = plan(ComputeConfig(gpu_fraction=fraction), {"CPU": 8, "GPU": gpus}, 10_000)
     assert made.actors == (actors, actors)
@@ -38,8 +44,12 @@ def test_several_threads_make_fewer_actors() -> None:
 @pytest.mark.parametrize(
     ("compute", "cluster", "message"),
     [
-        (ComputeConfig(actors=3), {"CPU": 8, "GPU": 2}, "3 actor.* need 3 GPU"),
-        (ComputeConfig(device="cuda"), {"CPU": 8}, "cluster has 0"),
+        (ComputeConfig(actors=3), {"CPU": 8, "GPU": 2}, r"3 actor.* do not fit the cluster's 2 GPU\(s\)"),
+        (ComputeConfig(actors=5, gpu_fraction=0.6), {"CPU": 8, "GPU": 3}, "room for 3"),
+        (ComputeConfig(gpu_fraction=1.5), {"CPU": 8, "GPU": 4}, "at most 1; got 1.5"),
+        (ComputeConfig(gpu_fraction=0), {"CPU": 8, "GPU": 4}, "above 0"),
+        (ComputeConfig(device="cpu", actors=4), {"CPU": 4, "machines": 4, "largest": 1}, "do not fit"),
+        (ComputeConfig(device="cuda"), {"CPU": 8}, r"cluster's 0 GPU\(s\)"),
         (ComputeConfig(device="cpu"), {"CPU": 1}, "manifest's reader"),
         (ComputeConfig(device="cpu", actors=100), {"CPU": 4}, "do not fit"),
         (ComputeConfig(), {"CPU": 0, "GPU": 1}, "at least 1 CPU"),
@@ -74,6 +84,51 @@ def test_a_detector_that_is_a_network_gets_actors_and_its_part_of_the_gpu() -> N
     used = on_cpu.actors[1] * on_cpu.actor_cpus + on_cpu.detectors * on_cpu.task_cpus
     assert on_cpu.detectors > 0
     assert used + READER_CPUS <= 4
+
+
+@given(
+    machines=st.lists(st.integers(1, 16), min_size=1, max_size=8),
+    threads=st.integers(1, 4),
+    detects=st.booleans(),
+    where=st.randoms(use_true_random=False),
+)
+def test_the_reader_finds_a_cpu_wherever_ray_puts_the_actors(
+    machines: list[int], threads: int, detects: bool, where: Random
+) -> None:
+    cluster = {"CPU": sum(machines), "machines": len(machines), "largest": max(machines)}
+    compute = ComputeConfig(device="cpu", threads=threads, decode="tasks" if detects else "auto")
+    if sum(machines) < 2:
+        with pytest.raises(ConfigError, match="manifest's reader"):
+            plan(compute, cluster, 10_000, torch_detector=detects)
+        return
+    made = plan(compute, cluster, 10_000, torch_detector=detects)
+    free = [float(cpus) for cpus in machines]
+    placed = 0
+    for share in [made.task_cpus] * made.detectors + [made.actor_cpus] * made.actors[0]:
+        fits = [i for i, left in enumerate(free) if left + 1e-9 >= share]
+        if fits:
+            free[where.choice(fits)] -= share
+            placed += share == made.actor_cpus
+    assert placed > 0
+    assert max(free) + 1e-9 >= READER_CPUS
+
+
+def test_machines_of_two_cpus_each_run_an_actor_a_core_and_the_reader_beside_them() -> None:
+    three = plan(CPU, {"CPU": 6, "machines": 3, "largest": 2}, 10_000)
+    assert (three.actors, three.actor_cpus) == ((6, 6), 0.5)
+    ones = plan(CPU, {"CPU": 4, "machines": 4, "largest": 1}, 10_000)
+    assert (ones.actors, ones.actor_cpus) == ((3, 3), CPU_ACTOR_SHARE)
+
+
+@given(gpus=st.integers(1, 8), fraction=st.sampled_from([1.0, 0.5, 0.34, 0.3, 0.25, 0.2, 0.6]))
+def test_detectors_and_models_fit_the_gpus_as_ray_deals_them(gpus: int, fraction: float) -> None:
+    compute = ComputeConfig(gpu_fraction=fraction)
+    made = plan(compute, {"CPU": 64, "GPU": gpus}, 100_000, torch_detector=True)
+    assert made.detectors == made.actors[0]
+    free = [1.0] * gpus
+    for share in [made.detector_gpus] * made.detectors + [made.actor_gpus] * made.actors[0]:
+        # Ray takes the fullest GPU that still has room.
+        free[min((i for i in range(gpus) if free[i] + 1e-9 >= share), key=lambda i: free[i])] -= share
 
 
 def test_decoding_is_a_stage_apart_only_where_it_feeds_gpus_or_is_asked_for() -> None:
