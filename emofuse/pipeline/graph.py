@@ -64,16 +64,22 @@ def build_graph(job: Job, done: ray.ObjectRef | None, stages: Stages | None = No
     ds = ds.map_batches(read, fn_kwargs=where, batch_size=None, batch_format="pyarrow")
     # What a task reads is one block; without the repartition one actor would get all of it.
     ds = ds.repartition(target_num_rows_per_block=rows)
-    # A stage gets whole blocks and cuts its own batches of the one fixed shape: fewer calls, and less padding.
-    whole: dict[str, Any] = {"batch_size": None, "batch_format": "pyarrow"}
     if stages.decode is not None:
-        ds = ds.map_batches(**_apart(stages.decode), **whole, udf_modifying_row_count=False)
-    ds = ds.map_batches(**_apart(stages.perceive), **whole, udf_modifying_row_count=stages.commits)
+        ds = ds.map_batches(**_whole(stages.decode, rows), udf_modifying_row_count=False)
+    ds = ds.map_batches(**_whole(stages.perceive, rows), udf_modifying_row_count=stages.commits)
     if stages.commits:
         return ds
     to = {"folder": job.predictions, "metadata": job.metadata}
     put = {"fn": commit_block, "fn_kwargs": to, "num_cpus": job.plan.task_cpus}
-    return ds.map_batches(**_apart(put), **whole)
+    return ds.map_batches(**_whole(put, rows))
+
+
+def _whole(stage: dict[str, Any], rows: int) -> dict[str, Any]:
+    """A stage that gets whole blocks and cuts its own batches of the one fixed shape: fewer calls, less padding.
+
+    Where it asks for a GPU Ray wants a number, and a block's rows mean the same.
+    """
+    return _apart(stage) | {"batch_size": rows if stage.get("num_gpus") else None, "batch_format": "pyarrow"}
 
 
 def _apart(stage: dict[str, Any]) -> dict[str, Any]:

@@ -81,9 +81,10 @@ def plan(compute: ComputeConfig, cluster: Mapping[str, float], rows: int, *, tor
     if on_gpu:
         room = _gpu_room(gpus, compute.gpu_fraction)
         actors = compute.actors or min(most, max(1, room))
-        _check_gpus(actors, compute.gpu_fraction, room, gpus, cpus)
+        _check_gpus(actors, compute.gpu_fraction, room, gpus)
         cpu_share, gpu_share, task = 0.0, compute.gpu_fraction, 1.0
         detectors = min(actors, max(1, int(cpus - READER_CPUS))) if torch_detector else 0
+        _check_decoding(detectors, cpus)
     else:
         actors = compute.actors or min(most, max(1, math.floor(cpus / compute.threads)))
         detectors = max(1, actors // 2) if torch_detector else 0
@@ -134,14 +135,19 @@ def _gpu_room(gpus: float, share: float) -> int:
     return math.floor(gpus) * math.floor(1 / share + 1e-9)
 
 
-def _check_gpus(actors: int, share: float, room: int, gpus: float, cpus: float) -> None:
+def _check_gpus(actors: int, share: float, room: int, gpus: float) -> None:
     if actors > room:
         raise ConfigError(
             f"{actors} actor(s) of {share:g} GPU do not fit the cluster's {gpus:g} GPU(s), which have room for {room}; "
             "lower --compute.actors or --compute.gpu-fraction, or take --compute.device cpu"
         )
-    if cpus < READER_CPUS:
-        raise ConfigError(f"decoding needs at least 1 CPU, the cluster has {cpus:g}")
+
+
+def _check_decoding(detectors: int, cpus: float) -> None:
+    """That the manifest's reader has a CPU beside the detectors' actors, which keep theirs."""
+    least = READER_CPUS + min(detectors, 1)
+    if cpus < least:
+        raise ConfigError(f"reading and decoding need at least {least:g} CPU(s), the cluster has {cpus:g}")
 
 
 def _check_cpus(actors: int, share: float, cpus: float) -> None:

@@ -60,6 +60,12 @@ def test_what_can_never_run_is_refused_at_once(compute: ComputeConfig, cluster: 
         plan(compute, cluster, 100)
 
 
+def test_a_detector_that_is_a_network_needs_a_cpu_beside_the_readers() -> None:
+    with pytest.raises(ConfigError, match="at least 2 CPU"):
+        plan(ComputeConfig(), {"CPU": 1, "GPU": 1}, 100, torch_detector=True)
+    assert plan(ComputeConfig(), {"CPU": 2, "GPU": 1}, 100, torch_detector=True).detectors == 1
+
+
 def test_blocks_are_whole_batches_enough_for_every_actor_and_never_huge() -> None:
     assert block_rows(551, 2, 32) == 32
     assert block_rows(10, 8, 32) == 32
