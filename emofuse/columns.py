@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 
 import numpy as np
 import pyarrow as pa
@@ -33,4 +34,4 @@ def floats(values: np.ndarray) -> pa.Array:
 def rows_fingerprint(table: pa.Table, split: str) -> str:
     """SHA-256 over the ids of a split's labelled rows: which data something was fitted on, whatever the predictions."""
     labelled = np.isfinite(both(table)).all(axis=1) & (texts(table, "split") == split)
-    return hashlib.sha256("\n".join(sorted(texts(table, "sample_id")[labelled])).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(sorted(texts(table, "sample_id")[labelled])).encode()).hexdigest()

@@ -26,7 +26,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from emofuse.config import MediaConfig
 from emofuse.errors import DataError
-from emofuse.remote import bound_client, faults, is_remote, persist, reason, shown
+from emofuse.remote import bound_client, is_remote, persist, reason, shown
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF")
 _BROKEN = (OSError, ValueError, SyntaxError, EOFError, IndexError, KeyError, TypeError, struct.error, zlib.error)
@@ -148,7 +148,10 @@ def told(uri: str) -> Iterator[None]:
         raise MediaError("folder", f"{shown(uri)} is a folder") from None
     except PermissionError:
         raise MediaError("not allowed", f"no permission to read {shown(uri)}") from None
-    except faults(ValueError, ImportError) as error:
+    except (MediaError, MemoryError):
+        raise
+    except Exception as error:
+        # Of the many file systems that an address may name, each raises its own: one row must not end a run.
         raise MediaError("unreadable", f"{shown(uri)} ({reason(error)})") from None
 
 

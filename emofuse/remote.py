@@ -18,8 +18,10 @@ Result = TypeVar("Result")
 
 SHOWN = 300
 """Characters of an address or a reason in a message, at most."""
-SECRETS = ("key", "token", "secret", "password", "credential", "signature", "sig")
+SECRETS = ("key", "sig", "auth", "pass", "pwd")
 """Words in the name of an entry or of an address's parameter that may hold a secret."""
+SECRET_PARTS = ("token", "secret", "passw", "credential", "signature", "apikey", "accesskey", "accountkey")
+"""The same wherever they stand in it."""
 LONGEST_WAIT = 8.0
 """Seconds between two attempts, at most."""
 PATIENCE = 60.0
@@ -46,18 +48,30 @@ def is_remote(uri: str) -> bool:
 
 def names_secret(name: str) -> bool:
     """Whether an entry of this name may hold a secret."""
-    return any(word in name.lower().replace("-", "_").split("_") for word in SECRETS)
+    words = re.sub("([a-z])([A-Z])", r"\1 \2", name)
+    words = re.sub("[^a-z0-9]+", " ", words.lower())
+    return any(word in SECRETS for word in words.split()) or any(p in words.replace(" ", "") for p in SECRET_PARTS)
 
 
 def redact_address(address: str) -> str:
-    """An address without user, password, and parameters that are named like a secret."""
+    """An address without user, password, and parameters that are named like a secret; of a chain, of each link."""
+    return "::".join(_redact(link) for link in address.split("::"))
+
+
+def _redact(address: str) -> str:
     try:
         parts = urlsplit(address)
     except ValueError:
         return "(an address that cannot be taken apart)"
     host = parts.netloc.rpartition("@")[2]
-    query = urlencode([(k, "…" if names_secret(k) else v) for k, v in parse_qsl(parts.query)]) if parts.query else ""
-    return urlunsplit((parts.scheme, host, parts.path, query, parts.fragment))
+    query, fragment = _without_secrets(parts.query), _without_secrets(parts.fragment)
+    return urlunsplit((parts.scheme, host, parts.path, query, fragment))
+
+
+def _without_secrets(parameters: str) -> str:
+    if not any(names_secret(name) for name, _ in parse_qsl(parameters, keep_blank_values=True)):
+        return parameters
+    return urlencode([(name, "…" if names_secret(name) else value) for name, value in parse_qsl(parameters)])
 
 
 def shown(address: str) -> str:

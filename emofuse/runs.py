@@ -26,9 +26,13 @@ import emofuse
 from emofuse import storage
 from emofuse.config import JudgeConfig, PerceiveConfig
 from emofuse.errors import ConfigError
-from emofuse.remote import is_remote, names_secret, redact_address
+from emofuse.remote import is_remote, names_secret, redact_address, shown
 
 LIBRARIES = ("ray", "torch", "torchvision", "timm", "open_clip_torch", "opencv-python", "numpy", "pyarrow", "pillow")
+
+
+SUCCESS = "_SUCCESS"
+"""The file that is written last: a run that has it is never written to again."""
 
 
 @dataclass(frozen=True)
@@ -78,9 +82,9 @@ class Run:
         try:
             record = json.loads(storage.read_bytes(address))
         except (ValueError, RecursionError):
-            raise ConfigError(f"{address} is not JSON; is {self.address} a run directory?") from None
+            raise ConfigError(f"{shown(address)} is not JSON; is {shown(self.address)} a run directory?") from None
         if not isinstance(record, dict) or "emofuse" not in record:
-            raise ConfigError(f"{address} was not written by emofuse")
+            raise ConfigError(f"{shown(address)} was not written by emofuse")
         return record
 
     def save(self, record: dict[str, Any]) -> None:
@@ -91,11 +95,11 @@ class Run:
     @property
     def finished(self) -> bool:
         """Whether `_SUCCESS` is there."""
-        return storage.exists(storage.join(self.address, "_SUCCESS"))
+        return storage.exists(storage.join(self.address, SUCCESS))
 
     def commit(self) -> None:
         """Write `_SUCCESS`, the last file of a run."""
-        storage.write_bytes(storage.join(self.address, "_SUCCESS"), b"")
+        storage.write_bytes(storage.join(self.address, SUCCESS), b"")
 
     def open(self, marks: dict[str, str]) -> dict[str, Any]:
         """Claim the directory for a run with these fingerprints, new or resumed.
@@ -111,12 +115,14 @@ class Run:
         """
         record = self.load()
         if not record and storage.names(self.address):
-            raise ConfigError(f"{self.address} is not empty and holds no run; name a new directory with --out")
+            raise ConfigError(f"{shown(self.address)} is not empty and holds no run; name a new directory with --out")
         for stage, mark in marks.items():
             found = record.get("fingerprints", {}).get(stage)
-            if found not in (None, mark):
+            # What judges is written last: before that, a judgement with corrected options may take its place.
+            if found not in (None, mark) and (stage != "judge" or self.finished):
+                marks_differ = f"another {stage} fingerprint ({found[:12]}, now {mark[:12]})"
                 raise ConfigError(
-                    f"{self.address} holds a run with another {stage} fingerprint ({found[:12]}, now {mark[:12]}): "
+                    f"{shown(self.address)} holds a run with {marks_differ}: "
                     f"{_DIFFERS.get(stage, _DIFFERS['perceive'])}"
                 )
         return {"emofuse": emofuse.__version__, **record, "fingerprints": marks}

@@ -10,6 +10,7 @@ import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
+import numpy as np
 import pyarrow as pa
 
 from emofuse.affect import AXES
@@ -19,6 +20,8 @@ METADATA_KEY = b"emofuse"
 SPLITS = ("train", "valid", "test")
 STATUSES = ("ok", "no_face", "error")
 EXPERTS = ("scene", "face")
+LONGEST_SECONDS = 1e9
+"""Of a timestamp; a larger one is no time within a video."""
 
 
 def _field(name: str, kind: pa.DataType, *, nullable: bool = True) -> pa.Field:
@@ -194,8 +197,8 @@ def check_manifest(table: pa.Table) -> pa.Table:
     """A manifest, or a part of one, in the form of `MANIFEST`.
 
     Raises:
-        DataError: for missing columns, no rows, repeated ids, unknown splits, labels off the scale, or boxes
-            that are none.
+        DataError: for missing columns, no rows, repeated ids, unknown splits, labels off the scale, frames or
+            times that cannot be, or boxes that are none.
     """
     table = conform(table, MANIFEST, "manifest", required=("uri",))
     if table.num_rows == 0:
@@ -213,8 +216,17 @@ def check_manifest(table: pa.Table) -> pa.Table:
             raise DataError(
                 f"{axis} must lie in [-1, 1] (the reference scale); make the manifest with its own scale named"
             )
+    _check_frames(table)
     _check_boxes(table)
     return table
+
+
+def _check_frames(table: pa.Table) -> None:
+    frames, times = table.column("frame_index").to_numpy(), table.column("timestamp").to_numpy()
+    if (frames < 0).any():
+        raise DataError(f"frame_index must not be negative; got {int(frames[frames < 0][0])}")
+    if np.isinf(times).any() or (np.abs(times) > LONGEST_SECONDS).any():
+        raise DataError(f"timestamp must be seconds, at most {LONGEST_SECONDS:g}; got {np.nanmax(np.abs(times)):g}")
 
 
 def _check_boxes(table: pa.Table) -> None:

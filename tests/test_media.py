@@ -106,6 +106,13 @@ def test_a_file_that_may_not_be_read_says_so(tmp_path: Path) -> None:
         read_bytes(str(path))
 
 
+@pytest.mark.parametrize("uri", ["reference://x", "zip://a::NONE/one.png", "tar://a::NONE/one.png", "nonsense://x"])
+def test_whatever_a_file_system_raises_is_a_reason_for_the_row(tmp_path: Path, uri: str) -> None:
+    (tmp_path / "one.png").write_bytes(b"no archive")
+    with pytest.raises(MediaError, match="unreadable"):
+        read_bytes(uri.replace("NONE", str(tmp_path)), MediaConfig(retries=0))
+
+
 def test_luma_is_that_of_bt601() -> None:
     picture = decode_picture(encoded(Image.new("RGB", (4, 4), (10, 20, 30)), "PNG"))
     assert picture.luma == pytest.approx(0.299 * 10 + 0.587 * 20 + 0.114 * 30)

@@ -97,3 +97,23 @@ def test_messages_show_addresses_bounded_on_one_line_and_without_secrets() -> No
     assert shown("a\n\x1b[2J\udcff‮") == "a\\n\\x1b[2J\\udcff\\u202e"
     assert printable("é 漢 😀") == "é 漢 😀"
     assert redact_address("http://[half") == "(an address that cannot be taken apart)"
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "simplecache::s3://AKIA:SECRET@bucket/x",
+        "zip://a.zip::https://u:SECRET@h/a.zip",
+        *(f"https://h/x?{name}=SECRET" for name in ("apikey", "sessionToken", "accessKey", "AccountKey")),
+        *(f"https://h/x?a=1&{name}=SECRET" for name in ("passwd", "X-Amz-Signature", "sig", "api_key", "auth", "pwd")),
+        "https://h/x#access_token=SECRET",
+    ],
+)
+def test_no_secret_of_an_address_is_shown(address: str) -> None:
+    assert "SECRET" not in shown(address)
+    assert "SECRET" not in redact_address(address)
+
+
+@pytest.mark.parametrize("address", ["https://h/w.pth#sha256=abc", "s3://bucket/a%20b.png", "https://h/x?q=a&b=%20c"])
+def test_the_rest_of_an_address_stays_as_it_is(address: str) -> None:
+    assert redact_address(address) == address

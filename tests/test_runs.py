@@ -53,6 +53,9 @@ def test_a_directory_takes_the_same_run_again_and_no_other(tmp_path: Path) -> No
     assert run.open(MARKS)["fingerprints"] == MARKS
     with pytest.raises(ConfigError, match="another perceive fingerprint"):
         run.open({**MARKS, "perceive": "c" * 64})
+    # Nothing is judged yet: the corrected options may take the place of the first.
+    assert run.open({**MARKS, "judge": "c" * 64})["fingerprints"]["judge"] == "c" * 64
+    run.commit()
     with pytest.raises(ConfigError, match="--predictions"):
         run.open({**MARKS, "judge": "c" * 64})
 

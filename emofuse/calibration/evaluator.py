@@ -180,6 +180,8 @@ def group_pulls(
 ) -> np.ndarray:
     """What each group contributes to statistic(a) - statistic(b): jackknife pseudo-values, (n_groups,).
 
+    Of very many groups, bundles of them take their place, as wherever groups are resampled.
+
     Their signs are flipped in place of exchanging the predictors. For the MAE that is the same test. For the
     CCC it asks whether its difference is 0, where exchanging asks whether the predictors could be one: a
     calibration shifts them apart, so that mixtures of the two have any CCC, and no gain would ever be shown.
@@ -187,7 +189,7 @@ def group_pulls(
     Source: Tukey 1958 for pseudo-values.
     """
     pair = compare(truth, a, b, statistic, groups)
-    n = pair.n_groups
+    n = pair.n_units
     return np.asarray(n * pair.observed() - (n - 1) * pair.jackknife())[:, 0]
 
 

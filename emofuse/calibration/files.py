@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from emofuse import storage
 from emofuse.errors import DataError
 
 
@@ -49,8 +50,8 @@ def read(path: str | Path, form: str, version: int) -> dict[str, Any]:
         DataError: if the file is absent, is not JSON, or is of another format or version.
     """
     try:
-        content = json.loads(Path(path).read_text())
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        content = json.loads(storage.read_bytes(storage.absolute(str(path))))
+    except (DataError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise DataError(f"cannot read {path} as {form}: {error}") from None
     found = content.get("format") if isinstance(content, dict) else type(content).__name__
     if found != form:

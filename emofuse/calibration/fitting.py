@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.model_selection import GroupKFold
 
-from emofuse.calibration.bundle import Calibration, ExpertCalibration, FittedOn
+from emofuse.calibration.bundle import Calibration, ExpertCalibration, FittedOn, pack_ids
 from emofuse.calibration.conformal import ConformalIntervals
 from emofuse.calibration.means import fit_mean
 from emofuse.calibration.rows import group_ids, paired
@@ -32,6 +32,7 @@ def fit_calibration(
     fingerprint: str,
     groups: ArrayLike | None = None,
     cards: Mapping[str, dict[str, Any]] | None = None,
+    ids: Iterable[str] = (),
 ) -> Calibration:
     """A calibration of all experts, fitted on valid.
 
@@ -48,6 +49,7 @@ def fit_calibration(
         fingerprint: of the predictions.
         groups: (N,), what must not be split; by default every row is its own.
         cards: what each expert was, by name.
+        ids: of the rows, so that they are known as in-sample wherever they stand again.
 
     Raises:
         ConfigError: if `split` is not "valid".
@@ -56,7 +58,7 @@ def fit_calibration(
     if split != "valid":
         raise ConfigError(f"a calibration is fitted on the valid split alone; these rows are of {split!r}")
     config, fusion = config or CalibrationConfig(), fusion or FusionConfig()
-    ids = group_ids(groups, len(np.asarray(truth)))
+    numbers = group_ids(groups, len(np.asarray(truth)))
     fitted: dict[str, ExpertCalibration] = {}
     unseen: list[tuple[np.ndarray, np.ndarray]] = []
     for name, (mean, variance) in experts.items():
@@ -64,7 +66,7 @@ def fit_calibration(
             continue
         card = dict((cards or {}).get(name) or {})
         try:
-            fitted[name], served = fit_expert(truth, mean, variance, config, ids, card)
+            fitted[name], served = fit_expert(truth, mean, variance, config, numbers, card)
         except DataError as error:
             raise DataError(f"{name}: {error}") from None
         unseen.append(served)
@@ -72,7 +74,8 @@ def fit_calibration(
         raise DataError(f"no expert of {', '.join(experts)} has an opinion on any row")
     y = np.asarray(truth, dtype=np.float64)
     opined = np.any([np.isfinite(mean).any(axis=1) for mean, _ in unseen], axis=0) & np.isfinite(y).any(axis=1)
-    origin = FittedOn(split, fingerprint, int(opined.sum()), len(np.unique(ids[opined])))
+    count = len(np.unique(numbers[opined]))
+    origin = FittedOn(split, fingerprint, int(opined.sum()), count, pack_ids(ids))
     return Calibration(fitted, *_between(y, unseen), fusion, config, origin)
 
 

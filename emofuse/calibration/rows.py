@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike
 from sklearn.model_selection import GroupShuffleSplit
 
@@ -34,7 +35,7 @@ def group_ids(groups: ArrayLike | None, n: int) -> np.ndarray:
     names = np.asarray(groups)
     if names.shape != (n,):
         raise DataError(f"expected one group per row, ({n},); got {names.shape}")
-    return np.unique(names.astype(str), return_inverse=True)[1]
+    return np.asarray(pd.factorize(names.astype(object), sort=True, use_na_sentinel=False)[0])
 
 
 def grouped_split(groups: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -17,7 +17,7 @@ from emofuse.affect import Affect
 from emofuse.metrics.accuracy import pearson
 from emofuse.metrics.axes import Metric, columns
 
-_SETTLED = 200
+SETTLED = 200
 
 
 @runtime_checkable
@@ -130,7 +130,7 @@ def response_time(
     if high == low or not 0 < share <= 1:
         raise ValueError(f"expected a step and a share within (0, 1]; got {low} to {high} and {share}")
     if isinstance(source, Stabilizer):
-        return response_time(step_response(source, low=low, high=high), _SETTLED, low=low, high=high, share=share)
+        return response_time(step_response(source, low=low, high=high), SETTLED, low=low, high=high, share=share)
     first = 1 if start is None else start
 
     def one(s: np.ndarray) -> float:
@@ -146,9 +146,9 @@ def step_response(
     *,
     low: float = 0.0,
     high: float = 1.0,
-    variance: float = 0.05,
+    variance: ArrayLike = 0.05,
     fps: float = 30.0,
-    settle: int = _SETTLED,
+    settle: int = SETTLED,
     frames: int = 300,
 ) -> np.ndarray:
     """A filter's output while both axes step from `low` to `high`.
@@ -157,7 +157,8 @@ def step_response(
         stabilizer: a fresh filter; its state changes.
         low: level of the first `settle` frames.
         high: level of the `frames` after them.
-        variance: of every measurement; a gate must let it pass, a Kalman filter's speed depends on it.
+        variance: of every measurement, one for both axes or one for each; a gate must let it pass, and a Kalman
+            filter's speed depends on it.
         fps: frames per second of the timestamps.
         settle: frames before the step.
         frames: frames after it.
@@ -166,7 +167,7 @@ def step_response(
         The means, shape (settle + frames, 2).
     """
     levels = np.repeat([low, high], [settle, frames])
-    spread = np.full(2, variance)
+    spread = np.broadcast_to(np.asarray(variance, np.float64), (2,))
     return np.array([stabilizer.update(np.full(2, x), spread, i / fps).mean for i, x in enumerate(levels)])
 
 

@@ -16,17 +16,20 @@ from emofuse.errors import DataError
 from emofuse.pipeline.manifest import manifest_blocks
 from emofuse.pipeline.sink import commit, without
 
-MARKER = "_writing"
-"""Stands in a predictions folder while a job on Ray writes to it; readers of Parquet folders pass it over."""
 
-
-def commit_block(block: pa.Table, folder: str, metadata: dict[str, Any]) -> pa.Table:
+def commit_block(block: pa.Table, folder: str, metadata: dict[str, Any], marker: str) -> pa.Table:
     """Write a block as one file, and give the file's name; a repetition replaces its own file.
+
+    Args:
+        block: rows of predictions.
+        folder: for the file.
+        metadata: written into it.
+        marker: name of the file that the driver put into the folder.
 
     Raises:
         DataError: if the storage refuses, or this machine does not see what the driver wrote.
     """
-    if block.num_rows and not storage.exists(storage.join(folder, MARKER)):
+    if block.num_rows and not storage.exists(storage.join(folder, marker)):
         raise DataError(
             f"{folder} is not the same folder on {socket.gethostname()} as where the job started: "
             "name a run directory that every machine can write, as s3://bucket/run or a shared mount"
@@ -43,22 +46,25 @@ class Committing:
         arguments: of its constructor.
         folder: for the files.
         metadata: written into each.
+        marker: as of `commit_block`.
     """
 
-    def __init__(self, model: type, arguments: tuple[Any, ...], folder: str, metadata: dict[str, Any]) -> None:
-        self._model, self._folder, self._metadata = model(*arguments), folder, metadata
+    def __init__(
+        self, model: type, arguments: tuple[Any, ...], folder: str, metadata: dict[str, Any], marker: str
+    ) -> None:
+        self._model, self._where = model(*arguments), (folder, metadata, marker)
 
     def __call__(self, block: pa.Table) -> pa.Table:
         """As the model, then as `commit_block`."""
-        return commit_block(self._model(block), self._folder, self._metadata)
+        return commit_block(self._model(block), *self._where)
 
 
 @contextmanager
-def shared(folder: str) -> Iterator[None]:
+def shared(folder: str, marker: str) -> Iterator[None]:
     """Mark a predictions folder while workers write to it, so that each can tell whether it sees the same one."""
-    storage.write_bytes(storage.join(folder, MARKER), b"")
+    storage.write_bytes(storage.join(folder, marker), b"")
     yield
-    storage.remove(storage.join(folder, MARKER))
+    storage.remove(storage.join(folder, marker))
 
 
 def remaining(part: pa.Table, manifest: str, rows: int, done: ray.ObjectRef | None) -> Iterator[pa.Table]:

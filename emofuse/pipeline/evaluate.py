@@ -12,10 +12,11 @@ from emofuse import runs, storage
 from emofuse.calibration import Calibration
 from emofuse.config import JudgeConfig, PerceiveConfig
 from emofuse.pipeline import sink
+from emofuse.pipeline.checks import check_judge, check_perceive
 from emofuse.pipeline.cluster import cluster_address, joined, ray_cluster
 from emofuse.pipeline.experts import Experts, describe
-from emofuse.pipeline.judge import judge
-from emofuse.pipeline.manifest import Survey, check_complete, survey
+from emofuse.pipeline.judge import choose_split, judge
+from emofuse.pipeline.manifest import Survey, check_complete, check_whole, survey
 from emofuse.pipeline.perceive import perceive_local, perceive_ray, resolved
 from emofuse.pipeline.perceive_job import Job
 from emofuse.pipeline.progress import timed, watch
@@ -24,7 +25,7 @@ from emofuse.remote import printable, shown
 from emofuse.report import build_report
 from emofuse.report.terminal import overview
 from emofuse.runs import Run
-from emofuse.schema import STATUSES, read_metadata
+from emofuse.schema import PREDICTIONS, STATUSES, conform, read_metadata
 
 
 @dataclass
@@ -60,8 +61,10 @@ class Evaluation:
             runs.check_output(self.out)
         # A cluster is joined first: what it has decides on which device the run is, and so its fingerprint.
         with joined(None if local else cluster_address(address)) as cluster:
+            check_perceive(self.perceiving)
             manifest = storage.absolute(manifest) if manifest else demo_manifest()
             found, config = survey(manifest), resolved(self.perceiving, cluster)
+            choose_split(found.splits, self.judging.split)
             experts = describe(config)
             mark = runs.perceive_fingerprint(found.content, config, experts.weights)
             run, record = self._open(mark, storage.stem(manifest), experts.cards)
@@ -91,8 +94,9 @@ class Evaluation:
         if self.out is not None:
             runs.check_output(self.out)
         predictions = storage.absolute(predictions)
-        table = storage.read_table(predictions)
+        table = conform(storage.read_table(predictions), PREDICTIONS, "predictions")
         origin = Run(storage.parent(predictions)).load()
+        check_whole(table.num_rows, origin)
         mark = origin.get("fingerprints", {}).get("perceive") or sink.table_fingerprint(table)
         name = storage.stem(storage.parent(predictions) if origin else predictions)
         run, record = self._open(mark, name, read_metadata(table.schema).get("experts") or {})
@@ -105,8 +109,10 @@ class Evaluation:
     def _open(self, perceive: str, name: str, cards: Any) -> tuple[Run, dict[str, Any]]:
         """The run directory, claimed, and its record so far; not before a calibration is seen to fit the experts."""
         path = self.judging.calibration
-        if path:
-            Calibration.load(path).check_experts(cards)
+        calibrating = Calibration.load(path) if path else None
+        if calibrating:
+            calibrating.check_experts(cards)
+        check_judge(self.judging, calibrating)
         calibration = runs.content_sha256(path) if path else None
         marks = {"perceive": perceive, "judge": runs.judge_fingerprint(perceive, self.judging, calibration)}
         address = (

@@ -69,7 +69,7 @@ def build_graph(job: Job, done: ray.ObjectRef | None, stages: Stages | None = No
     ds = ds.map_batches(**_whole(stages.perceive, rows), udf_modifying_row_count=stages.commits)
     if stages.commits:
         return ds
-    to = {"folder": job.predictions, "metadata": job.metadata}
+    to = {"folder": job.predictions, "metadata": job.metadata, "marker": job.marker}
     put = {"fn": commit_block, "fn_kwargs": to, "num_cpus": job.plan.task_cpus}
     return ds.map_batches(**_whole(put, rows))
 
@@ -116,7 +116,7 @@ def with_experts(job: Job, decode: dict[str, Any] | None, model: type, arguments
     """
     within = not job.plan.apart and not is_remote(job.predictions)
     if within:
-        model, arguments = Committing, (model, arguments, job.predictions, job.metadata)
+        model, arguments = Committing, (model, arguments, job.predictions, job.metadata, job.marker)
     return Stages(decode, perceiving(job.plan, model, arguments), within)
 
 
@@ -142,7 +142,7 @@ def actors(model: type, arguments: tuple[Any, ...], size: tuple[int, int], cpus:
 
 def write(ds: Dataset, job: Job) -> None:
     """Run the graph, whose stages commit its rows as they come."""
-    with shared(job.predictions):
+    with shared(job.predictions, job.marker):
         names, before = ds.iter_internal_ref_bundles(), 0.0
         while True:
             began = time.monotonic()

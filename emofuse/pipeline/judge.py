@@ -5,16 +5,18 @@ Cheap, and made from Parquet alone: every ablation and every sweep starts here, 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from emofuse import storage
 from emofuse.affect import AXES
 from emofuse.calibration import Calibration
-from emofuse.columns import both, column, floats, rows_fingerprint, texts
+from emofuse.columns import both, column, floats, texts
 from emofuse.config import FusionConfig, JudgeConfig
 from emofuse.errors import DataError
 from emofuse.fusion import Fused, equal_weights, fixed_weights, fuse, gate
@@ -22,6 +24,9 @@ from emofuse.pipeline.sequences import stability, steady_sequences
 from emofuse.pipeline.statistics import Judgement, System, compare, measure
 from emofuse.runs import Run
 from emofuse.schema import EXPERTS, FUSED, PREDICTIONS, conform, read_metadata, with_metadata
+
+LABEL_FIGURES: dict[str, Callable[[np.ndarray], float]] = {"mean": np.mean, "median": np.median, "variance": np.var}
+"""What constants are made of."""
 
 
 @dataclass(frozen=True)
@@ -48,11 +53,13 @@ def judge(predictions: pa.Table, config: JudgeConfig) -> Judged:
         config: the options.
 
     Raises:
-        DataError: if the table is not a predictions table, or holds no row of the split.
+        DataError: if the table is not a predictions table, repeats a row, or holds none of the split.
         ConfigError: if the options ask for what is not there.
     """
     table = conform(predictions, PREDICTIONS, "predictions").sort_by("sample_id")
-    split = choose_split(table, config.split)
+    if (repeated := table.num_rows - pc.count_distinct(table.column("sample_id")).as_py()) > 0:
+        raise DataError(f"sample_id must be unique in predictions; {repeated} row(s) repeat another's")
+    split = choose_split(table.column("split").unique().to_pylist(), config.split)
     calibration = Calibration.load(config.calibration) if config.calibration else None
     if calibration:
         calibration.check_experts(_cards(table))
@@ -76,19 +83,19 @@ def judge(predictions: pa.Table, config: JudgeConfig) -> Judged:
     on = Judgement.of(table, split)
     metrics = measure(on, systems, config.statistics, config.seed)
     if steadied.rows:
-        metrics = pa.concat_tables([metrics, stability(steadied, clamp(fused.mean), split, config.stabilizer)])
+        metrics = pa.concat_tables([metrics, stability(steadied, fused, table, on, config.stabilizer)])
     columns = fused_columns(systems, fused, experts) | {name: pa.array(shut) for name, shut in gates.items()}
     out = with_metadata(conform(replace_columns(table, columns | steadied.columns), FUSED, "fused"), split=split)
     return Judged(out, metrics, compare(on, systems, config.statistics, config.seed), split)
 
 
-def choose_split(table: pa.Table, wanted: str | None) -> str:
-    """The split that is judged: the one wanted, else "test" where the table has it, else "all".
+def choose_split(there: Iterable[str | None], wanted: str | None) -> str:
+    """The split that is judged: the one wanted, else "test" where there is one, else "all".
 
     Raises:
         DataError: if no row belongs to the split that was asked for.
     """
-    found = set(table.column("split").unique().to_pylist()) - {None}
+    found = {split for split in there if split is not None}
     if wanted is None:
         return "test" if "test" in found else "all"
     if wanted != "all" and wanted not in found:
@@ -110,8 +117,7 @@ def mark_fitted(table: pa.Table, calibration: Calibration | None) -> pa.Table:
     """`table` with the rows that the calibration was fitted on marked `in_sample` too."""
     if calibration is None:
         return table
-    mark = rows_fingerprint(table, calibration.fitted_on.split)
-    fitted = calibration.in_sample(mark, texts(table, "split"))
+    fitted = calibration.in_sample(texts(table, "sample_id"))
     return replace_columns(table, {"in_sample": pa.array((column(table, "in_sample") > 0) | fitted)})
 
 
@@ -172,17 +178,20 @@ def baselines(mean: np.ndarray, variance: np.ndarray, fused: Fused, weights: np.
 
 def constants(table: pa.Table) -> dict[str, System]:
     """Mean and median of the training labels: the table's train split, else what the scene expert was trained on."""
-    truth = both(table)[texts(table, "split") == "train"]
-    truth = truth[np.isfinite(truth).all(axis=1)]
-    labels = (_cards(table).get("scene") or {}).get("labels") or {}
-    if len(truth):
-        labels = {"mean": truth.mean(axis=0), "median": np.median(truth, axis=0), "variance": truth.var(axis=0)}
+    card = (_cards(table).get("scene") or {}).get("labels") or {}
+    labels = {name: np.array(card.get(name, (np.nan, np.nan)), dtype=np.float64) for name in LABEL_FIGURES}
+    train = both(table)[texts(table, "split") == "train"]
+    for i in range(len(AXES)):
+        known = train[np.isfinite(train[:, i]), i]
+        if len(known):
+            for name, figure in LABEL_FIGURES.items():
+                labels[name][i] = figure(known)
     shape = (table.num_rows, 2)
-    spread = np.broadcast_to(np.asarray(labels.get("variance", np.nan), dtype=np.float64), shape)
+    spread = np.broadcast_to(labels["variance"], shape)
     return {
-        f"constant_{name}": System(np.broadcast_to(np.asarray(labels[name], dtype=np.float64), shape), spread)
+        f"constant_{name}": System(np.broadcast_to(labels[name], shape), spread)
         for name in ("mean", "median")
-        if name in labels
+        if np.isfinite(labels[name]).any()
     }
 
 

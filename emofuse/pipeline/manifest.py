@@ -31,11 +31,13 @@ class Survey:
         rows: how many.
         content: sha256 over the values of the schema's columns, whatever its row groups.
         metadata: what it says of the data set: name, units, licence.
+        splits: that rows belong to.
     """
 
     rows: int
     content: str
     metadata: dict[str, Any]
+    splits: frozenset[str] = frozenset()
 
 
 def survey(address: str) -> Survey:
@@ -61,7 +63,7 @@ def _look_through(address: str) -> tuple[Survey, np.ndarray]:
     from pandas.util import hash_pandas_object
 
     fs, path = storage.filesystem(address)
-    digest, hashes, rows = hashlib.sha256(), [np.empty(0, np.uint64)], 0
+    digest, hashes, rows, splits = hashlib.sha256(), [np.empty(0, np.uint64)], 0, set[str]()
     with fs.open(path, "rb") as handle:
         parquet = pq.ParquetFile(handle)
         for batch in parquet.iter_batches(batch_size=PART_ROWS):
@@ -71,8 +73,9 @@ def _look_through(address: str) -> tuple[Survey, np.ndarray]:
             digest.update(hash_pandas_object(frame, index=False).to_numpy().tobytes())
             hashes.append(hash_ids(table.column("sample_id")))
             rows += table.num_rows
+            splits |= set(table.column("split").unique().to_pylist()) - {None}
         about = dict(read_metadata(parquet.schema_arrow))
-    return Survey(rows, digest.hexdigest(), about), np.concatenate(hashes)
+    return Survey(rows, digest.hexdigest(), about, frozenset(splits)), np.concatenate(hashes)
 
 
 def manifest_parts(address: str) -> list[list[int]]:
@@ -116,6 +119,22 @@ def _opened(address: str) -> Iterator[pq.ParquetFile]:
             yield pq.ParquetFile(handle)
     except faults(pa.ArrowException) as error:
         raise DataError(f"{shown(address)} cannot be read as a Parquet manifest: {reason(error)}") from None
+
+
+def check_whole(rows: int, record: dict[str, Any]) -> None:
+    """That a run whose predictions are to be judged has all of them.
+
+    Args:
+        rows: of its predictions.
+        record: its run.json; empty where the predictions belong to no run.
+
+    Raises:
+        DataError: if some are still to come.
+    """
+    manifest = record.get("manifest")
+    expected = manifest.get("rows", rows) if isinstance(manifest, dict) else rows
+    if rows != expected:
+        raise DataError(f"the run has {rows} of {expected} predictions: it is not finished; start it again first")
 
 
 def check_complete(expected: int, predictions: str) -> dict[str, int]:

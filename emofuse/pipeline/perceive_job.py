@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import uuid
+from dataclasses import dataclass, field
 from typing import Any
 
 from emofuse.config import PerceiveConfig
@@ -19,6 +20,7 @@ class Job:
         config: the options.
         plan: how it is spread out.
         metadata: of the data set and the experts, written into every file.
+        marker: name of the file that stands in the folder while this job writes to it; readers pass it over.
     """
 
     manifest: str
@@ -26,3 +28,4 @@ class Job:
     config: PerceiveConfig
     plan: Plan
     metadata: dict[str, Any]
+    marker: str = field(default_factory=lambda: f"_writing-{uuid.uuid4().hex[:12]}")

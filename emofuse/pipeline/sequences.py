@@ -6,20 +6,25 @@ import logging
 from dataclasses import dataclass, field
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 
 from emofuse.affect import AXES
 from emofuse.columns import column, floats, texts
 from emofuse.config import StabilizerConfig
+from emofuse.fusion import Fused
 from emofuse.metrics.stability import (
+    SETTLED,
     hold_rate,
     jitter,
     jitter_reduction,
     lag,
     noise_variance,
     response_time,
+    step_response,
     window_variance,
 )
+from emofuse.pipeline.statistics import Judgement
 from emofuse.schema import METRICS
 from emofuse.stabilizer import make_stabilizer, steady
 
@@ -59,10 +64,10 @@ def in_order(table: pa.Table) -> dict[str, np.ndarray]:
         return {}
     rows = np.flatnonzero(belongs)
     frame, time = column(table, "frame_index")[rows], column(table, "timestamp")[rows]
-    _, number = np.unique(names[rows].astype(str), return_inverse=True)
-    rows = rows[np.lexsort((time, frame, number))]
-    starts = np.flatnonzero(np.diff(np.unique(names[rows].astype(str), return_inverse=True)[1])) + 1
-    return {str(names[part[0]]): part for part in np.split(rows, starts)}
+    number = pd.factorize(names[rows], sort=True)[0]
+    order = np.lexsort((time, frame, number))
+    starts = np.flatnonzero(np.diff(number[order])) + 1
+    return {str(names[part[0]]): part for part in np.split(rows[order], starts)}
 
 
 def steady_sequences(table: pa.Table, mean: np.ndarray, variance: np.ndarray, config: StabilizerConfig) -> Steadied:
@@ -94,7 +99,7 @@ def steady_sequences(table: pa.Table, mean: np.ndarray, variance: np.ndarray, co
 def _warn_of_gaps(rows: dict[str, np.ndarray], time: np.ndarray, config: StabilizerConfig) -> None:
     """Say so where frames lie so far apart that the filter starts anew with each: it then changes nothing."""
     spacing = {name: float(np.median(np.diff(time[mine]))) for name, mine in rows.items() if len(mine) > 1}
-    wide = [name for name, seconds in spacing.items() if seconds >= config.max_gap]
+    wide = [name for name, seconds in spacing.items() if seconds > config.max_gap]
     if wide and config.filter != "none":
         _log.warning(
             f"frames of {len(wide)} sequence(s) are {spacing[wide[0]]:g} s apart or so ({wide[0]}), and the stabilizer "
@@ -102,23 +107,26 @@ def _warn_of_gaps(rows: dict[str, np.ndarray], time: np.ndarray, config: Stabili
         )
 
 
-def stability(steadied: Steadied, mean: np.ndarray, split: str, config: StabilizerConfig) -> pa.Table:
+def stability(steadied: Steadied, fused: Fused, table: pa.Table, on: Judgement, config: StabilizerConfig) -> pa.Table:
     """Stability of the fused and the steadied series, per sequence and over all (their mean, with its interval).
 
     Args:
         steadied: of `steady_sequences`.
-        mean: the fused means, (N, 2).
-        split: written to the table.
-        config: the filter, which is also driven through a synthetic step.
+        fused: the fusion, (N, 2).
+        table: of `schema.PREDICTIONS`, for its timestamps.
+        on: what is judged: a sequence counts if a frame of it does, and as in-sample if a frame of it is.
+        config: the filter, which is also driven through a synthetic step at the frame rate and the median variance
+            of what is judged.
 
     Returns:
         A table of `schema.METRICS`: jitter, noise_variance, window_variance, and of the steadied series
         jitter_reduction, hold_rate, lag (frames behind the fused series) and response_time (frames to 90 % of a step).
     """
     found: list[dict[str, object]] = []
-    stabilizer = make_stabilizer(config)
-    response = np.zeros(2) if stabilizer is None else np.asarray(response_time(stabilizer))
-    for name, rows in steadied.rows.items():
+    mean, time = np.clip(fused.mean, -1, 1), column(table, "timestamp")
+    judged = {name: rows for name, rows in steadied.rows.items() if on.judged[rows].any()}
+    response = _response([time[rows] for rows in judged.values()], fused.variance[on.judged], config)
+    for name, rows in judged.items():
         raw, smooth = mean[rows], steadied.mean[rows]
         figures = {
             "fused": {m.__name__: m(raw) for m in (jitter, noise_variance, window_variance)},
@@ -130,24 +138,40 @@ def stability(steadied: Steadied, mean: np.ndarray, split: str, config: Stabiliz
         figures["steady"]["hold_rate"] = hold_rate(steadied.held[rows])
         found += [
             {"system": system, "subset": f"sequence:{name}", "axis": axis, "metric": metric, "n": len(rows)}
-            | {"value": float(np.asarray(value)[i]), "n_groups": 1, "ci_low": None, "ci_high": None}
+            | {"value": _or_null(np.asarray(value)[i]), "n_groups": 1, "ci_low": None, "ci_high": None}
+            | {"split": on.split, "in_sample": bool(on.in_sample[rows].any())}
             for system, values in figures.items()
             for metric, value in values.items()
             for i, axis in enumerate(AXES)
         ]
-    for row in found:
-        row |= {"split": split, "in_sample": False}
     return pa.Table.from_pylist(found + _over_all(found), schema=METRICS)
+
+
+def _response(times: list[np.ndarray], variance: np.ndarray, config: StabilizerConfig) -> np.ndarray:
+    """Frames to 90 % of a step of measurements as sure, and as often, as those of the sequences; (2,)."""
+    stabilizer = make_stabilizer(config)
+    known = variance[np.isfinite(variance).all(axis=1)]
+    if stabilizer is None or not len(known):
+        return np.zeros(2) if stabilizer is None else np.full(2, np.nan)
+    apart = np.concatenate([np.empty(0), *(np.diff(time[np.isfinite(time)]) for time in times)])
+    rate = 1 / np.median(apart) if len(apart) and np.median(apart) > 0 else config.frame_rate
+    driven = step_response(stabilizer, variance=np.median(known, axis=0), fps=float(rate))
+    return np.asarray(response_time(driven, SETTLED))
+
+
+def _or_null(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
 
 
 def _over_all(found: list[dict[str, object]]) -> list[dict[str, object]]:
     """The mean over sequences, with a t interval where there are two or more."""
     from scipy.stats import t as student
 
-    keys = dict.fromkeys((row["system"], row["axis"], row["metric"]) for row in found)
+    parts: dict[tuple[object, ...], list[dict[str, object]]] = {}
+    for row in found:
+        parts.setdefault(tuple(row[name] for name in ("in_sample", "system", "axis", "metric")), []).append(row)
     rows = []
-    for system, axis, metric in keys:
-        mine = [row for row in found if (row["system"], row["axis"], row["metric"]) == (system, axis, metric)]
+    for (*_, metric), mine in parts.items():
         values = np.array([row["value"] for row in mine], dtype=np.float64)
         values = values[np.isfinite(values)]
         low = high = None

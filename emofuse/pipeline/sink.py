@@ -7,6 +7,7 @@ repeats replaces itself. What a resumed run skips is what these files hold.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,6 +15,9 @@ import numpy as np
 import pyarrow as pa
 
 from emofuse import storage
+from emofuse.errors import DataError
+from emofuse.remote import shown
+from emofuse.runs import SUCCESS
 from emofuse.schema import read_metadata, with_metadata
 
 
@@ -27,9 +31,14 @@ def commit(folder: str, table: pa.Table, metadata: dict[str, Any]) -> str:
 
     Returns:
         The file's name, `part-<hash of its ids>-<rows>.parquet`.
+
+    Raises:
+        DataError: if the run that the folder belongs to was finished by another job meanwhile.
     """
+    if storage.exists(storage.join(storage.parent(folder), SUCCESS)):
+        raise DataError(f"{shown(folder)} belongs to a run that another job has finished; nothing is added to it")
     table = with_metadata(table.sort_by("sample_id"), **metadata)
-    digest = hashlib.sha256("\n".join(table.column("sample_id").to_pylist()).encode()).hexdigest()[:20]
+    digest = hashlib.sha256(json.dumps(table.column("sample_id").to_pylist()).encode()).hexdigest()[:20]
     name = f"part-{digest}-{table.num_rows}.parquet"
     storage.write_table(storage.join(folder, name), table)
     return name
@@ -96,10 +105,19 @@ def without(table: pa.Table, done: np.ndarray) -> pa.Table:
 
 
 def table_fingerprint(table: pa.Table) -> str:
-    """SHA-256 over a predictions table's values, in the order of its ids."""
+    """SHA-256 over a predictions table's values, in the order of its ids.
+
+    Raises:
+        DataError: if it has no ids.
+    """
     from pandas.util import hash_pandas_object
 
-    plain = table.sort_by("sample_id").drop_columns([n for n in ("face_box",) if n in table.column_names])
+    if "sample_id" not in table.column_names:
+        raise DataError(f"predictions lack sample_id; the table has {', '.join(table.column_names)}")
+    plain = table.sort_by("sample_id")
+    for place, field in enumerate(plain.schema):
+        if pa.types.is_nested(field.type):  # pandas cannot hash lists
+            plain = plain.set_column(place, field.name, [[repr(value) for value in plain.column(place).to_pylist()]])
     return hashlib.sha256(hash_pandas_object(plain.to_pandas(), index=False).to_numpy().tobytes()).hexdigest()
 
 

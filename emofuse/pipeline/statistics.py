@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 
 from emofuse.columns import both, column, texts
@@ -66,6 +67,7 @@ class Judgement:
         has_face: (N,), whether a face was found.
         in_sample: (N,), whether the row took part in fitting an expert or the calibration.
         split: which split it is.
+        judged: (N,), whether the row belongs to it.
     """
 
     truth: np.ndarray
@@ -73,6 +75,7 @@ class Judgement:
     has_face: np.ndarray
     in_sample: np.ndarray
     split: str
+    judged: np.ndarray
 
     @classmethod
     def of(cls, table: pa.Table, split: str) -> Judgement:
@@ -86,7 +89,7 @@ class Judgement:
         judged = np.ones(len(splits), dtype=bool) if split == "all" else splits == split
         in_sample = column(table, "in_sample") > 0
         truth = np.where(judged[:, None], both(table), np.nan)
-        return cls(truth, group_names(table), column(table, "face_count") > 0, in_sample, split)
+        return cls(truth, group_names(table), column(table, "face_count") > 0, in_sample, split, judged)
 
     def parts(self) -> Iterator[tuple[str, bool, np.ndarray]]:
         """(subset, in sample, rows) for every subset that has labelled rows."""
@@ -100,12 +103,12 @@ class Judgement:
 
 
 def group_names(table: pa.Table) -> np.ndarray:
-    """The unit that must not be taken apart: `group`, else the sequence, else the row itself."""
+    """The unit that must not be taken apart, as its number: `group`, else the sequence, else the row itself."""
     names = texts(table, "sample_id")
     for better in ("sequence", "group"):
         found = texts(table, better)
         names = np.where(found == None, names, found)  # noqa: E711 - element by element
-    return names.astype(str)
+    return np.asarray(pd.factorize(names, sort=True)[0])
 
 
 def measure(on: Judgement, systems: dict[str, System], config: StatisticsConfig, seed: int) -> pa.Table:

@@ -22,6 +22,7 @@ from emofuse.errors import DataError, EmofuseError
 from emofuse.pipeline.cluster import ray_cluster
 from emofuse.pipeline.judge import chosen_fusion
 from emofuse.pipeline.sink import table_fingerprint
+from emofuse.remote import shown
 from emofuse.report import build_report
 from emofuse.runs import Run
 from emofuse.schema import FUSED, conform, with_metadata
@@ -76,7 +77,9 @@ class Tuning:
         mark = runs.fingerprint(table_fingerprint(table), self.sweep, self.base, self.split)
         record = {**run.open({"tune": mark}), **runs.provenance()}
         if run.finished:
-            self.console.print(f"{run.address}: finished already; nothing was done", highlight=False, soft_wrap=True)
+            self.console.print(
+                f"{shown(run.address)}: finished already; nothing was done", highlight=False, soft_wrap=True
+            )
             return run
         calibration, fusion = _as_fused(origin)
         split = self.split or ("valid" if "valid" in table.column("split").unique().to_pylist() else "all")
@@ -155,7 +158,7 @@ class Tuning:
             "× frames per second)",
             f"chosen: {chosen['filter']}" + (f" ({values})" if values else ""),
             f"{figures}, response {chosen['response_time']:.0f} frames",
-            f"report: {run.report}",
+            f"report: {shown(run.report)}",
         )
         for line in lines:
             self.console.print(line, highlight=False, soft_wrap=True)

@@ -118,7 +118,7 @@ def _entered(video: Opened, target: int) -> Iterator[av.Packet]:
     """Packets after a leap to a show time; none where the file cannot be entered there."""
     try:
         video.container.seek(target, stream=video.stream, backward=True)
-    except (av.FFmpegError, OSError):
+    except (av.FFmpegError, OSError, OverflowError):
         return iter(())
     return _sound(video.container.demux(video.stream))
 

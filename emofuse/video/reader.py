@@ -92,7 +92,7 @@ class _Cursor:
         index = wanted.indices[wanted.keys.index(key)]
         place = f"frame {index}" if wanted.ordinal else f"frame {index} at {float(key * self.video.time_base):.3f} s"
         kind = "breaks off" if self._next is None else "damaged"
-        return MediaError(kind, f"{self.uri}: no {place} can be decoded")
+        return MediaError(kind, f"{shown(self.uri)}: no {place} can be decoded")
 
 
 class VideoReader:
@@ -139,8 +139,8 @@ class VideoReader:
             ValueError: if the indices do not increase, or the timestamps are not one for each.
         """
         numbers = [int(i) for i in indices]
-        if any(after <= before for before, after in pairwise(numbers)):
-            raise ValueError(f"frame indices must increase; got {numbers[:8]}")
+        if any(after <= before for before, after in pairwise([-1, *numbers])):
+            raise ValueError(f"frame indices must increase, and none be negative; got {numbers[:8]}")
         if timestamps is not None and len(timestamps) != len(numbers):
             raise ValueError(f"{len(numbers)} indices need as many timestamps; got {len(timestamps)}")
         done = 0

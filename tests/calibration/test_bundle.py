@@ -166,15 +166,18 @@ def test_rows_it_was_fitted_on_are_known_as_such():
     calibration = fit()
     assert calibration.fitted_on.rows == 600
     assert calibration.fitted_on.groups == 300
-    assert calibration.in_sample("f1", ["valid", "test", None]).tolist() == [True, False, False]
-    assert not calibration.in_sample("another", ["valid", "test"]).any()
+    truth, experts = data()
+    ids = [f"row {i}" for i in range(len(truth))]
+    named = fit_calibration(truth, experts, split="valid", fingerprint="f1", ids=ids)
+    assert named.in_sample(["row 7", "row 7000", "row 0"]).tolist() == [True, False, True]
+    assert not calibration.in_sample(ids).any()
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"format": "safetensors"}, "found 'safetensors'"),
-        ({"version": 2}, "version 2 is not known"),
+        ({"version": 1}, "version 1 is not known"),
         ({"correlation": [0.1]}, r"correlation \(2,\)"),
         ({"experts": {"scene": {}}}, "damaged"),
         ({"fusion": {"method": "equal", "magic": 1}}, "damaged.*magic"),
@@ -199,7 +202,7 @@ def test_the_file_is_plain_json(tmp_path):
     def refuse(constant):
         raise AssertionError(f"{constant} is not JSON")
 
-    assert json.loads(path.read_text(), parse_constant=refuse)["version"] == 1
+    assert json.loads(path.read_text(), parse_constant=refuse)["version"] == 2
 
 
 @pytest.mark.parametrize("kind", ["affine", "linear", "quadratic", "spline", "isotonic"])

@@ -94,6 +94,14 @@ def test_another_perceive_or_judge_fingerprint_is_refused_in_the_same_directory(
         (("--out", "occupied"), "holds no run"),
         (("--scene.tower", "timm:resnet18"), "was trained on the tower"),
         (("--calibration", "words.txt"), "words.txt"),
+        (("--fusion.method", "constant"), "give a calibration"),
+        (("--statistics.confidence", "95"), "within (0, 1)"),
+        (("--statistics.resamples", "0"), "at least 20"),
+        (("--split", "valid"), "no row belongs to split 'valid'"),
+        (("--stabilizer.alpha", "7"), "alpha"),
+        (("--compute.batch-size", "0"), "compute.batch_size must be at least 1"),
+        (("--compute.actors", "-2"), "compute.actors must be at least 1"),
+        (("--face.min-score", "2"), "face.min_score"),
     ],
 )
 def test_a_user_error_is_one_line_and_status_1(tmp_path: Path, arguments: tuple[str, ...], message: str) -> None:

@@ -16,7 +16,7 @@ import pytest
 
 from emofuse import storage
 from emofuse.calibration import Calibration
-from emofuse.columns import texts
+from emofuse.columns import column, texts
 from emofuse.config import CalibrationConfig, JudgeConfig, PerceiveConfig, StatisticsConfig
 from emofuse.errors import ConfigError, DataError
 from emofuse.pipeline.evaluate import Evaluation
@@ -123,6 +123,39 @@ def test_rows_it_was_fitted_on_are_marked_wherever_it_is_applied(run: Run) -> No
     assert all(again.metrics.column("in_sample").to_pylist())
     assert all(again.comparisons.column("in_sample").to_pylist())
     assert not any(pq.read_table(run.metrics).column("in_sample").to_pylist())
+
+
+def test_rows_it_was_fitted_on_are_known_in_another_cut_of_the_data_and_in_another_split(run: Run) -> None:
+    rows = storage.read_table(run.predictions)
+    valid = texts(rows, "split") == "valid"
+    fewer = rows.filter(pa.array(np.arange(rows.num_rows) != np.flatnonzero(valid)[0]))
+    dealt = changed(fewer, "split", lambda values: [{"valid": "test", "test": "valid"}.get(v, v) for v in values])
+    judging = replace(JUDGING, calibration=f"{run.address}/calibration.json")
+    assert all(judge(dealt, judging).metrics.column("in_sample").to_pylist())
+    marks = judge(dealt, judging).fused
+    np.testing.assert_array_equal(column(marks, "in_sample") > 0, texts(marks, "split") == "test")
+
+
+def test_a_group_in_valid_and_test_is_refused(tmp_path: Path) -> None:
+    rows = changed(table(90), "group", lambda values: ["g"] * len(values))
+    with pytest.raises(DataError, match=r"valid and test share 1 group\(s\), first 'g'; split by group anew"):
+        SWEPT.run(written(rows, tmp_path), str(tmp_path / "run"))
+
+
+def test_an_unfinished_run_is_not_fitted_on(tmp_path: Path) -> None:
+    part = Run(str(tmp_path / "part"))
+    part.save({"emofuse": "test", "manifest": {"rows": 91}})
+    storage.write_table(storage.join(part.predictions, "part-0.parquet"), table(90))
+    with pytest.raises(DataError, match="90 of 91 predictions: it is not finished"):
+        SWEPT.run(part.address, str(tmp_path / "a"))
+    with pytest.raises(DataError, match="90 of 91 predictions: it is not finished"):
+        Evaluation(PerceiveConfig(), JUDGING, str(tmp_path / "b")).judge(part.predictions)
+
+
+def test_a_calibration_is_read_from_wherever_it_was_written(run: Run) -> None:
+    address = "memory://bucket/calibration.json"
+    storage.write_bytes(address, storage.read_bytes(f"{run.address}/calibration.json"))
+    assert Calibration.load(address).fitted_on == Calibration.load(f"{run.address}/calibration.json").fitted_on
 
 
 def test_test_labels_reach_no_fitted_number(run: Run, tmp_path: Path) -> None:

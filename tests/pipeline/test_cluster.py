@@ -10,7 +10,7 @@ from emofuse import storage
 from emofuse.config import ComputeConfig, PerceiveConfig
 from emofuse.errors import CheckpointError, ConfigError, DataError
 from emofuse.pipeline import cluster
-from emofuse.pipeline.ends import MARKER, commit_block, shared
+from emofuse.pipeline.ends import commit_block, shared
 from emofuse.pipeline.faults import raised_by_worker, told_in_one_line
 from emofuse.pipeline.perceive import resolved
 from emofuse.pipeline.resources import plan
@@ -54,14 +54,14 @@ def test_a_machine_that_does_not_see_the_run_directory_says_so(tmp_path: Path) -
     block = pa.table({"sample_id": ["a"]})
     folder = str(tmp_path / "predictions")
     with pytest.raises(DataError, match=r"every machine can write, as s3://"):
-        commit_block(block, folder, {})
-    with shared(folder):
-        assert storage.exists(storage.join(folder, MARKER))
-        (name,) = commit_block(block, folder, {}).column("file").to_pylist()
-        assert commit_block(block.slice(0, 0), folder, {}).num_rows == 0
+        commit_block(block, folder, {}, "_writing-1")
+    with shared(folder, "_writing-1"):
+        assert storage.exists(storage.join(folder, "_writing-1"))
+        (name,) = commit_block(block, folder, {}, "_writing-1").column("file").to_pylist()
+        assert commit_block(block.slice(0, 0), folder, {}, "_writing-1").num_rows == 0
     assert (tmp_path / "predictions").joinpath(name).is_file()
     assert storage.names(folder) == [name]
-    assert not storage.exists(storage.join(folder, MARKER))
+    assert not storage.exists(storage.join(folder, "_writing-1"))
 
 
 @pytest.mark.parametrize(

@@ -209,6 +209,24 @@ def test_a_split_that_is_not_there_is_named() -> None:
         judge(predictions(), replace(QUICK, split="valid"))
 
 
+def test_a_row_that_stands_there_twice_is_refused() -> None:
+    table = predictions()
+    with pytest.raises(DataError, match=r"unique in predictions; 120 row\(s\)"):
+        judge(pa.concat_tables([table, table]), QUICK)
+
+
+def test_labels_of_one_axis_alone_make_its_constants() -> None:
+    table = predictions(splits=True)
+    place = table.schema.get_field_index("arousal")
+    table = table.set_column(place, "arousal", pa.nulls(table.num_rows, pa.float32()))
+    done = judge(table, QUICK)
+    train = both(table)[texts(table, "split") == "train", 0]
+    test = both(table)[texts(table, "split") == "test", 0]
+    found = value(done.metrics, "constant_mean", "mae")
+    assert found["value"] == pytest.approx(np.abs(test - train.mean()).mean())
+    assert value(done.metrics, "constant_mean", "mae", axis="arousal") is None
+
+
 def test_another_table_is_refused() -> None:
     with pytest.raises(DataError, match="lacks sample_id"):
         judge(pa.table({"x": [1]}), QUICK)

@@ -13,10 +13,11 @@ from broken import broken_files, odd_files
 from emofuse import storage
 from emofuse.columns import both
 from emofuse.config import ComputeConfig, FaceConfig, PerceiveConfig
+from emofuse.errors import DataError
 from emofuse.pipeline import sink
 from emofuse.pipeline.manifest import check_complete, survey
 from emofuse.pipeline.perceive import Perceiver
-from emofuse.schema import PREDICTIONS, STATUSES, read_metadata
+from emofuse.schema import MANIFEST, PREDICTIONS, STATUSES, check_manifest, read_metadata
 
 from .conftest import SMALL, write_manifest
 
@@ -207,6 +208,45 @@ def test_repeats_are_dropped_whatever_files_hold_them(demo_local: pa.Table, tmp_
                 sink.commit(folder, demo_local.take(part), {})
         assert check_complete(rows, folder)["out"] == rows
         assert storage.read_table(folder).sort_by("sample_id").equals(demo_local)
+
+
+def test_ids_with_line_breaks_have_files_of_their_own(demo_local: pa.Table, tmp_path: Path) -> None:
+    folder = str(tmp_path / "run" / "predictions")
+    for ids in (["a\nb", "c"], ["a", "b\nc"]):
+        sink.commit(folder, demo_local.slice(0, 2).set_column(0, "sample_id", pa.array(ids)), {})
+    assert check_complete(4, folder)["out"] == 4
+
+
+def test_nothing_is_added_to_a_run_that_another_job_has_finished(demo_local: pa.Table, tmp_path: Path) -> None:
+    folder = str(tmp_path / "predictions")
+    sink.commit(folder, demo_local.slice(0, 2), {})
+    (tmp_path / "_SUCCESS").touch()
+    with pytest.raises(DataError, match="another job has finished"):
+        sink.commit(folder, demo_local.slice(2, 2), {})
+    assert sink.committed_rows(folder) == 2
+
+
+def test_a_table_with_lists_has_a_fingerprint(demo_local: pa.Table) -> None:
+    marks = {
+        sink.table_fingerprint(demo_local.append_column("tags", pa.array([tags] * demo_local.num_rows)))
+        for tags in (["x"], ["y"], [])
+    }
+    assert len(marks) == 3
+    with pytest.raises(DataError, match="lack sample_id"):
+        sink.table_fingerprint(demo_local.drop_columns(["sample_id"]))
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"frame_index": -1}, "frame_index must not be negative; got -1"),
+        ({"timestamp": float("inf")}, "timestamp must be seconds"),
+        ({"timestamp": 1e300}, "timestamp must be seconds"),
+    ],
+)
+def test_frames_and_times_that_cannot_be_are_refused(row: dict[str, object], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        check_manifest(pa.Table.from_pylist([{"sample_id": "a", "uri": "a.mp4", **row}], schema=MANIFEST))
 
 
 def test_a_manifest_is_the_same_whatever_its_row_groups(demo_manifest: Path, tmp_path: Path) -> None:

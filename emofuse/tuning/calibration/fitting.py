@@ -11,17 +11,22 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 from rich.console import Console
 
 from emofuse import runs, storage
 from emofuse.calibration import Calibration
-from emofuse.columns import rows_fingerprint
+from emofuse.columns import rows_fingerprint, texts
 from emofuse.config import CalibrationConfig, FusionConfig, JudgeConfig, MediaConfig
 from emofuse.errors import ConfigError, DataError
 from emofuse.pipeline import sink
+from emofuse.pipeline.checks import check_judge
 from emofuse.pipeline.judge import Judged, judge
+from emofuse.pipeline.manifest import check_whole
 from emofuse.pipeline.progress import timed
+from emofuse.pipeline.statistics import group_names
+from emofuse.remote import shown
 from emofuse.report import build_report
 from emofuse.report.terminal import summary_sentences, systems_table
 from emofuse.runs import Run
@@ -80,8 +85,11 @@ class Fitting:
                 f"a calibration is fitted on the valid split alone, not on {self.split!r}: "
                 "on train the experts are too sure, and test is read once"
             )
+        check_judge(self.judging, None)
         address, origin = source(storage.absolute(predictions))
         table = conform(storage.read_table(address), PREDICTIONS, "predictions").sort_by("sample_id")
+        check_whole(table.num_rows, origin)
+        _check_groups(table, self.split)
         run = Run(runs.check_output(out))
         record = {"config": {}, **run.open(self._marks(table, origin)), **runs.provenance()}
         if run.finished:
@@ -148,8 +156,11 @@ class Fitting:
         lines = sweep_sentences(record) + list(summary_sentences(metrics, comparisons))
         if metrics.num_rows:
             self.console.print(systems_table(metrics))
-        lines += [f"{run.address}: {note}"] if note else []
-        lines += [f"calibration: {storage.join(run.address, 'calibration.json')}", f"report: {run.report}"]
+        lines += [f"{shown(run.address)}: {note}"] if note else []
+        lines += [
+            f"calibration: {shown(storage.join(run.address, 'calibration.json'))}",
+            f"report: {shown(run.report)}",
+        ]
         for line in lines:
             self.console.print(line, highlight=False, soft_wrap=True)
         return run
@@ -162,11 +173,26 @@ def source(address: str) -> tuple[str, dict[str, Any]]:
         DataError: if nothing is there.
     """
     if not storage.exists(address):
-        raise DataError(f"there are no predictions at {address}")
+        raise DataError(f"there are no predictions at {shown(address)}")
     run = Run(address)
     if storage.exists(run.predictions):
         return run.predictions, run.load()
     return address, Run(storage.parent(address)).load()
+
+
+def _check_groups(table: pa.Table, split: str) -> None:
+    """That no group is both fitted on and judged.
+
+    Raises:
+        DataError: naming one that is.
+    """
+    names, splits = group_names(table), texts(table, "split")
+    shared = np.isin(names, names[splits == split]) & (splits == "test")
+    if shared.any():
+        first = next(name for name in table.filter(pa.array(shared)).column("group").to_pylist())
+        raise DataError(
+            f"{split} and test share {len(np.unique(names[shared]))} group(s), first {first!r}; split by group anew"
+        )
 
 
 def chosen_rule(fusion: FusionConfig) -> FusionConfig:

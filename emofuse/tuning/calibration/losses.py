@@ -42,6 +42,7 @@ class Material:
         face_score: (N,).
         luma: (N,).
         groups: (N,) integers, what is never split.
+        ids: str (N,).
         fold: (N,), in which a row is held out.
         bundle: (N,), number of the row's bundle of groups within its fold.
         scored: bool (N,), rows that every configuration answers; on these configurations are compared.
@@ -53,6 +54,7 @@ class Material:
     face_score: np.ndarray
     luma: np.ndarray
     groups: np.ndarray
+    ids: np.ndarray
     fold: np.ndarray
     bundle: np.ndarray
     scored: np.ndarray
@@ -92,6 +94,7 @@ class Material:
             column(table, "face_score"),
             column(table, "luma"),
             groups,
+            texts(table, "sample_id"),
             fold,
             bundle,
             always_answered(mean),
@@ -133,7 +136,7 @@ class Material:
         experts = {name: (self.mean[i][rows], self.variance[i][rows]) for i, name in enumerate(EXPERTS)}
         return fit_calibration(
             self.truth[rows], experts, layers, fusion,
-            split="valid", fingerprint=fingerprint, groups=self.groups[rows], cards=cards,
+            split="valid", fingerprint=fingerprint, groups=self.groups[rows], cards=cards, ids=self.ids[rows],
         )  # fmt: skip
 
 
