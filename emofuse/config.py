@@ -103,7 +103,8 @@ class FusionConfig:
     method: Literal[
         "auto", "inverse_variance", "best_linear_unbiased", "random_effects", "fixed", "equal", "constant", "stacked"
     ] = "auto"
-    """The fusion rule of the system called `fused`; auto takes the calibration's choice, else inverse_variance.
+    """The fusion rule of the system called `fused`; auto takes the calibration's choice, its gates with it unless
+    they are given here with other values than their defaults, else inverse_variance.
     constant and stacked are fitted by fit_calibration.py."""
     variance_floor: float = 1e-4
     """Least variance, reference units squared."""

@@ -16,6 +16,7 @@ from emofuse.face.emonet import EXPRESSIONS, EmoNet, load_emonet, missing_messag
 from emofuse.face.networks import CANDIDATES, device_of, dtype_of, probe_chunk, smooth_pictures
 from emofuse.face.views import Views, jitter_scales, moments
 from emofuse.memory import reuse_memory
+from emofuse.scene.upload import Upload, compiled
 from emofuse.weights import KNOWN, resolve, sha256_of
 
 BFLOAT16_BOUND = 0.01
@@ -48,7 +49,8 @@ class EmoNetExpert:
         self.expressions = EXPRESSIONS[network.n_expression]
         self._views = Views(face.views, seed, self._device)
         self._dtype, difference = _settle(network, compute, self._device)
-        self._judge = torch.compile(network.judge, dynamic=False) if compute.compile else network.judge
+        self._judge = compiled(network.judge, self._device) if compute.compile else network.judge
+        self._upload = Upload(self._device)
         self.chunk = compute.face_chunk or self._best_chunk(compile=compute.compile)
         self.card = emonet_card(face, seed) | {
             "n_expression": network.n_expression,
@@ -76,7 +78,7 @@ class EmoNetExpert:
 
     def _outputs(self, crops: np.ndarray) -> np.ndarray:
         """Valence, arousal and probabilities of every view of every crop, (N * K, 2 + classes)."""
-        faces = torch.from_numpy(np.ascontiguousarray(crops)).to(self._device)
+        (faces,) = self._upload([np.ascontiguousarray(crops)])
         total = len(crops) * self._views.count
         parts = []
         with torch.inference_mode():

@@ -104,7 +104,10 @@ def choose_split(there: Iterable[str | None], wanted: str | None) -> str:
 
 
 def chosen_fusion(asked: FusionConfig, calibration: Calibration | None) -> FusionConfig:
-    """The fusion asked for; where its method is "auto", the calibration's choice, with the gates asked for."""
+    """The fusion asked for; where its method is "auto", the calibration's choice, with the gates asked for.
+
+    An option that is left at its default leaves the calibration's choice.
+    """
     if asked.method != "auto":
         return asked
     if calibration is None:

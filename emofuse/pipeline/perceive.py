@@ -44,8 +44,10 @@ class Perceiver:
         columns = {name: batch.column(name) for name in batch.column_names if name in PREDICTIONS.names}
         size = self._scene.preprocessing.size
         pictures, rows = pixels(batch.column("scene"), (size, size, 3))
-        columns |= _estimates("scene", batch.num_rows, rows, self._scene(pictures))
+        scene = self._scene.launch(pictures)
+        # Crops are prepared while a GPU is still at the scenes.
         face, expressions = self._faces(batch)
+        columns |= _estimates("scene", batch.num_rows, rows, scene())
         columns |= _estimates("face", batch.num_rows, np.arange(batch.num_rows), face)
         columns["in_sample"] = self._in_sample(batch)
         columns["status"] = _status(batch, sought=self._face is not None)

@@ -6,7 +6,7 @@ where short, and the dropout masks are one fixed set from the seed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,7 @@ from emofuse.scene.card import head_path, is_in_sample, preprocessing_of
 from emofuse.scene.head import Head, Moments, closed_form_moments, sampled_moments
 from emofuse.scene.head_file import load_head
 from emofuse.scene.preprocess import Preprocessing
+from emofuse.scene.upload import Upload, compiled
 
 
 class HeadExpert:
@@ -58,7 +59,8 @@ class HeadExpert:
         self._tower = loaded.to(self._device).to(memory_format=torch.channels_last)
         self._tower.normalise_with(self.preprocessing)
         self._head.to(self._device)
-        self._features = torch.compile(self._tower) if compute.compile else self._tower
+        self._features = compiled(self._tower, self._device) if compute.compile else self._tower
+        self._upload = Upload(self._device)
         self._dtype = torch.bfloat16 if compute.dtype == "bfloat16" else torch.float32
         self._batch = compute.batch_size
         self._masks = [mask.to(self._device) for mask in self._head.masks(passes, seed)]
@@ -78,26 +80,40 @@ class HeadExpert:
         Raises:
             ValueError: if the pictures have another shape or type.
         """
+        return self.launch(pictures)()
+
+    def launch(self, pictures: np.ndarray) -> Callable[[], Affect]:
+        """As a call, but the answer is waited for where it is asked for: a GPU computes meanwhile.
+
+        Raises:
+            ValueError: if the pictures have another shape or type.
+        """
         size = self.preprocessing.size
         if pictures.dtype != np.uint8 or pictures.shape[1:] != (size, size, 3):
             raise ValueError(f"expected uint8 (B, {size}, {size}, 3), got {pictures.dtype} {pictures.shape}")
-        chunks = [self._chunk(pictures[i : i + self._batch]) for i in range(0, len(pictures), self._batch)]
-        if not chunks:
-            return Affect.missing((0, 2))
-        mean, variance = (np.concatenate(values) for values in zip(*chunks, strict=True))
-        return Affect.of(mean, variance)
-
-    def _chunk(self, pictures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        count = len(pictures)
-        if count < self._batch:
-            pictures = np.concatenate([pictures, np.zeros((self._batch - count, *pictures.shape[1:]), np.uint8)])
+        found: list[torch.Tensor] = []
         with torch.inference_mode():
-            batch = torch.from_numpy(np.ascontiguousarray(pictures)).to(self._device)
-            with torch.autocast(self._device.type, self._dtype, enabled=self._dtype != torch.float32):
-                features = self._features(batch)
-            moments = head_moments(self._head, features.float(), self._masks)
-        both = torch.stack([moments.mean, moments.variance]).cpu().numpy().astype(np.float64)
-        return both[0, :count], both[1, :count]
+            for batch in self._upload(self._batches(pictures)):
+                with torch.autocast(self._device.type, self._dtype, enabled=self._dtype != torch.float32):
+                    features = self._features(batch)
+                moments = head_moments(self._head, features.float(), self._masks)
+                found.append(torch.stack([moments.mean, moments.variance]))
+
+        def answer() -> Affect:
+            if not found:
+                return Affect.missing((0, 2))
+            mean, variance = torch.cat(found, dim=1)[:, : len(pictures)].cpu().numpy().astype(np.float64)
+            return Affect.of(mean, variance)
+
+        return answer
+
+    def _batches(self, pictures: np.ndarray) -> Iterator[np.ndarray]:
+        """The pictures in batches of the one shape; blank ones fill the last."""
+        for start in range(0, len(pictures), self._batch):
+            batch = pictures[start : start + self._batch]
+            missing = self._batch - len(batch)
+            blank = np.zeros((missing, *batch.shape[1:]), np.uint8)
+            yield np.concatenate([batch, blank]) if missing else np.ascontiguousarray(batch)
 
 
 def head_moments(head: Head, features: torch.Tensor, masks: list[torch.Tensor]) -> Moments:
