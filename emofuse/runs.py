@@ -25,7 +25,7 @@ import pyarrow as pa
 import emofuse
 from emofuse import storage
 from emofuse.config import JudgeConfig, PerceiveConfig
-from emofuse.errors import ConfigError
+from emofuse.errors import ConfigError, DataError
 from emofuse.remote import is_remote, names_secret, redact_address, shown
 
 LIBRARIES = ("ray", "torch", "torchvision", "timm", "open_clip_torch", "opencv-python", "numpy", "pyarrow", "pillow")
@@ -132,6 +132,23 @@ _DIFFERS = {
     "perceive": "data, weights or options differ; name a new directory with --out",
     "judge": "options of the judgement differ; judge its predictions anew with --predictions and a new --out",
 }
+
+
+def predictions_of(address: str) -> tuple[str, dict[str, Any]]:
+    """Where predictions lie, and the record of the run they belong to; empty where they belong to none.
+
+    Args:
+        address: a predictions table, the predictions folder of a run, or the run's directory.
+
+    Raises:
+        DataError: if nothing is there.
+    """
+    if not storage.exists(address):
+        raise DataError(f"there are no predictions at {shown(address)}")
+    run = Run(address)
+    if storage.exists(run.predictions):
+        return run.predictions, run.load()
+    return address, Run(storage.parent(address)).load()
 
 
 def folder() -> str:

@@ -35,7 +35,7 @@ class Options:
     out: str | None = None
     """Run directory, local or any fsspec address; by default a name below runs/ made of manifest and fingerprint."""
     predictions: str | None = None
-    """Judge these stored predictions (a file, or the predictions folder of a run) anew, without any picture."""
+    """Judge these stored predictions (a file, a run's predictions folder, or a run) anew, without any picture."""
     local: bool = False
     """Run in this process, without Ray: the same stages, the same numbers."""
     address: str | None = None

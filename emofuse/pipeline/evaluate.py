@@ -85,7 +85,7 @@ class Evaluation:
         """Judge stored predictions anew, without any picture.
 
         Args:
-            predictions: a file, or the predictions folder of a run.
+            predictions: a file, the predictions folder of a run, or the run's directory.
 
         Raises:
             DataError: if it is no predictions table.
@@ -93,9 +93,8 @@ class Evaluation:
         """
         if self.out is not None:
             runs.check_output(self.out)
-        predictions = storage.absolute(predictions)
+        predictions, origin = runs.predictions_of(storage.absolute(predictions))
         table = conform(storage.read_table(predictions), PREDICTIONS, "predictions")
-        origin = Run(storage.parent(predictions)).load()
         check_whole(table.num_rows, origin)
         mark = origin.get("fingerprints", {}).get("perceive") or sink.table_fingerprint(table)
         name = storage.stem(storage.parent(predictions) if origin else predictions)

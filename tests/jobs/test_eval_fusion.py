@@ -61,7 +61,7 @@ def test_a_finished_run_is_a_no_op_that_says_so(finished: Path) -> None:
 
 
 def test_stored_predictions_are_judged_anew_without_pictures(finished: Path) -> None:
-    run("--predictions", "first/predictions", "--out", "second", "--fusion.method", "equal", cwd=finished)
+    run("--predictions", "first", "--out", "second", "--fusion.method", "equal", cwd=finished)
     first, second = (pq.read_table(finished / name / "fused") for name in ("first", "second"))
     assert first.column("scene_valence").equals(second.column("scene_valence"))
     assert not first.column("fused_valence").equals(second.column("fused_valence"))
@@ -83,7 +83,7 @@ def test_another_perceive_or_judge_fingerprint_is_refused_in_the_same_directory(
     [
         (("--manifest", "absent.parquet"), "no manifest at"),
         (("--manifest", "words.txt"), "cannot be read as a Parquet manifest"),
-        (("--predictions", "absent"), "no file at"),
+        (("--predictions", "absent"), "no predictions at"),
         (("--predictions", "words.txt"), "cannot be read as Parquet"),
         (("--manifest", "m.parquet", "--predictions", "p"), "give one of them"),
         (("--scene.head", "absent.safetensors"), "no head at"),

@@ -21,9 +21,9 @@ from emofuse.config import CalibrationConfig, JudgeConfig, PerceiveConfig, Stati
 from emofuse.errors import ConfigError, DataError
 from emofuse.pipeline.evaluate import Evaluation
 from emofuse.pipeline.judge import judge
-from emofuse.runs import Run
+from emofuse.runs import Run, predictions_of
 from emofuse.sweep_config import CalibrationSweepConfig
-from emofuse.tuning.calibration.fitting import Fitting, source
+from emofuse.tuning.calibration.fitting import Fitting
 from emofuse.tuning.calibration.losses import Material
 from tests.tuning.miscalibrated import SCALE, SHIFT, TOO_SURE, table
 
@@ -239,11 +239,11 @@ def test_an_interrupted_run_is_taken_up_by_the_same_command(tmp_path: Path, monk
 
 
 def test_a_run_directory_or_its_predictions_will_do(run: Run, tmp_path: Path) -> None:
-    address, record = source(run.address)
+    address, record = predictions_of(run.address)
     assert address == run.predictions
-    assert record == source(run.predictions)[1] == run.load()
+    assert record == predictions_of(run.predictions)[1] == run.load()
     with pytest.raises(DataError, match="no predictions at"):
-        source(str(tmp_path / "nothing"))
+        predictions_of(str(tmp_path / "nothing"))
 
 
 def test_without_a_sweep_the_layers_named_are_fitted(tmp_path: Path) -> None:

@@ -86,7 +86,7 @@ class Fitting:
                 "on train the experts are too sure, and test is read once"
             )
         check_judge(self.judging, None)
-        address, origin = source(storage.absolute(predictions))
+        address, origin = runs.predictions_of(storage.absolute(predictions))
         table = conform(storage.read_table(address), PREDICTIONS, "predictions").sort_by("sample_id")
         check_whole(table.num_rows, origin)
         _check_groups(table, self.split)
@@ -164,20 +164,6 @@ class Fitting:
         for line in lines:
             self.console.print(line, highlight=False, soft_wrap=True)
         return run
-
-
-def source(address: str) -> tuple[str, dict[str, Any]]:
-    """Where the predictions lie, and the record of the run they belong to; empty where they belong to none.
-
-    Raises:
-        DataError: if nothing is there.
-    """
-    if not storage.exists(address):
-        raise DataError(f"there are no predictions at {shown(address)}")
-    run = Run(address)
-    if storage.exists(run.predictions):
-        return run.predictions, run.load()
-    return address, Run(storage.parent(address)).load()
 
 
 def _check_groups(table: pa.Table, split: str) -> None:
