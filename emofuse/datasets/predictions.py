@@ -11,7 +11,7 @@ import pyarrow as pa
 from emofuse import schema, storage
 from emofuse.affect import AXES
 from emofuse.datasets import splits
-from emofuse.datasets.base import NO_LABEL, REPEATED, Built, Origin, Report, sample_id
+from emofuse.datasets.base import NO_LABEL, REPEATED, STRADDLING, Built, Origin, Report, sample_id
 from emofuse.datasets.tables import need, numbers, read_csv, split_names, words
 from emofuse.errors import ConfigError, DataError
 from emofuse.scales import Scale
@@ -80,7 +80,10 @@ def build(
     report = Report(read=len(read))
     rows = _labelled(read, columns, origin, address).assign(**_opinions(read, columns, units, spread, address))
     rows = report.drop(rows, rows["path"].duplicated(), REPEATED).sort_values("path", ignore_index=True)
-    if not rows["split"].notna().any():
+    if rows["split"].notna().any():
+        stays = splits.keep_last(rows["split"].to_numpy(), rows["group"].to_numpy(dtype=object))
+        rows = report.drop(rows, ~stays, STRADDLING).reset_index(drop=True)
+    else:
         rows["split"] = splits.assign(rows[list(AXES)].to_numpy(), rows["group"].to_numpy(dtype=str), seed)
     if pictures is not None:
         base = storage.absolute(pictures)

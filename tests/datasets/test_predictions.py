@@ -11,7 +11,7 @@ import pytest
 
 from emofuse import schema
 from emofuse.datasets import CONVERTERS
-from emofuse.datasets.base import REPEATED
+from emofuse.datasets.base import REPEATED, STRADDLING
 from emofuse.datasets.predictions import Columns
 from emofuse.errors import ConfigError, DataError
 
@@ -56,6 +56,13 @@ def test_columns_and_units_by_name(tmp_path: Path) -> None:
     assert [row["group"] for row in (a, b, c, d)] == ["x", "x", "y", "z"]
     assert d["error"] == "no prediction"
     assert built.report.dropped == {REPEATED: 1}
+
+
+def test_a_group_stays_in_the_last_of_its_splits(tmp_path: Path) -> None:
+    (tmp_path / "theirs.csv").write_text(TABLE.replace("c.jpg,,,,,4,4,0,nan,y,", "c.jpg,,,,,4,4,0,nan,z,"))
+    built = build(str(tmp_path / "theirs.csv"), scale="oasis", spread="std", columns=COLUMNS)
+    assert set(rows_of(built.table)) == {"a.jpg", "b.jpg", "d.jpg"}
+    assert built.report.dropped == {REPEATED: 1, STRADDLING: 1}
 
 
 def test_variances_are_in_squared_units(tmp_path: Path) -> None:
