@@ -19,6 +19,9 @@ from emofuse.media import MediaError, content_hash, read_bytes
 from emofuse.scene.backbone import Tower
 from emofuse.scene.sources import Box, FeatureSource, prepared
 
+LAYOUT = 2
+"""Of the cached tables; one of another layout is not read."""
+
 
 @dataclass(frozen=True, eq=False)
 class FeatureSet:
@@ -118,7 +121,7 @@ def _fingerprint(keys: list[str], tower: Tower, source: FeatureSource) -> str:
     face = source.face if source.cut == "face" else None
     shape = (source.compute.batch_size, source.compute.dtype)
     return runs.fingerprint(
-        sorted(set(keys)), tower.name, tower.fingerprint(), source.preprocessing, source.cut, face, shape,
+        LAYOUT, sorted(set(keys)), tower.name, tower.fingerprint(), source.preprocessing, source.cut, face, shape,
         source.media.max_pixels,
     )  # fmt: skip
 

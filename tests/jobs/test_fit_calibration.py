@@ -89,6 +89,7 @@ def test_a_run_holds_all_it_promises(run: Run) -> None:
     assert run.finished
     record = run.load()
     assert record["split"] == "test"
+    assert set(record["fitted_on"]) == {"split", "fingerprint", "rows", "groups"}
     assert record["fitted_on"]["split"] == "valid"
     assert record["chosen"]["layers"]["mean"] == "affine"
     assert record["sweep"]["configurations"] == pq.read_table(f"{run.address}/surface.parquet").num_rows == 16

@@ -124,7 +124,7 @@ class Fitting:
             mark = rows_fingerprint(table, self.split)
             cards: Any = read_metadata(table.schema).get("experts")
             calibration = material.fit(slice(None), layers, fusion, fingerprint=mark, cards=cards)
-        record["fitted_on"] = asdict(calibration.fitted_on)
+        record["fitted_on"] = {name: value for name, value in asdict(calibration.fitted_on).items() if name != "ids"}
         run.save(record)
         return calibration
 
