@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import sys
 from collections.abc import Callable
-from typing import TypeVar
+from contextlib import suppress
+from typing import NoReturn, TypeVar
 
 from emofuse.errors import EmofuseError
 from emofuse.remote import printable
@@ -31,11 +33,24 @@ def run_job(main: Callable[[Options], object], options: type[Options], descripti
         main(parsed)
     except EmofuseError as error:
         print(f"error: {printable(' '.join(str(error).split()))}", file=sys.stderr, flush=True)
-        sys.exit(1)
+        _end(1)
     except KeyboardInterrupt:
         print("interrupted; the same command goes on where this one stopped", file=sys.stderr, flush=True)
-        sys.exit(130)
+        _end(130)
     except BrokenPipeError:
         # The reader of our output went away (`| head`); Python must not complain when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+        _end(1)
+    _end(0)
+
+
+def _end(status: int) -> NoReturn:
+    """End the process with this status, once what was registered for its end has run.
+
+    Threads of pyarrow and torch may outlive the interpreter, and then abort the process with another status.
+    """
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(status)

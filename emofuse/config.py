@@ -70,6 +70,9 @@ class FaceConfig:
     """Add the expression probabilities as columns (EmoNet)."""
 
 
+DEVICES = ("auto", "cpu", "cuda")
+
+
 @dataclass(frozen=True)
 class ComputeConfig:
     """Where and how wide; only batch shapes, `dtype` and `threads` can change a number, in its last digits."""

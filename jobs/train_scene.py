@@ -82,6 +82,10 @@ def main(options: Options) -> None:
     if is_remote(options.out):
         raise ConfigError(f"train_scene.py writes to a local or shared folder, not to {options.out}")
     out = Path(check_output(options.out))
+    if options.cache is not None and options.cache.exists() and not options.cache.is_dir():
+        raise ConfigError(f"--cache names a folder, and {options.cache} is a file")
+    if options.tune and options.trials < 1:
+        raise ConfigError(f"--trials must be at least 1; got {options.trials}")
     searcher = None
     if options.tune:
         from emofuse.tuning.learning_rate import Searcher

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 MISSING = "picture missing"
 REPEATED = "listed more than once"
 STRADDLING = "its group or its very picture stands in a later published split"
-NO_LABEL = "without a label"
+NO_LABEL, ONE_LABEL = "without a label", "with a label on one axis alone"
 
 
 @dataclass(frozen=True)
@@ -83,6 +83,12 @@ class Report:
         """Something to tell about `count` rows that stay; silent where there are none."""
         if count:
             self.notes.append(f"{count:,} {text}")
+
+    def note_labels(self, rows: pd.DataFrame) -> None:
+        """Tell how many rows lack both ratings, and how many lack one."""
+        missing = rows[list(AXES)].isna().sum(axis=1)
+        self.note(int((missing == len(AXES)).sum()), NO_LABEL)
+        self.note(int(((missing > 0) & (missing < len(AXES))).sum()), ONE_LABEL)
 
     def counts(self) -> dict[str, object]:
         """The entries of a table's metadata."""
@@ -149,7 +155,7 @@ def assemble(rows: pd.DataFrame, origin: Origin, root: Root, report: Report, *, 
     rows = _with_splits(rows, root, report, seed)
     rows["uri"] = [root.uri(path) for path in rows["path"]]
     report.kept = len(rows)
-    report.note(int(rows[list(AXES)].isna().any(axis=1).sum()), NO_LABEL)
+    report.note_labels(rows)
     return Built(_table(rows, origin, report, seed), report)
 
 
@@ -192,6 +198,9 @@ def _with_valid(rows: pd.DataFrame, report: Report, seed: int) -> pd.DataFrame:
     present = set(rows["split"].dropna())
     if "train" in present and "valid" not in present:
         rows["split"] = _carve_valid(rows, seed)
+        if "valid" not in set(rows["split"]):
+            report.notes.append("no valid split is published, and train has too few groups to give one")
+            return rows
         report.notes.append("no valid split is published: a part of train became it")
     return rows
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 from emofuse import schema, storage
 from emofuse.affect import AXES
 from emofuse.datasets import splits
-from emofuse.datasets.base import NO_LABEL, REPEATED, STRADDLING, Built, Origin, Report, sample_id
+from emofuse.datasets.base import REPEATED, STRADDLING, Built, Origin, Report, sample_id
 from emofuse.datasets.tables import need, numbers, read_csv, split_names, words
 from emofuse.errors import ConfigError, DataError
 from emofuse.scales import Scale
@@ -90,7 +90,7 @@ def build(
         rows["uri"] = [storage.join(base, path.lstrip("/")) for path in rows["path"]]
     rows["in_sample"] = False
     report.kept = len(rows)
-    report.note(int(rows[list(AXES)].isna().any(axis=1).sum()), NO_LABEL)
+    report.note_labels(rows)
     report.note(int((rows["status"] == "no_face").sum()), "without the face expert's opinion")
     table = pa.Table.from_pandas(rows, preserve_index=False).replace_schema_metadata()
     about = {**origin.metadata(), "counts": report.counts(), "split_seed": seed}

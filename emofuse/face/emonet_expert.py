@@ -13,9 +13,10 @@ from emofuse.config import ComputeConfig, FaceConfig
 from emofuse.errors import CheckpointError, ConfigError
 from emofuse.face.alignment import CROP_SIZE
 from emofuse.face.emonet import EXPRESSIONS, EmoNet, load_emonet, missing_message
-from emofuse.face.networks import CANDIDATES, device_of, dtype_of, probe_chunk, smooth_pictures
+from emofuse.face.networks import CANDIDATES, dtype_of, probe_chunk, smooth_pictures
 from emofuse.face.views import Views, jitter_scales, moments
 from emofuse.memory import reuse_memory
+from emofuse.scene.expert import device_of
 from emofuse.scene.upload import Upload, compiled
 from emofuse.weights import KNOWN, resolve, sha256_of
 

@@ -15,14 +15,6 @@ CANDIDATES = {"cpu": (8, 4), "cuda": (32, 64, 128, 16)}
 _WORTH = 1.05
 
 
-def device_of(compute: ComputeConfig) -> torch.device:
-    """The device that the options name; "auto" is a GPU where there is one."""
-    name = compute.device
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)
-
-
 def gains_by_bfloat16(device: torch.device) -> bool:
     """Whether the hardware multiplies bfloat16 matrices itself: tensor cores, AMX or AVX-512 BF16."""
     if device.type == "cuda":

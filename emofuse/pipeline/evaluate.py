@@ -62,6 +62,10 @@ class Evaluation:
         # A cluster is joined first: what it has decides on which device the run is, and so its fingerprint.
         with joined(None if local else cluster_address(address)) as cluster:
             check_perceive(self.perceiving)
+            if local:
+                from emofuse.scene.expert import device_of
+
+                device_of(self.perceiving.compute)
             manifest = storage.absolute(manifest) if manifest else demo_manifest()
             found, config = survey(manifest), resolved(self.perceiving, cluster)
             choose_split(found.splits, self.judging.split)

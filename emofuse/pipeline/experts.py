@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from emofuse.config import FaceConfig, PerceiveConfig
+from emofuse.errors import CheckpointError
 from emofuse.face.expert import face_card
 from emofuse.scene.card import read_card
 from emofuse.scene.expert import check_tower, head_path
@@ -37,6 +38,7 @@ def describe(config: PerceiveConfig) -> Experts:
         CheckpointError: if weights are missing, or are not of the network that they are named for.
     """
     scene = read_card(head_path(config.scene))
+    _check_kind(scene, "scene", head_path(config.scene), "--scene.head")
     check_tower(head_path(config.scene), scene, config.scene.tower)
     weights = {"scene.head": _sha256(head_path(config.scene)), "scene.tower": scene["tower"]["sha256"]}
     face = None
@@ -49,10 +51,21 @@ def describe(config: PerceiveConfig) -> Experts:
             # As the detector below: a file that is no EmoNet must not claim a run directory first.
             load_emonet(str(config.face.checkpoint))
         if config.face.expert == "embedded":
+            _check_kind(face, "face", Path(config.face.checkpoint or ""), "--face.checkpoint")
             from emofuse.scene.card import embedded_head
 
             weights["face.head"] = _sha256(Path(config.face.checkpoint or embedded_head("face")))
     return Experts({"scene": slim(scene), "face": slim(face) if face else None}, weights)
+
+
+def _check_kind(card: dict[str, Any], kind: str, path: Path, option: str) -> None:
+    """That a head was trained on what it is to judge.
+
+    Raises:
+        CheckpointError: if it was not.
+    """
+    if card["expert"] != kind:
+        raise CheckpointError(f"{path} is a head for the {card['expert']}, and {option} names one for the {kind}")
 
 
 def slim(card: dict[str, Any]) -> dict[str, Any]:

@@ -57,6 +57,8 @@ def judge(predictions: pa.Table, config: JudgeConfig) -> Judged:
         ConfigError: if the options ask for what is not there.
     """
     table = conform(predictions, PREDICTIONS, "predictions").sort_by("sample_id")
+    if not table.num_rows:
+        raise DataError("the predictions have no rows")
     if (repeated := table.num_rows - pc.count_distinct(table.column("sample_id")).as_py()) > 0:
         raise DataError(f"sample_id must be unique in predictions; {repeated} row(s) repeat another's")
     split = choose_split(table.column("split").unique().to_pylist(), config.split)

@@ -30,6 +30,8 @@ from emofuse.stabilizer import make_stabilizer, steady
 
 SIGNED = ("jitter_reduction", "lag")
 """Figures that can be negative; an interval of the others ends at 0."""
+MOST = {"jitter_reduction": 1.0, "hold_rate": 1.0}
+"""What some figures cannot exceed."""
 _log = logging.getLogger(__name__)
 
 
@@ -179,6 +181,7 @@ def _over_all(found: list[dict[str, object]]) -> list[dict[str, object]]:
             half = student.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
             low, high = float(values.mean() - half), float(values.mean() + half)
             low = low if metric in SIGNED else max(low, 0.0)
+            high = min(high, MOST.get(str(metric), np.inf))
         rows.append(
             {
                 **mine[0],

@@ -65,6 +65,7 @@ class Judgement:
         truth: (N, 2), NaN where there is no label or the row is not judged.
         groups: (N,), the unit of resampling.
         has_face: (N,), whether a face was found.
+        no_face: (N,), whether one was sought and none found.
         in_sample: (N,), whether the row took part in fitting an expert or the calibration.
         split: which split it is.
         judged: (N,), whether the row belongs to it.
@@ -73,6 +74,7 @@ class Judgement:
     truth: np.ndarray
     groups: np.ndarray
     has_face: np.ndarray
+    no_face: np.ndarray
     in_sample: np.ndarray
     split: str
     judged: np.ndarray
@@ -89,12 +91,13 @@ class Judgement:
         judged = np.ones(len(splits), dtype=bool) if split == "all" else splits == split
         in_sample = column(table, "in_sample") > 0
         truth = np.where(judged[:, None], both(table), np.nan)
-        return cls(truth, group_names(table), column(table, "face_count") > 0, in_sample, split, judged)
+        faces = column(table, "face_count")
+        return cls(truth, group_names(table), faces > 0, faces == 0, in_sample, split, judged)
 
     def parts(self) -> Iterator[tuple[str, bool, np.ndarray]]:
         """(subset, in sample, rows) for every subset that has labelled rows."""
         labelled = np.isfinite(self.truth).any(axis=1)
-        subsets = {"all": np.ones_like(labelled), "face": self.has_face, "no_face": ~self.has_face}
+        subsets = {"all": np.ones_like(labelled), "face": self.has_face, "no_face": self.no_face}
         for inside in (False, True):
             for name, mask in subsets.items():
                 rows = np.flatnonzero(labelled & mask & (self.in_sample == inside))

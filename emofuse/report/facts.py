@@ -28,13 +28,14 @@ class Reason:
 
 @dataclass(frozen=True)
 class Counts:
-    """Rows in and out; `lost` is what the run's record says came in and is not in the table."""
+    """Rows in and out, and what became of them; `sought` is whether faces were looked for at all."""
 
     rows_in: int
     rows_out: int
     judged: int
     in_sample: int
     other_split: int
+    sought: bool
     faces: int
     no_face: int
     errors: int
@@ -59,7 +60,7 @@ def counts(run: RunFolder) -> Counts:
     """Rows in and out of the run, by what became of them."""
     status = texts(run.fused, "status")
     rows, read, judged = len(status), status != "error", run.judged
-    in_sample = column(run.fused, "in_sample").astype(bool)
+    in_sample, found = column(run.fused, "in_sample").astype(bool), column(run.fused, "face_count")
     rated = np.isfinite(both(run.fused)).any(axis=1)
     groups = {group for group in texts(run.fused, "group")[judged] if group is not None}
     recorded = run.section("counts").get("in", rows)
@@ -69,8 +70,9 @@ def counts(run: RunFolder) -> Counts:
         judged=int(judged.sum()),
         in_sample=int((in_sample & read).sum()),
         other_split=int((read & ~in_sample & ~judged).sum()),
-        faces=int((status == "ok").sum()),
-        no_face=int((status == "no_face").sum()),
+        sought=bool(np.isfinite(found).any()),
+        faces=int((found > 0).sum()),
+        no_face=int((found == 0).sum()),
         errors=int((~read).sum()),
         rated=int((judged & rated).sum()),
         groups=len(groups),

@@ -131,9 +131,9 @@ def plane(mean: np.ndarray) -> Plot | None:
 
 def faces(run: RunFolder) -> Plot | None:
     """How many faces were found, over all rows of the run."""
-    if not run.fused.num_rows:
-        return None
     count = column(run.fused, "face_count")
+    if not np.isfinite(count).any():
+        return None
     status = texts(run.fused, "status")
     names = ["unreadable", "no face", "1 face", "2 faces", "3 or more"]
     read = status != "error"

@@ -21,9 +21,12 @@ from emofuse.report.tables import Row, decimal, system_name, systems
 SCENE_ONLY_BELOW = 0.05
 """Mean weight of the face below which a result is called scene only."""
 PRIMARY = "mae"
-NO_LABELS = "No labels, so nothing may be concluded about accuracy; what needs no labels is shown below."
+NO_LABELS = (
+    "No picture of this split has both a label and an estimate, so nothing may be concluded about accuracy; "
+    "what needs no labels is shown below."
+)
 IN_SAMPLE_ONLY = (
-    "Nothing may be concluded: every labelled picture of this split was in an expert's training set, "
+    "Nothing may be concluded: an expert or the calibration was fitted on every labelled picture of this split, "
     "so there is no score on pictures that are new to it."
 )
 BETTER, WORSE, NOT_SHOWN = "better", "worse", "not shown"

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 
 from emofuse.affect import Affect
-from emofuse.config import ComputeConfig, SceneConfig
-from emofuse.errors import CheckpointError
+from emofuse.config import DEVICES, ComputeConfig, SceneConfig
+from emofuse.errors import CheckpointError, ConfigError
 from emofuse.scene.backbone import EMBEDDED, Tower, load_tower
 from emofuse.scene.card import head_path, is_in_sample, preprocessing_of
 from emofuse.scene.head import Head, Moments, closed_form_moments, sampled_moments
@@ -155,10 +155,17 @@ def tower_of(head_file: Path, card: dict, tower: str | None = None, weights: str
 
 
 def device_of(compute: ComputeConfig) -> torch.device:
-    """The device of a config: with `auto` the GPU where there is one."""
-    return torch.device(
-        ("cuda" if torch.cuda.is_available() else "cpu") if compute.device == "auto" else compute.device
-    )
+    """The device of a config: with `auto` the GPU where there is one.
+
+    Raises:
+        ConfigError: if there is no such device, or not here.
+    """
+    if compute.device not in DEVICES:
+        raise ConfigError(f"compute.device must be one of {', '.join(DEVICES)}; got {compute.device!r}")
+    there = torch.cuda.is_available()
+    if compute.device == "cuda" and not there:
+        raise ConfigError("compute.device is cuda, but torch finds no GPU on this machine")
+    return torch.device("cuda" if there and compute.device != "cpu" else "cpu")
 
 
 def check_tower(head_file: Path, card: dict, tower: str | None) -> None:

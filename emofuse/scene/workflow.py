@@ -19,8 +19,9 @@ import pyarrow.parquet as pq
 import torch
 
 from emofuse import runs, schema, storage
+from emofuse.columns import both, texts
 from emofuse.config import ComputeConfig, FaceConfig, MediaConfig, TrainingConfig
-from emofuse.errors import DataError
+from emofuse.errors import ConfigError, DataError
 from emofuse.memory import reuse_memory
 from emofuse.scene.backbone import Tower, load_tower
 from emofuse.scene.expert import device_of
@@ -95,6 +96,7 @@ def train(
     record |= {"kind": "train", "config": dataclasses.asdict(plan), "manifest": str(manifest)}
     record |= runs.provenance()
     table = schema.check_manifest(storage.read_table(str(manifest)))
+    check_training(table, plan)
     torch.set_num_threads(plan.compute.threads)
     reuse_memory()
     tower, source = prepare_tower(plan)
@@ -119,6 +121,36 @@ def train(
     run.save(record)
     run.commit()
     return record
+
+
+def check_training(table: pa.Table, plan: TrainPlan) -> None:
+    """That a training can be had, as far as the options and the manifest tell, before a directory is claimed.
+
+    Raises:
+        ConfigError: for an option that cannot be.
+        DataError: if no row to train on has both labels, or one of them has no group.
+    """
+    training, _ = plan.training, device_of(plan.compute)
+    counts = {"training": ("batch_size", "epochs", "patience", "depth_groups"), "compute": ("batch_size", "threads")}
+    for part, names in counts.items():
+        for name in names:
+            if getattr(getattr(plan, part), name) < 1:
+                raise ConfigError(f"{part}.{name} must be at least 1; got {getattr(getattr(plan, part), name)}")
+    if training.rate is not None and not training.rate > 0:
+        raise ConfigError(f"training.rate must be positive; got {training.rate:g}")
+    if training.weight_decay < 0:
+        raise ConfigError(f"training.weight_decay must not be negative; got {training.weight_decay:g}")
+    if training.dropout is not None and not 0 <= training.dropout < 1:
+        raise ConfigError(f"training.dropout must lie in [0, 1); got {training.dropout:g}")
+    labelled = np.isfinite(both(table)).all(axis=1)
+    fitted = labelled & ((texts(table, "split") == "train") | (plan.rows == "all"))
+    if not fitted.any():
+        raise DataError(
+            f"no row to train on: of {table.num_rows} rows {labelled.sum()} have labels on both axes, "
+            f"and {fitted.sum()} of them are among the {plan.rows} rows"
+        )
+    if any(group is None for group in texts(table, "group")[fitted]):
+        raise DataError("training needs a group for every row, so that no group straddles two splits or folds")
 
 
 def searched(

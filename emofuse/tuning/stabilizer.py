@@ -30,9 +30,11 @@ from emofuse.stabilizer import Timing, fit_process_variance
 from emofuse.stabilizer.grid import GATES, Grid, filter_grids, fusion_grid
 from emofuse.stabilizer.scoring import pack
 from emofuse.sweep_config import SweepConfig
-from emofuse.tuning.surface import PARAMETERS, Material, judged, surface_of
+from emofuse.tuning.surface import PAIRS, PARAMETERS, Material, judged, surface_of
 from emofuse.tuning.trials import Task, peak_memory, run_trials
 
+FEW_SEQUENCES = 5
+"""Below so many sequences a sweep says that its choice is to be taken with care."""
 LEAST_WORK = 20_000_000
 """Configurations x frames that a trial should have: about the second that starting one costs."""
 
@@ -149,19 +151,41 @@ class Tuning:
         return plain + rows, {"trials": len(tasks), **took}
 
     def _tell(self, run: Run, facts: dict[str, Any], chosen: dict[str, Any]) -> None:
-        values = ", ".join(f"{name} {chosen[name]:g}" for name in PARAMETERS[1:] if chosen[name] is not None)
         measured = ("mae", "ccc") if facts["labelled"] else ()
         figures = ", ".join(f"{name} {chosen[name]:.4f}" for name in ("objective", *measured, "jitter", "hold_rate"))
-        lines = (
+        lines = [
             f"{facts['configurations']:,} configurations over {facts['frames']:,} frames of {facts['sequences']:,} "
             f"sequences in {facts['seconds']:.1f} s ({facts['configuration_frames_per_second']:,.0f} configurations "
             "× frames per second)",
-            f"chosen: {chosen['filter']}" + (f" ({values})" if values else ""),
-            f"{figures}, response {chosen['response_time']:.0f} frames",
+            f"chosen: {chosen['filter']}; {figures}, response {chosen['response_time']:.0f} frames",
+            f"judge with: {options_of(chosen)}",
+            *_cautions(facts, chosen),
             f"report: {shown(run.report)}",
-        )
+        ]
         for line in lines:
             self.console.print(line, highlight=False, soft_wrap=True)
+
+
+def options_of(chosen: dict[str, Any]) -> str:
+    """A row of the surface as eval_fusion.py's options, axis by axis where the axes differ."""
+    options = {"stabilizer.filter": chosen["filter"]}
+    options |= {f"stabilizer.{name}": chosen[name] for name in ("alpha", "min_cutoff", "beta")}
+    for name in PAIRS:
+        first, second = chosen[name], chosen[f"{name}_arousal"]
+        options[f"stabilizer.{name}"] = first if first == second else f"{first} {second}"
+    options |= {f"fusion.{name}": chosen[name] for name in GATES}
+    return " ".join(f"--{name.replace('_', '-')} {value}" for name, value in options.items() if value is not None)
+
+
+def _cautions(facts: dict[str, Any], chosen: dict[str, Any]) -> list[str]:
+    """What speaks against the choice."""
+    longest = facts["frames"] / facts["sequences"]
+    said = []
+    if facts["sequences"] < FEW_SEQUENCES:
+        said.append(f"only {facts['sequences']} sequence(s) to choose on: the choice may be chance")
+    if chosen["response_time"] > longest:
+        said.append("it does not follow a step within a sequence of mean length: an output that is nearly frozen")
+    return said
 
 
 def divided(grids: list[Grid], fusions: list[FusionConfig], trials: int) -> list[Task]:

@@ -9,7 +9,7 @@ import pytest
 
 from emofuse import schema
 from emofuse.datasets import CONVERTERS
-from emofuse.datasets.base import MISSING, NO_LABEL, REPEATED, STRADDLING
+from emofuse.datasets.base import MISSING, NO_LABEL, ONE_LABEL, REPEATED, STRADDLING
 from emofuse.errors import ConfigError, DataError
 
 build = CONVERTERS["csv"]
@@ -55,6 +55,14 @@ def test_odd_ways_of_writing_a_path_find_the_picture(tmp_path: Path, make_pictur
     ways = ["/sub/a.jpg", "sub\\b.jpg", str(tmp_path / "sub" / "c.jpg"), " ./sub/d e\u0301.jpg "]
     write(tmp_path, "x.csv", "image_path,valence,arousal\n" + "".join(f'"{way}",0,0\n' for way in ways))
     assert build(str(tmp_path), scale="reference").report.kept == 4
+
+
+def test_a_row_with_one_rating_is_not_called_unlabelled(tmp_path: Path, make_picture) -> None:
+    make_picture("a.jpg"), make_picture("b.jpg"), make_picture("c.jpg")
+    write(tmp_path, "x.csv", "image_path,valence,arousal\na.jpg,0,\nb.jpg,,\nc.jpg,0,0\n")
+    notes = build(str(tmp_path), scale="reference").report.notes
+    assert f"1 {NO_LABEL}" in notes
+    assert f"1 {ONE_LABEL}" in notes
 
 
 def test_missing_repeated_and_unlabelled_rows_are_counted(tmp_path: Path, make_picture) -> None:

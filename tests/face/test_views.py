@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from emofuse.config import ComputeConfig
-from emofuse.face.networks import device_of, dtype_of, gains_by_bfloat16, probe_chunk
+from emofuse.face.networks import dtype_of, gains_by_bfloat16, probe_chunk
 from emofuse.face.views import SCALE_RANGE, Views, jitter_scales, moments
+from emofuse.scene.expert import device_of
 
 CPU = torch.device("cpu")
 

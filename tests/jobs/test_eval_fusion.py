@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from emofuse import storage
+from emofuse.scene.card import embedded_head
 from emofuse.schema import FUSED, PREDICTIONS
 
 JOB = Path(__file__).resolve().parents[2] / "jobs" / "eval_fusion.py"
@@ -102,6 +103,10 @@ def test_another_perceive_or_judge_fingerprint_is_refused_in_the_same_directory(
         (("--compute.batch-size", "0"), "compute.batch_size must be at least 1"),
         (("--compute.actors", "-2"), "compute.actors must be at least 1"),
         (("--face.min-score", "2"), "face.min_score"),
+        (("--compute.device", "cuda"), "no GPU on this machine"),
+        (("--compute.device", "banana"), "one of auto, cpu, cuda; got 'banana'"),
+        (("--scene.head", str(embedded_head("face"))), "is a head for the face"),
+        (("--face.checkpoint", str(embedded_head("scene"))), "is a head for the scene"),
     ],
 )
 def test_a_user_error_is_one_line_and_status_1(tmp_path: Path, arguments: tuple[str, ...], message: str) -> None:
@@ -114,6 +119,13 @@ def test_a_user_error_is_one_line_and_status_1(tmp_path: Path, arguments: tuple[
     assert lines[0].startswith("error: ")
     assert message in lines[0]
     assert not list(tmp_path.rglob("run.json"))
+
+
+def test_a_process_that_read_parquet_ends_with_its_own_status(finished: Path) -> None:
+    # Threads of pyarrow and torch that outlive the interpreter abort about every third such process.
+    for i in range(6):
+        absent = ("--calibration", "absent.json", "--out", f"never-{i}")
+        run("--predictions", "first", *absent, cwd=finished, check=1)
 
 
 def test_a_wrong_option_is_told_by_the_command_line(tmp_path: Path) -> None:

@@ -209,6 +209,11 @@ def test_a_split_that_is_not_there_is_named() -> None:
         judge(predictions(), replace(QUICK, split="valid"))
 
 
+def test_a_table_without_rows_is_refused() -> None:
+    with pytest.raises(DataError, match="the predictions have no rows"):
+        judge(predictions().slice(0, 0), QUICK)
+
+
 def test_a_row_that_stands_there_twice_is_refused() -> None:
     table = predictions()
     with pytest.raises(DataError, match=r"unique in predictions; 120 row\(s\)"):

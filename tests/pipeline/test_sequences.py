@@ -31,7 +31,7 @@ def measured(
 ) -> pa.Table:
     config, every = config or StabilizerConfig(), np.ones(len(mean), dtype=bool)
     fused = Fused(mean, variance, np.ones((2, *mean.shape)), np.ones(mean.shape, bool), np.full(mean.shape, "model"))
-    on = Judgement(mean, every, every, judged.get("in_sample", ~every), "test", judged.get("judged", every))
+    on = Judgement(mean, every, every, ~every, judged.get("in_sample", ~every), "test", judged.get("judged", every))
     return stability(steady_sequences(table, mean, variance, config), fused, table, on, config)
 
 
@@ -88,6 +88,15 @@ def test_the_response_is_that_of_measurements_as_sure_as_the_data() -> None:
     config = StabilizerConfig(uncertainty_threshold=0.02)
     found = measured(frames(1 / 30), *noisy(12), config)
     assert all(r["value"] < 10 for r in found.to_pylist() if r["metric"] == "response_time")
+
+
+def test_no_interval_of_a_share_exceeds_one() -> None:
+    mean, variance = noisy(24)
+    mean[:12] *= 0.001
+    mean[0] = 1.0
+    found = measured(frames(1 / 30, sequences=2), mean, variance).to_pylist()
+    shares = [r for r in found if r["subset"] == "sequences" and r["metric"] in ("jitter_reduction", "hold_rate")]
+    assert all(row["ci_high"] <= 1 for row in shares)
 
 
 def test_what_is_not_defined_is_null() -> None:

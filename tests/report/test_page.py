@@ -162,7 +162,7 @@ def test_pictures_that_are_gone_have_a_reason(make_run: Callable[..., Path], tmp
 
 def test_run_without_labels(make_run: Callable[..., Path], tmp_path: Path) -> None:
     parsed = outline(build_report(make_run(tmp_path, rows=20, labels=False)))
-    assert "No labels" in parsed.words
+    assert "No picture of this split has both a label and an estimate" in parsed.words
     assert "Predicted against rated" not in parsed.words
     assert "Most uncertain" in parsed.words
 
@@ -254,3 +254,19 @@ def test_sweep_alone_says_what_was_chosen(tmp_path: Path) -> None:
     assert "alpha 0.7 objective 0.1" in parsed.words
     assert "rows in" not in parsed.words
     assert "may be concluded" not in parsed.words
+
+
+def test_a_run_that_sought_no_faces_says_nothing_of_them(run_dir: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(run_dir, run)
+    for file in (run / "fused").iterdir():
+        table = pq.read_table(file)
+        place = table.schema.get_field_index("face_count")
+        pq.write_table(table.set_column(place, "face_count", pa.nulls(table.num_rows, pa.int32())), file)
+    build_report(run)
+    text = (run / "report.html").read_text()
+    assert "with a face</dt>" not in text
+    assert "read, with a face" not in text
+    assert "Coverage of faces" not in text
+    build_report(run_dir)
+    assert "with a face</dt>" in (run_dir / "report.html").read_text()

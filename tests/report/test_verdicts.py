@@ -99,13 +99,13 @@ def test_both_axes_in_order() -> None:
 
 def test_in_sample_rows_make_no_headline() -> None:
     (said,) = summary_sentences(*tables([metric("fused", 0.01, in_sample=True)], []))
-    assert "training set" in said
+    assert "was fitted on every labelled picture" in said
     assert "0.010" not in said
 
 
 def test_without_labels_nothing_is_concluded() -> None:
     (said,) = summary_sentences(*tables([], []))
-    assert "No labels" in said
+    assert "No picture of this split has both a label and an estimate" in said
 
 
 @pytest.mark.parametrize(("p", "text"), [(0.0004, "< 0.001"), (0.04, "0.040"), (math.nan, "–")])

@@ -228,3 +228,32 @@ def test_rows_without_labels_or_groups_are_refused(painted: Path, plan: TrainPla
     pq.write_table(table, tmp_path / "manifest.parquet")
     with pytest.raises(DataError, match=r"label|group"):
         train(tmp_path / "manifest.parquet", plan, tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"training": TrainingConfig(rate=-1)}, "training.rate must be positive"),
+        ({"training": TrainingConfig(depth_groups=0)}, "training.depth_groups must be at least 1"),
+        ({"training": TrainingConfig(batch_size=0)}, "training.batch_size must be at least 1"),
+        ({"training": TrainingConfig(dropout=1.0)}, "training.dropout must lie in"),
+        ({"compute": ComputeConfig(device="cuda")}, "no GPU on this machine"),
+    ],
+)
+def test_what_cannot_be_trained_claims_no_directory(
+    painted: Path, plan: TrainPlan, tmp_path: Path, changes: dict[str, object], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        train(painted, replace(plan, **changes), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_rows_with_one_rating_are_no_rows_to_train_on_and_claim_no_directory(
+    painted: Path, plan: TrainPlan, tmp_path: Path
+) -> None:
+    table = pq.read_table(painted)
+    nulls = pa.nulls(table.num_rows, pa.float32())
+    pq.write_table(table.set_column(table.column_names.index("arousal"), "arousal", nulls), tmp_path / "one.parquet")
+    with pytest.raises(DataError, match="of 36 rows 0 have labels on both axes"):
+        train(tmp_path / "one.parquet", plan, tmp_path / "run")
+    assert not (tmp_path / "run").exists()

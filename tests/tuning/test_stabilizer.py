@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import tyro
 
 from emofuse.config import FusionConfig, JudgeConfig, StabilizerConfig
 from emofuse.errors import ConfigError, DataError
@@ -22,7 +23,7 @@ from emofuse.pipeline.judge import judge
 from emofuse.stabilizer import make_stabilizer, steady
 from emofuse.stabilizer.grid import filter_grids, fusion_grid
 from emofuse.sweep_config import SweepConfig
-from emofuse.tuning.stabilizer import Tuning, chosen_options, divided
+from emofuse.tuning.stabilizer import Tuning, _cautions, chosen_options, divided, options_of
 from emofuse.tuning.surface import Material, judged, pareto, surface_of
 
 JOB = Path(__file__).resolve().parents[2] / "jobs" / "tune_stabilizer.py"
@@ -264,3 +265,24 @@ class TestJob:
         assert done.returncode == 1
         assert done.stderr.startswith("error: ")
         assert done.stderr.count("\n") == 1
+
+
+def test_the_options_that_are_printed_are_those_of_the_choice(tmp_path: Path) -> None:
+    row = {
+        "filter": "kalman", "alpha": None, "min_cutoff": None, "beta": None,
+        "uncertainty_threshold": None, "uncertainty_threshold_arousal": None,
+        "process_variance": 0.001, "process_variance_arousal": 0.02,
+        "min_face_score": 0.8, "max_face_std": None, "min_luma": None,
+    }  # fmt: skip
+    said = options_of(row)
+    assert said == "--stabilizer.filter kalman --stabilizer.process-variance 0.001 0.02 --fusion.min-face-score 0.8"
+    parsed = tyro.cli(JudgeConfig, args=said.split())
+    assert (parsed.stabilizer, parsed.fusion) == chosen_options(row, StabilizerConfig(), FusionConfig())
+
+
+def test_a_choice_that_hardly_moves_or_rests_on_little_is_called_so() -> None:
+    facts = {"frames": 50, "sequences": 2}
+    few, frozen = _cautions(facts, {"response_time": np.inf})
+    assert "only 2 sequence" in few
+    assert "nearly frozen" in frozen
+    assert _cautions({"frames": 500, "sequences": 5}, {"response_time": 99.0}) == []

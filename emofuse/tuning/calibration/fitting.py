@@ -96,7 +96,10 @@ class Fitting:
             return self._tell(run, "finished already; nothing was done")
         record |= {key: origin[key] for key in ("manifest", "dataset", "experts", "weights") if key in origin}
         record |= {"kind": "calibration", "predictions": address, "counts": sink.count_statuses(table)}
-        record["config"] = {"sweep": asdict(self.options), "judge": asdict(self.judging)}
+        asked: dict[str, Any] = (
+            {"sweep": self.options} if self.tune else {"calibration": self.layers, "fusion": self.fusion}
+        )
+        record["config"] = {name: asdict(part) for name, part in asked.items()} | {"judge": asdict(self.judging)}
         calibration = self.fit(table, run, record)
         self._judge(table, calibration, run, record)
         run.commit()
