@@ -15,7 +15,7 @@ from emofuse.remote import printable
 Options = TypeVar("Options")
 
 
-def run_job(main: Callable[[Options], object], options: type[Options], description: str) -> None:
+def run_job(main: Callable[[Options], object], options: type[Options], description: str) -> NoReturn:
     """Parse the command line into `options`, run `main` with it, and end the process with a status.
 
     Exit status: 0 done; 1 a user error, told in one line on standard error; 2 a wrong
@@ -28,20 +28,24 @@ def run_job(main: Callable[[Options], object], options: type[Options], descripti
     """
     import tyro
 
-    parsed = tyro.cli(options, description=description)
+    _end(status_of(main, tyro.cli(options, description=description)))
+
+
+def status_of(main: Callable[[Options], object], parsed: Options) -> int:
+    """Run `main`, tell what went wrong in one line, and give the exit status; see `run_job`."""
     try:
         main(parsed)
     except EmofuseError as error:
         print(f"error: {printable(' '.join(str(error).split()))}", file=sys.stderr, flush=True)
-        _end(1)
+        return 1
     except KeyboardInterrupt:
         print("interrupted; the same command goes on where this one stopped", file=sys.stderr, flush=True)
-        _end(130)
+        return 130
     except BrokenPipeError:
         # The reader of our output went away (`| head`); Python must not complain when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        _end(1)
-    _end(0)
+        return 1
+    return 0
 
 
 def _end(status: int) -> NoReturn:

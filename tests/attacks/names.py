@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import io
-from contextlib import redirect_stderr, suppress
-from dataclasses import dataclass
+from contextlib import redirect_stderr
 from pathlib import Path
 
 import numpy as np
@@ -61,23 +60,13 @@ def hostile_terminal(folder: Path) -> str:
     evil = "\x1b[2J\x1b]8;;http://evil\x07[/red][link=http://evil]x"
     assert "\x1b" not in printable(evil)
     shown = io.StringIO()
-    from emofuse.cli import run_job
+    from emofuse.cli import status_of
 
     def fails(options: object) -> None:
         raise DataError(f"no file at {evil}")
 
-    @dataclass(frozen=True)
-    class Nothing:
-        """No options."""
-
-    import sys
-
-    before, sys.argv = sys.argv, ["job"]
-    try:
-        with redirect_stderr(shown), suppress(SystemExit):
-            run_job(fails, Nothing, "fails")
-    finally:
-        sys.argv = before
+    with redirect_stderr(shown):
+        assert status_of(fails, None) == 1
     assert "\x1b" not in shown.getvalue()
     assert "[/red]" in shown.getvalue()
     return f"shown: {shown.getvalue().strip()[:80]}"
