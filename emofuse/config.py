@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from emofuse.errors import ConfigError
+
 Split = Literal["train", "valid", "test", "all"]
 
 
@@ -71,6 +73,18 @@ class FaceConfig:
 
 
 DEVICES = ("auto", "cpu", "cuda")
+
+
+def at_least(least: int, config: object, part: str, *names: str) -> None:
+    """That counts of a part of the options (`compute`, …) reach the least that they can be; None is no count.
+
+    Raises:
+        ConfigError: naming the first option that does not.
+    """
+    for name in names:
+        value = getattr(getattr(config, part), name)
+        if value is not None and value < least:
+            raise ConfigError(f"{part}.{name} must be at least {least}; got {value}")
 
 
 @dataclass(frozen=True)

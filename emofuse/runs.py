@@ -31,10 +31,6 @@ from emofuse.remote import is_remote, names_secret, redact_address, shown
 LIBRARIES = ("ray", "torch", "torchvision", "timm", "open_clip_torch", "opencv-python", "numpy", "pyarrow", "pillow")
 
 
-SUCCESS = "_SUCCESS"
-"""The file that is written last: a run that has it is never written to again."""
-
-
 @dataclass(frozen=True)
 class Run:
     """A run directory; every path in it is derived here.
@@ -95,11 +91,11 @@ class Run:
     @property
     def finished(self) -> bool:
         """Whether `_SUCCESS` is there."""
-        return storage.exists(storage.join(self.address, SUCCESS))
+        return storage.exists(storage.join(self.address, "_SUCCESS"))
 
     def commit(self) -> None:
         """Write `_SUCCESS`, the last file of a run."""
-        storage.write_bytes(storage.join(self.address, SUCCESS), b"")
+        storage.write_bytes(storage.join(self.address, "_SUCCESS"), b"")
 
     def open(self, marks: dict[str, str]) -> dict[str, Any]:
         """Claim the directory for a run with these fingerprints, new or resumed.

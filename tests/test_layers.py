@@ -18,6 +18,7 @@ LAYERS = [
         "scales",
         "config",
         "sweep_config",
+        "hashes",
         "schema",
         "columns",
         "cli",

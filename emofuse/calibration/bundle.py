@@ -17,11 +17,10 @@ from emofuse.calibration.means import MEAN_LAYERS, MeanLayer
 from emofuse.calibration.variance import VARIANCE_LAYERS, VarianceLayer
 from emofuse.config import CalibrationConfig, FusionConfig
 from emofuse.errors import ConfigError, DataError
+from emofuse.hashes import are_packed
 from emofuse.stacking import Stack
 
 FORMAT, VERSION = "emofuse.calibration", 2
-ID_DIGITS = 16
-"""Of the hash by which a row is known again: two of ten million rows share it with a chance of 3 in a million."""
 IDENTITY = ("expert", "network", "sha256", "tower", "head", "views")
 """Entries of an expert's card without which it would be another expert."""
 
@@ -87,7 +86,7 @@ class FittedOn:
         fingerprint: of the predictions.
         rows: with a label and any opinion.
         groups: among these rows.
-        ids: of the rows, `pack_ids` of them.
+        ids: of the rows, their `hashed` packed.
     """
 
     split: str
@@ -97,13 +96,9 @@ class FittedOn:
     ids: str = ""
 
 
-def pack_ids(ids: Iterable[str]) -> str:
-    """Row ids as one string of short hashes, sorted, without repeats."""
-    return "".join(sorted({_short(each) for each in ids}))
-
-
-def _short(identity: str) -> str:
-    return hashlib.sha256(identity.encode(errors="surrogatepass")).hexdigest()[:ID_DIGITS]
+def hashed(ids: Iterable[str]) -> list[str]:
+    """SHA-256 of each row id, in hexadecimal."""
+    return [hashlib.sha256(each.encode(errors="surrogatepass")).hexdigest() for each in ids]
 
 
 @dataclass(frozen=True, eq=False)
@@ -180,9 +175,7 @@ class Calibration:
 
     def in_sample(self, ids: Iterable[str]) -> np.ndarray:
         """Which rows it was fitted on, by their ids, whatever split they are in now: bool (N,)."""
-        packed = self.fitted_on.ids
-        known = {packed[i : i + ID_DIGITS] for i in range(0, len(packed), ID_DIGITS)}
-        return np.array([_short(each) in known for each in ids], dtype=bool)
+        return are_packed(self.fitted_on.ids, hashed(ids))
 
     def save(self, path: str | Path) -> None:
         """Write it as JSON."""

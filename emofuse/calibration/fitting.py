@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.model_selection import GroupKFold
 
-from emofuse.calibration.bundle import Calibration, ExpertCalibration, FittedOn, pack_ids
+from emofuse.calibration.bundle import Calibration, ExpertCalibration, FittedOn, hashed
 from emofuse.calibration.conformal import ConformalIntervals
 from emofuse.calibration.means import fit_mean
 from emofuse.calibration.rows import group_ids, paired
@@ -17,6 +17,7 @@ from emofuse.calibration.variance import VARIANCE_LAYERS, VarianceLayer, pooled_
 from emofuse.combination import estimate_correlation, fit_constant_weight
 from emofuse.config import CalibrationConfig, FusionConfig
 from emofuse.errors import ConfigError, DataError
+from emofuse.hashes import pack_hashes
 from emofuse.stacking import FEWEST_ROWS, Stack, fit_stack
 
 FOLDS = 5
@@ -75,7 +76,7 @@ def fit_calibration(
     y = np.asarray(truth, dtype=np.float64)
     opined = np.any([np.isfinite(mean).any(axis=1) for mean, _ in unseen], axis=0) & np.isfinite(y).any(axis=1)
     count = len(np.unique(numbers[opined]))
-    origin = FittedOn(split, fingerprint, int(opined.sum()), count, pack_ids(ids))
+    origin = FittedOn(split, fingerprint, int(opined.sum()), count, pack_hashes(hashed(ids)))
     return Calibration(fitted, *_between(y, unseen), fusion, config, origin)
 
 

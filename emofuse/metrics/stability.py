@@ -7,7 +7,7 @@ filters at equal lag, and show the error after smoothing beside it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -139,6 +139,18 @@ def response_time(
         return float(reached[0] + 1) if len(reached) else np.inf
 
     return _per_axis(one, source)
+
+
+def frame_rate(times: Iterable[np.ndarray], otherwise: float) -> float:
+    """The median rate of frames, Hz.
+
+    Args:
+        times: of each sequence its timestamps, seconds; NaN where unknown.
+        otherwise: where no step of time is known.
+    """
+    steps = np.concatenate([np.empty(0), *map(np.diff, times)])
+    steps = steps[np.isfinite(steps) & (steps > 0)]
+    return float(1 / np.median(steps)) if len(steps) else otherwise
 
 
 def step_response(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from emofuse.calibration import Calibration
-from emofuse.config import JudgeConfig, PerceiveConfig
+from emofuse.config import JudgeConfig, PerceiveConfig, at_least
 from emofuse.errors import ConfigError
 from emofuse.fusion import fuse
 from emofuse.pipeline.judge import chosen_fusion
@@ -20,16 +20,11 @@ def check_perceive(config: PerceiveConfig) -> None:
     Raises:
         ConfigError: naming the first option that is not.
     """
-    counts = {
-        "compute": ("batch_size", "face_chunk", "threads", "actors", "rows_per_block"),
-        "scene": ("passes",),
-        "face": ("views", "max_faces", "detect_size"),
-        "media": ("max_pixels", "max_bytes"),
-    }
-    for part, names in counts.items():
-        for name in names:
-            _least(f"{part}.{name}", getattr(getattr(config, part), name), 1)
-    _least("media.retries", config.media.retries, 0)
+    at_least(1, config, "compute", "batch_size", "face_chunk", "threads", "actors", "rows_per_block")
+    at_least(1, config, "scene", "passes")
+    at_least(1, config, "face", "views", "max_faces", "detect_size")
+    at_least(1, config, "media", "max_pixels", "max_bytes")
+    at_least(0, config, "media", "retries")
     if not 0 <= config.face.min_score <= 1:
         raise ConfigError(f"face.min_score must lie in [0, 1]; got {config.face.min_score:g}")
 
@@ -41,8 +36,8 @@ def check_judge(config: JudgeConfig, calibration: Calibration | None) -> None:
         ConfigError: saying what cannot.
     """
     statistics = config.statistics
-    _least("statistics.resamples", statistics.resamples, FEWEST_RESAMPLES)
-    _least("statistics.gallery", statistics.gallery, 0)
+    at_least(FEWEST_RESAMPLES, config, "statistics", "resamples")
+    at_least(0, config, "statistics", "gallery")
     if not 0 < statistics.confidence < 1:
         raise ConfigError(f"statistics.confidence must lie within (0, 1), as .95; got {statistics.confidence:g}")
     if not config.fusion.variance_floor > 0:
@@ -50,8 +45,3 @@ def check_judge(config: JudgeConfig, calibration: Calibration | None) -> None:
     make_stabilizer(config.stabilizer)
     nothing, fitted = np.full((2, 1, 2), np.nan), calibration.fusion_arguments() if calibration else {}
     fuse(nothing, nothing, chosen_fusion(config.fusion, calibration), **fitted)
-
-
-def _least(name: str, value: int | None, least: int) -> None:
-    if value is not None and value < least:
-        raise ConfigError(f"{name} must be at least {least}; got {value}")

@@ -37,10 +37,11 @@ def describe(config: PerceiveConfig) -> Experts:
         ConfigError: if an option names no expert or detector.
         CheckpointError: if weights are missing, or are not of the network that they are named for.
     """
-    scene = read_card(head_path(config.scene))
-    _check_kind(scene, "scene", head_path(config.scene), "--scene.head")
-    check_tower(head_path(config.scene), scene, config.scene.tower)
-    weights = {"scene.head": _sha256(head_path(config.scene)), "scene.tower": scene["tower"]["sha256"]}
+    head = head_path(config.scene)
+    scene = read_card(head)
+    _check_kind(scene, "scene", head, "--scene.head")
+    check_tower(head, scene, config.scene.tower)
+    weights = {"scene.head": _sha256(head), "scene.tower": scene["tower"]["sha256"]}
     face = None
     if config.face.expert != "none":
         face = face_card(config.face, config.seed)

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from emofuse import storage
 from emofuse.errors import DataError
+from emofuse.hashes import row_hashes
 from emofuse.pipeline.sink import drop_repeats, hash_ids
 from emofuse.remote import faults, persist, reason, shown
 from emofuse.schema import MANIFEST, check_manifest, conform, read_metadata
@@ -60,17 +61,13 @@ def survey(address: str) -> Survey:
 
 
 def _look_through(address: str) -> tuple[Survey, np.ndarray]:
-    from pandas.util import hash_pandas_object
-
     fs, path = storage.filesystem(address)
     digest, hashes, rows, splits = hashlib.sha256(), [np.empty(0, np.uint64)], 0, set[str]()
     with fs.open(path, "rb") as handle:
         parquet = pq.ParquetFile(handle)
         for batch in parquet.iter_batches(batch_size=PART_ROWS):
             table = check_manifest(pa.Table.from_batches([batch]))
-            frame = table.select(MANIFEST.names).to_pandas()
-            frame["person_box"] = frame["person_box"].map(np.ndarray.tobytes, na_action="ignore")
-            digest.update(hash_pandas_object(frame, index=False).to_numpy().tobytes())
+            digest.update(row_hashes(table.select(MANIFEST.names)).tobytes())
             hashes.append(hash_ids(table.column("sample_id")))
             rows += table.num_rows
             splits |= set(table.column("split").unique().to_pylist()) - {None}

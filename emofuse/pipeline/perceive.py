@@ -21,7 +21,7 @@ from emofuse.pipeline.decode import Decoder, pixels
 from emofuse.pipeline.manifest import manifest_blocks
 from emofuse.pipeline.perceive_job import Job
 from emofuse.pipeline.sink import commit, committed_ids, without
-from emofuse.scene.expert import SceneExpert
+from emofuse.scene.expert import SceneExpert, resolve_device
 from emofuse.schema import PREDICTIONS, conform
 
 
@@ -146,8 +146,6 @@ def resolved(config: PerceiveConfig, cluster: Mapping[str, float] | None = None)
         config: the options as asked for.
         cluster: what the cluster that is joined has; None decides by what this machine has.
     """
-    from emofuse.pipeline.resources import resolve_device
-
     device = config.compute.device
     if device == "auto" and cluster is not None:
         # The head that a job starts on need not have what the workers have.

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from emofuse.config import DEVICES, ComputeConfig
+from emofuse.config import ComputeConfig
 from emofuse.errors import ConfigError
 
 CPU_ACTOR_SHARE = 0.75
@@ -48,21 +48,6 @@ class Plan:
     detectors: int = 0
     detector_gpus: float = 0.0
     apart: bool = True
-
-
-def resolve_device(device: str) -> str:
-    """ "cuda" or "cpu" for "auto", by what this process sees; these two as they are.
-
-    Raises:
-        ConfigError: for anything else.
-    """
-    if device not in DEVICES:
-        raise ConfigError(f"compute.device must be one of {', '.join(DEVICES)}; got {device!r}")
-    if device != "auto":
-        return device
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def plan(compute: ComputeConfig, cluster: Mapping[str, float], rows: int, *, torch_detector: bool = False) -> Plan:

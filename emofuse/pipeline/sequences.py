@@ -15,6 +15,7 @@ from emofuse.config import StabilizerConfig
 from emofuse.fusion import Fused
 from emofuse.metrics.stability import (
     SETTLED,
+    frame_rate,
     hold_rate,
     jitter,
     jitter_reduction,
@@ -155,9 +156,8 @@ def _response(times: list[np.ndarray], variance: np.ndarray, config: StabilizerC
     known = variance[np.isfinite(variance).all(axis=1)]
     if stabilizer is None or not len(known):
         return np.zeros(2) if stabilizer is None else np.full(2, np.nan)
-    apart = np.concatenate([np.empty(0), *(np.diff(time[np.isfinite(time)]) for time in times)])
-    rate = 1 / np.median(apart) if len(apart) and np.median(apart) > 0 else config.frame_rate
-    driven = step_response(stabilizer, variance=np.median(known, axis=0), fps=float(rate))
+    rate = frame_rate(times, config.frame_rate)
+    driven = step_response(stabilizer, variance=np.median(known, axis=0), fps=rate)
     return np.asarray(response_time(driven, SETTLED))
 
 

@@ -16,8 +16,9 @@ import pyarrow as pa
 
 from emofuse import storage
 from emofuse.errors import DataError
+from emofuse.hashes import row_hashes
 from emofuse.remote import shown
-from emofuse.runs import SUCCESS
+from emofuse.runs import Run
 from emofuse.schema import read_metadata, with_metadata
 
 
@@ -35,7 +36,7 @@ def commit(folder: str, table: pa.Table, metadata: dict[str, Any]) -> str:
     Raises:
         DataError: if the run that the folder belongs to was finished by another job meanwhile.
     """
-    if storage.exists(storage.join(storage.parent(folder), SUCCESS)):
+    if Run(storage.parent(folder)).finished:
         raise DataError(f"{shown(folder)} belongs to a run that another job has finished; nothing is added to it")
     table = with_metadata(table.sort_by("sample_id"), **metadata)
     digest = hashlib.sha256(json.dumps(table.column("sample_id").to_pylist()).encode()).hexdigest()[:20]
@@ -110,15 +111,9 @@ def table_fingerprint(table: pa.Table) -> str:
     Raises:
         DataError: if it has no ids.
     """
-    from pandas.util import hash_pandas_object
-
     if "sample_id" not in table.column_names:
         raise DataError(f"predictions lack sample_id; the table has {', '.join(table.column_names)}")
-    plain = table.sort_by("sample_id")
-    for place, field in enumerate(plain.schema):
-        if pa.types.is_nested(field.type):  # pandas cannot hash lists
-            plain = plain.set_column(place, field.name, [[repr(value) for value in plain.column(place).to_pylist()]])
-    return hashlib.sha256(hash_pandas_object(plain.to_pandas(), index=False).to_numpy().tobytes()).hexdigest()
+    return hashlib.sha256(row_hashes(table.sort_by("sample_id")).tobytes()).hexdigest()
 
 
 def count_statuses(table: pa.Table) -> dict[str, int]:

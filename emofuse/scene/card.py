@@ -15,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 
 from emofuse.config import SceneConfig
 from emofuse.errors import CheckpointError
+from emofuse.hashes import are_packed
 from emofuse.scene.preprocess import Preprocessing
 
 FORMAT = "emofuse-head/1"
@@ -22,8 +23,6 @@ REQUIRED = ("format", "expert", "tower", "preprocessing", "head", "pooled_error"
 NUMBERS = ("pooled_error", "variance_scale", "variance_floor")
 """Entries that variances are computed with."""
 MOST = 1e6
-HASH_DIGITS = 16
-"""A training picture is known by this many leading hexadecimal digits of the sha256 of its file."""
 
 
 def embedded_head(expert: str) -> Path:
@@ -52,16 +51,9 @@ def read_card(path: Path) -> dict[str, Any]:
     return card
 
 
-def pack_hashes(hashes: Iterable[str]) -> str:
-    """Content hashes (hexadecimal sha256) as one short string for a card; sorted, without repeats."""
-    return "".join(sorted({value[:HASH_DIGITS].lower() for value in hashes}))
-
-
 def is_in_sample(card: dict[str, Any], hashes: Iterable[str | None]) -> np.ndarray:
     """For each content hash (None = unknown), whether that picture was in the head's training set; bool (N,)."""
-    packed = card["training_pictures"]
-    known = {packed[i : i + HASH_DIGITS] for i in range(0, len(packed), HASH_DIGITS)}
-    return np.array([value is not None and value[:HASH_DIGITS].lower() in known for value in hashes], dtype=bool)
+    return are_packed(card["training_pictures"], hashes)
 
 
 def check_card(card: dict[str, Any], where: str) -> None:

@@ -154,18 +154,27 @@ def tower_of(head_file: Path, card: dict, tower: str | None = None, weights: str
     return loaded
 
 
+def resolve_device(device: str) -> str:
+    """ "cuda" or "cpu" for "auto", by what this process sees; these two as they are, wherever they may be.
+
+    Raises:
+        ConfigError: for anything else.
+    """
+    if device not in DEVICES:
+        raise ConfigError(f"compute.device must be one of {', '.join(DEVICES)}; got {device!r}")
+    return ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+
+
 def device_of(compute: ComputeConfig) -> torch.device:
-    """The device of a config: with `auto` the GPU where there is one.
+    """The device of a config on this machine: with `auto` the GPU where there is one.
 
     Raises:
         ConfigError: if there is no such device, or not here.
     """
-    if compute.device not in DEVICES:
-        raise ConfigError(f"compute.device must be one of {', '.join(DEVICES)}; got {compute.device!r}")
-    there = torch.cuda.is_available()
-    if compute.device == "cuda" and not there:
+    name = resolve_device(compute.device)
+    if name == "cuda" and not torch.cuda.is_available():
         raise ConfigError("compute.device is cuda, but torch finds no GPU on this machine")
-    return torch.device("cuda" if there and compute.device != "cpu" else "cpu")
+    return torch.device(name)
 
 
 def check_tower(head_file: Path, card: dict, tower: str | None) -> None:

@@ -15,8 +15,9 @@ import pyarrow.parquet as pq
 from emofuse import schema
 from emofuse.affect import AXES
 from emofuse.config import TrainingConfig
+from emofuse.hashes import pack_hashes
 from emofuse.scene.backbone import Tower
-from emofuse.scene.card import FORMAT, pack_hashes
+from emofuse.scene.card import FORMAT
 from emofuse.scene.evaluation import Estimates, fitting, out_of_fold, predict
 from emofuse.scene.features import FeatureSet, tower_features
 from emofuse.scene.fitting import Rows

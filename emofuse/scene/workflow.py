@@ -20,7 +20,7 @@ import torch
 
 from emofuse import runs, schema, storage
 from emofuse.columns import both, texts
-from emofuse.config import ComputeConfig, FaceConfig, MediaConfig, TrainingConfig
+from emofuse.config import ComputeConfig, FaceConfig, MediaConfig, TrainingConfig, at_least
 from emofuse.errors import ConfigError, DataError
 from emofuse.memory import reuse_memory
 from emofuse.scene.backbone import Tower, load_tower
@@ -130,12 +130,10 @@ def check_training(table: pa.Table, plan: TrainPlan) -> None:
         ConfigError: for an option that cannot be.
         DataError: if no row to train on has both labels, or one of them has no group.
     """
-    training, _ = plan.training, device_of(plan.compute)
-    counts = {"training": ("batch_size", "epochs", "patience", "depth_groups"), "compute": ("batch_size", "threads")}
-    for part, names in counts.items():
-        for name in names:
-            if getattr(getattr(plan, part), name) < 1:
-                raise ConfigError(f"{part}.{name} must be at least 1; got {getattr(getattr(plan, part), name)}")
+    training = plan.training
+    device_of(plan.compute)
+    at_least(1, plan, "training", "batch_size", "epochs", "patience", "depth_groups")
+    at_least(1, plan, "compute", "batch_size", "threads")
     if training.rate is not None and not training.rate > 0:
         raise ConfigError(f"training.rate must be positive; got {training.rate:g}")
     if training.weight_decay < 0:

@@ -168,13 +168,10 @@ class Tuning:
 
 def options_of(chosen: dict[str, Any]) -> str:
     """A row of the surface as eval_fusion.py's options, axis by axis where the axes differ."""
-    options = {"stabilizer.filter": chosen["filter"]}
-    options |= {f"stabilizer.{name}": chosen[name] for name in ("alpha", "min_cutoff", "beta")}
-    for name in PAIRS:
-        first, second = chosen[name], chosen[f"{name}_arousal"]
-        options[f"stabilizer.{name}"] = first if first == second else f"{first} {second}"
-    options |= {f"fusion.{name}": chosen[name] for name in GATES}
-    return " ".join(f"--{name.replace('_', '-')} {value}" for name, value in options.items() if value is not None)
+    options = {f"stabilizer.{name}": value for name, value in _filter_options(chosen).items()}
+    options |= {f"fusion.{name}": chosen[name] for name in GATES if chosen[name] is not None}
+    words = {name: " ".join(map(str, value)) if isinstance(value, tuple) else value for name, value in options.items()}
+    return " ".join(f"--{name.replace('_', '-')} {value}" for name, value in words.items())
 
 
 def _cautions(facts: dict[str, Any], chosen: dict[str, Any]) -> list[str]:
@@ -202,13 +199,18 @@ def chosen_options(
     row: dict[str, Any], base: StabilizerConfig, fusion: FusionConfig
 ) -> tuple[StabilizerConfig, FusionConfig]:
     """The options of a row of the surface."""
-    names = ("alpha", "min_cutoff", "beta")
-    options: dict[str, Any] = {name: row[name] for name in names if row[name] is not None}
-    for pair in ("uncertainty_threshold", "process_variance"):
+    gates = {name: row[name] for name in GATES}
+    return replace(base, **_filter_options(row)), replace(fusion, **gates)
+
+
+def _filter_options(row: dict[str, Any]) -> dict[str, Any]:
+    """A row's filter and the parameters that it has, by their options' names; a pair where the axes differ."""
+    options = {name: row[name] for name in ("filter", "alpha", "min_cutoff", "beta") if row[name] is not None}
+    for pair in PAIRS:
         if row[pair] is not None:
             first, second = row[pair], row[f"{pair}_arousal"]
             options[pair] = first if first == second else (first, second)
-    return replace(base, filter=row["filter"], **options), replace(fusion, **{name: row[name] for name in GATES})
+    return options
 
 
 def _likeliest(material: Material, mean: np.ndarray, variance: np.ndarray, timing: Timing) -> np.ndarray:

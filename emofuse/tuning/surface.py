@@ -15,6 +15,7 @@ from emofuse.columns import both, column, texts
 from emofuse.config import FusionConfig, StabilizerConfig
 from emofuse.errors import DataError
 from emofuse.fusion import fuse, gate
+from emofuse.metrics.stability import frame_rate
 from emofuse.pipeline.sequences import in_order
 from emofuse.schema import EXPERTS
 from emofuse.stabilizer import Timing
@@ -99,9 +100,7 @@ class Material:
 
     def frame_rate(self, otherwise: float) -> float:
         """The median rate of frames, Hz."""
-        steps = np.concatenate([np.diff(self.timestamp[rows]) for rows in self.rows])
-        steps = steps[np.isfinite(steps) & (steps > 0)]
-        return float(1 / np.median(steps)) if len(steps) else otherwise
+        return frame_rate((self.timestamp[rows] for rows in self.rows), otherwise)
 
     def fused(self, fusion: FusionConfig) -> tuple[np.ndarray, np.ndarray]:
         """Means and variances (N, 2) under a fusion with its gates, as judge makes them."""

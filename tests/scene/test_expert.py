@@ -12,9 +12,10 @@ import torch
 
 from emofuse.config import ComputeConfig, SceneConfig
 from emofuse.errors import CheckpointError
+from emofuse.hashes import pack_hashes
 from emofuse.scene import SceneExpert, preprocessing_of
 from emofuse.scene.backbone import load_tower
-from emofuse.scene.card import FORMAT, embedded_head, is_in_sample, pack_hashes, read_card
+from emofuse.scene.card import FORMAT, embedded_head, is_in_sample, read_card
 from emofuse.scene.expert import HeadExpert
 from emofuse.scene.head import Head, HeadSpec
 from emofuse.scene.head_file import load_head, save_head

@@ -178,7 +178,7 @@ def _check_groups(table: pa.Table, split: str) -> None:
     names, splits = group_names(table), texts(table, "split")
     shared = np.isin(names, names[splits == split]) & (splits == "test")
     if shared.any():
-        first = next(name for name in table.filter(pa.array(shared)).column("group").to_pylist())
+        first = texts(table, "group")[shared][0]
         raise DataError(
             f"{split} and test share {len(np.unique(names[shared]))} group(s), first {first!r}; split by group anew"
         )
