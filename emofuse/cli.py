@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import NoReturn, TypeVar
 
 from emofuse.errors import EmofuseError
-from emofuse.remote import printable
+from emofuse.io.addresses import printable
 
 Options = TypeVar("Options")
 

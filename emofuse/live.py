@@ -14,15 +14,16 @@ from emofuse.affect import Affect
 from emofuse.calibration import Calibration
 from emofuse.config import FusionConfig, JudgeConfig, PerceiveConfig, StabilizerConfig
 from emofuse.errors import ConfigError
-from emofuse.fusion import Fused, fuse, gate
-from emofuse.media import Picture
-from emofuse.memory import reuse_memory
-from emofuse.pipeline.judge import chosen_fusion, clamp, recalibrated
+from emofuse.fusion.gating import gate
+from emofuse.fusion.inputs import Fused
+from emofuse.fusion.select import chosen_fusion, clamp, fuse, recalibrated
+from emofuse.io.images import Picture
+from emofuse.io.malloc import reuse_memory
 from emofuse.stabilizer import Window, make_stabilizer
 
 
 class ScenePredictor(Protocol):
-    """`emofuse.scene.SceneExpert`, or anything that answers like it."""
+    """`emofuse.experts.head_expert.SceneExpert`, or anything that answers like it."""
 
     card: Any
     preprocessing: Any
@@ -32,7 +33,7 @@ class ScenePredictor(Protocol):
 
 
 class FacePredictor(Protocol):
-    """What `emofuse.face.expert.make_face_expert` gives, or anything that answers like it."""
+    """What `emofuse.experts.face.expert.make_face_expert` gives, or anything that answers like it."""
 
     card: Any
 
@@ -41,7 +42,7 @@ class FacePredictor(Protocol):
 
 
 class FaceProcessor(Protocol):
-    """`emofuse.face.finder.FaceFinder`, or anything that answers like it."""
+    """`emofuse.experts.face.finder.FaceFinder`, or anything that answers like it."""
 
     def __call__(self, rgb: np.ndarray, scale: float = 1.0) -> Any:
         """`FoundFaces` of one picture, the main face first."""
@@ -133,7 +134,10 @@ class SceneFaceFusion:
             raise ConfigError("give a scene_predictor, or a face_expert with its face_processor")
         self._scene, self._face, self._finder = scene_predictor, face_expert, face_processor
         asked = fusion or FusionConfig()
-        self._fusion = chosen_fusion(asked if use_variance_weighting else replace(asked, method="fixed"), calibration)
+        self._fusion = chosen_fusion(
+            asked if use_variance_weighting else replace(asked, method="fixed"),
+            calibration.fusion if calibration else None,
+        )
         self._calibration = calibration
         self._fitted = calibration.fusion_arguments() if calibration else {}
         options = stabilizer or StabilizerConfig(alpha=stabilizer_alpha, uncertainty_threshold=uncertainty_threshold)
@@ -148,9 +152,9 @@ class SceneFaceFusion:
         A picture's numbers are those of the job at one batch shape; `compute.batch_size=1` is quicker
         here and differs by rounding.
         """
-        from emofuse.face.expert import make_face_expert
-        from emofuse.face.finder import FaceFinder
-        from emofuse.scene.expert import SceneExpert
+        from emofuse.experts.face.expert import make_face_expert
+        from emofuse.experts.face.finder import FaceFinder
+        from emofuse.experts.head_expert import SceneExpert
 
         reuse_memory()
         judge = judge or JudgeConfig()
@@ -237,6 +241,6 @@ class SceneFaceFusion:
 
 
 def _together(each: Affect, faces: list[Any]) -> Affect:
-    from emofuse.face.expert import combine_faces
+    from emofuse.experts.face.expert import combine_faces
 
     return combine_faces(each, np.array([face.area for face in faces]))

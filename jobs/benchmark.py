@@ -13,6 +13,7 @@ from rich.table import Table
 
 from emofuse.cli import run_job
 from emofuse.config import ComputeConfig, FaceConfig, MediaConfig, PerceiveConfig, SceneConfig
+from emofuse.runs import run as runs
 
 DESCRIPTION = """Measures, on the pictures of a manifest: decoding alone, the experts alone, as many plain processes
 without Ray, and the pipeline, all in steady state; the ratio of the last two; start-up and peak memory. With
@@ -47,9 +48,9 @@ class Options:
 
 def main(options: Options) -> None:
     """Measure, print, and write a table and a figure."""
-    from emofuse import runs, storage
-    from emofuse.pipeline.benchmark import Figure, draw
-    from emofuse.pipeline.evaluate import demo_manifest
+    from emofuse.benchmark.benchmark import Figure, draw
+    from emofuse.evaluate import demo_manifest
+    from emofuse.io import storage
 
     out = runs.check_output(options.out) if options.out else storage.join(runs.folder(), "benchmark")
     manifest = storage.absolute(options.manifest) if options.manifest else demo_manifest()
@@ -71,8 +72,8 @@ def main(options: Options) -> None:
 
 
 def _measure(options: Options, manifest: str):  # type: ignore[no-untyped-def]
-    from emofuse.pipeline import benchmark
-    from emofuse.pipeline.perceive import resolved
+    from emofuse.benchmark import benchmark
+    from emofuse.inference.run import resolved
 
     config = resolved(PerceiveConfig(0, options.media, options.scene, options.face, options.compute))
     size = config.compute.batch_size
@@ -84,11 +85,11 @@ def _measure(options: Options, manifest: str):  # type: ignore[no-untyped-def]
 def _simulate(options: Options, folder: str):  # type: ignore[no-untyped-def]
     import ray
 
-    from emofuse.pipeline import benchmark
-    from emofuse.pipeline.cluster import local_options, quieten
-    from emofuse.pipeline.graph import configure
-    from emofuse.pipeline.resources import plan
-    from emofuse.pipeline.simulate import write_rows
+    from emofuse.benchmark import benchmark
+    from emofuse.benchmark.simulate import write_rows
+    from emofuse.inference.cluster import local_options, quieten
+    from emofuse.inference.ray_graph import configure
+    from emofuse.inference.resources import plan
 
     quieten()
     for workers in options.workers:
@@ -111,7 +112,7 @@ def _simulate(options: Options, folder: str):  # type: ignore[no-untyped-def]
 def _table(found: list, about: dict):  # type: ignore[no-untyped-def, type-arg]
     import pyarrow as pa
 
-    from emofuse.schema import with_metadata
+    from emofuse.tables.schema import with_metadata
 
     return with_metadata(pa.Table.from_pylist([asdict(figure) for figure in found]), provenance=about)
 

@@ -67,7 +67,7 @@ class Options:
 
 def main(options: Options) -> None:
     """Run the job and tell where the report is."""
-    from emofuse.pipeline.evaluate import Evaluation
+    from emofuse.evaluate import Evaluation
 
     evaluation = Evaluation(options.perceiving, options.judging, options.out)
     if options.predictions:

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from emofuse.affect import AXES
 from emofuse.cli import run_job
-from emofuse.experiments import collect
+from emofuse.runs.collect import collect
 
 
 @dataclass(frozen=True)

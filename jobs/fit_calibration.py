@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from emofuse.cli import run_job
 from emofuse.config import (
     CalibrationConfig,
+    CalibrationSweepConfig,
     FusionConfig,
     JudgeConfig,
     MediaConfig,
@@ -15,7 +16,6 @@ from emofuse.config import (
     StabilizerConfig,
     StatisticsConfig,
 )
-from emofuse.sweep_config import CalibrationSweepConfig
 
 DESCRIPTION = """How must the experts' means and variances be corrected on this data, and how are they best joined?
 Reads stored predictions, tries mean calibrations, variance recalibrations, fusion rules and gates on Ray Tune
@@ -52,7 +52,7 @@ class Options:
 
 def main(options: Options) -> None:
     """Fit, judge, and tell where the calibration is."""
-    from emofuse.tuning.calibration.fitting import Fitting
+    from emofuse.tuning.calibration.run import Fitting
 
     judging = JudgeConfig(seed=options.seed, stabilizer=options.stabilizer, statistics=options.statistics)
     fitting = Fitting(

@@ -14,12 +14,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from emofuse import schema, storage
 from emofuse.affect import AXES
 from emofuse.cli import run_job
-from emofuse.columns import both
 from emofuse.datasets import CONVERTERS, Built
-from emofuse.remote import printable, shown
+from emofuse.io import storage
+from emofuse.io.addresses import printable, shown
+from emofuse.tables import schema
+from emofuse.tables.columns import both
 
 ENOUGH = 20
 """Ratings from which on their range tells something."""

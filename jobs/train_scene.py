@@ -14,9 +14,10 @@ from emofuse.affect import AXES
 from emofuse.cli import run_job
 from emofuse.config import ComputeConfig, FaceConfig, MediaConfig, TrainingConfig
 from emofuse.errors import ConfigError
-from emofuse.remote import is_remote
-from emofuse.runs import check_output
-from emofuse.scene.workflow import TrainPlan, train
+from emofuse.io.addresses import is_remote
+from emofuse.runs.run import check_output
+from emofuse.training.plan import TrainPlan
+from emofuse.training.run import train
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from emofuse.cli import run_job
-from emofuse.config import Split, StabilizerConfig
-from emofuse.sweep_config import SweepConfig
+from emofuse.config import Split, StabilizerConfig, SweepConfig
 
 DESCRIPTION = """Which filter, with which parameters and behind which fusion gates, steadies these sequences best?
 Reads the fused table of a run and tries every combination on Ray Tune, vectorised in few trials. Where frames
@@ -36,7 +35,7 @@ class Options:
 
 def main(options: Options) -> None:
     """Sweep and tell what was chosen."""
-    from emofuse.tuning.stabilizer import Tuning
+    from emofuse.tuning.stabilizer.run import Tuning
 
     tuning = Tuning(options.sweep, options.base, options.split, local=options.local, address=options.address)
     tuning.run(options.fused, options.out)

@@ -13,9 +13,9 @@ import pytest
 from emofuse.affect import Affect
 from emofuse.config import ComputeConfig, FusionConfig, JudgeConfig, PerceiveConfig, StabilizerConfig
 from emofuse.errors import ConfigError
-from emofuse.fusion import SceneFaceFusion
-from emofuse.schema import MANIFEST, with_metadata
-from emofuse.video import enumerate_frames, read_frames
+from emofuse.io.video import enumerate_frames, read_frames
+from emofuse.live import SceneFaceFusion
+from emofuse.tables.schema import MANIFEST, with_metadata
 
 
 class Scripted:
@@ -162,9 +162,9 @@ def test_a_clip_gives_the_numbers_of_the_batch_job(tmp_path):
     """A face that leaves half-way, through both ways with the embedded experts: equal to 1e-6."""
     from skimage.data import astronaut
 
-    from emofuse.pipeline.decode import Decoder
-    from emofuse.pipeline.judge import judge
-    from emofuse.pipeline.perceive import Perceiver
+    from emofuse.evaluation.evaluate_table import judge
+    from emofuse.inference.decode import Decoder
+    from emofuse.inference.predictor import Perceiver
 
     path = str(tmp_path / "clip.mp4")
     with av.open(path, "w") as out:

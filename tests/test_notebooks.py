@@ -49,7 +49,7 @@ def _fusion_run(folder: Path) -> Path:
 
 
 def _training(folder: Path) -> Path:
-    made: Path = _load("scene/small_run.py").make_run(folder)
+    made: Path = _load("training/small_run.py").make_run(folder)
     return made
 
 
@@ -61,8 +61,8 @@ def _sweep(folder: Path) -> Path:
 def _calibration(folder: Path) -> Path:
     import pyarrow.parquet as pq
 
-    from emofuse.sweep_config import CalibrationSweepConfig
-    from emofuse.tuning.calibration.fitting import Fitting
+    from emofuse.config import CalibrationSweepConfig
+    from emofuse.tuning.calibration.run import Fitting
 
     pq.write_table(_load("tuning/miscalibrated.py").table(300), folder / "predictions.parquet")
     few = CalibrationSweepConfig(

@@ -17,8 +17,8 @@ from emofuse.calibration.means import MEAN_LAYERS, MeanLayer
 from emofuse.calibration.variance import VARIANCE_LAYERS, VarianceLayer
 from emofuse.config import CalibrationConfig, FusionConfig
 from emofuse.errors import ConfigError, DataError
-from emofuse.hashes import are_packed
-from emofuse.stacking import Stack
+from emofuse.fusion.stacking import Stack
+from emofuse.tables.hashes import are_packed
 
 FORMAT, VERSION = "emofuse.calibration", 2
 IDENTITY = ("expert", "network", "sha256", "tower", "head", "views")
@@ -145,7 +145,7 @@ class Calibration:
         return self.experts[expert].apply(mean, variance)
 
     def fusion_arguments(self, experts: tuple[str, str] = ("scene", "face")) -> dict[str, Any]:
-        """`pooled`, `correlation`, `weights` and `stack`, as `emofuse.fusion.fuse` takes them."""
+        """`pooled`, `correlation`, `weights` and `stack`, as `emofuse.fusion.select.fuse` takes them."""
         nothing = np.full(2, np.nan)
         pooled = np.stack([self.experts[name].pooled if name in self.experts else nothing for name in experts])
         return {

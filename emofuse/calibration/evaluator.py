@@ -13,13 +13,8 @@ from emofuse.calibration.rows import group_ids, grouped_split, paired
 from emofuse.calibration.trainer import SIX, CalibrationTrainer, Loss, six_scores
 from emofuse.errors import ConfigError
 from emofuse.metrics import accuracy
-from emofuse.metrics.pairs import Statistic, compare
-from emofuse.metrics.significance import (
-    corrected_resampled_ttest,
-    holm,
-    paired_bootstrap,
-    paired_permutation,
-)
+from emofuse.metrics.resampling.pairs import Statistic, compare
+from emofuse.metrics.significance import corrected_resampled_ttest, holm, paired_bootstrap, paired_permutation
 
 Results = dict[str, dict[str, Any]]
 

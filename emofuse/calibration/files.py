@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from emofuse import storage
 from emofuse.errors import DataError
+from emofuse.io import storage
 
 
 def plain(value: Any) -> Any:

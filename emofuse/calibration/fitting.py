@@ -14,11 +14,11 @@ from emofuse.calibration.conformal import ConformalIntervals
 from emofuse.calibration.means import fit_mean
 from emofuse.calibration.rows import group_ids, paired
 from emofuse.calibration.variance import VARIANCE_LAYERS, VarianceLayer, pooled_variance
-from emofuse.combination import estimate_correlation, fit_constant_weight
 from emofuse.config import CalibrationConfig, FusionConfig
 from emofuse.errors import ConfigError, DataError
-from emofuse.hashes import pack_hashes
-from emofuse.stacking import FEWEST_ROWS, Stack, fit_stack
+from emofuse.fusion.rules import estimate_correlation, fit_constant_weight
+from emofuse.fusion.stacking import FEWEST_ROWS, Stack, fit_stack
+from emofuse.tables.hashes import pack_hashes
 
 FOLDS = 5
 

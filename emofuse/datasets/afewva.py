@@ -8,7 +8,7 @@ from typing import Any
 
 from emofuse.affect import AXES
 from emofuse.datasets.base import Built, Origin, Report, assemble, locate
-from emofuse.datasets.storage import Root
+from emofuse.datasets.root import Root
 from emofuse.errors import ConfigError, DataError
 from emofuse.scales import SCALES
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from emofuse.affect import AXES
 from emofuse.datasets.base import Built, Origin, Report, assemble, locate
-from emofuse.datasets.storage import Root, is_picture
+from emofuse.datasets.root import Root, is_picture
 from emofuse.datasets.tables import need, numbers, read_csv
 from emofuse.errors import DataError
 from emofuse.scales import SCALES

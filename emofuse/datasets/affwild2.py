@@ -9,7 +9,7 @@ import numpy as np
 from emofuse.affect import AXES
 from emofuse.datasets.base import Built, Origin, Report, assemble
 from emofuse.datasets.frames import check_sampling, label_frames, video_frames
-from emofuse.datasets.storage import Root, is_picture, is_video
+from emofuse.datasets.root import Root, is_picture, is_video
 from emofuse.datasets.tables import need, numbers, read_csv
 from emofuse.errors import ConfigError, DataError
 from emofuse.scales import SCALES

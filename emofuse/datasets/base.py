@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from emofuse import schema
 from emofuse.affect import AXES
 from emofuse.datasets import splits
-from emofuse.datasets.storage import Root
+from emofuse.datasets.root import Root
 from emofuse.errors import DataError
-from emofuse.media import content_hash
+from emofuse.io.images import content_hash
 from emofuse.scales import Scale
+from emofuse.tables import schema
 
 if TYPE_CHECKING:
     import pandas as pd

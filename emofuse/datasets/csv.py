@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from emofuse.affect import AXES
 from emofuse.datasets.base import Built, Origin, Report, assemble, locate
-from emofuse.datasets.storage import Root
+from emofuse.datasets.root import Root
 from emofuse.datasets.tables import need, numbers, read_csv, split_names, words
 from emofuse.errors import DataError
 from emofuse.scales import scale as scale_of

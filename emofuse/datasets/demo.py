@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from emofuse import schema
 from emofuse.datasets.base import Built, Origin, Report, assemble, locate
-from emofuse.datasets.storage import Root
+from emofuse.datasets.root import Root
 from emofuse.scales import SCALES
+from emofuse.tables import schema
 
 LABEL_NOTE = (
     "Demonstration only: these few labels are stand-ins, the mean ratings of an OASIS theme of the same subject "

@@ -11,11 +11,11 @@ import numpy as np
 
 from emofuse.affect import AXES
 from emofuse.datasets.base import Built, Origin, Report, assemble, locate
-from emofuse.datasets.storage import Root
+from emofuse.datasets.root import Root
 from emofuse.datasets.tables import need, read_csv
 from emofuse.errors import DataError
 from emofuse.scales import SCALES
-from emofuse.schema import is_box
+from emofuse.tables.schema import is_box
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from emofuse.affect import AXES
 from emofuse.datasets.base import MISSING, Built, Origin, Report, assemble, locate
-from emofuse.datasets.storage import Root
+from emofuse.datasets.root import Root
 from emofuse.datasets.tables import need, numbers, read_csv
 from emofuse.errors import DataError
 from emofuse.scales import SCALES

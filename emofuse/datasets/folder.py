@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from emofuse.datasets.base import Built, Origin, Report, assemble
-from emofuse.datasets.storage import Root, is_picture
+from emofuse.datasets.root import Root, is_picture
 from emofuse.errors import DataError
 
 OTHER = "not named like a picture"

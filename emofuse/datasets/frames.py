@@ -10,10 +10,10 @@ import numpy as np
 
 from emofuse.affect import AXES
 from emofuse.datasets.base import Report
-from emofuse.datasets.storage import Root
+from emofuse.datasets.root import Root
 from emofuse.errors import ConfigError
-from emofuse.media import MediaError
-from emofuse.video import VideoIndex, index_frames
+from emofuse.io.images import MediaError
+from emofuse.io.video import VideoIndex, index_frames
 
 if TYPE_CHECKING:
     import pandas as pd

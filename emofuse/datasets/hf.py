@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from emofuse import storage
 from emofuse.affect import AXES
 from emofuse.datasets.base import MISSING, Built, Origin, Report, assemble
-from emofuse.datasets.storage import Root
+from emofuse.datasets.root import Root
 from emofuse.datasets.tables import numbers, split_names, words
 from emofuse.errors import DataError
-from emofuse.media import content_hash
+from emofuse.io import storage
+from emofuse.io.images import content_hash
 from emofuse.scales import scale as scale_of
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from emofuse.affect import AXES
 from emofuse.datasets.base import Built, Origin, Report, assemble, locate
-from emofuse.datasets.storage import Root
+from emofuse.datasets.root import Root
 from emofuse.datasets.tables import need, numbers, read_csv
 from emofuse.scales import SCALES
 

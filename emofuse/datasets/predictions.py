@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import pyarrow as pa
 
-from emofuse import schema, storage
 from emofuse.affect import AXES
 from emofuse.datasets import splits
 from emofuse.datasets.base import REPEATED, STRADDLING, Built, Origin, Report, sample_id
 from emofuse.datasets.tables import need, numbers, read_csv, split_names, words
 from emofuse.errors import ConfigError, DataError
+from emofuse.io import storage
 from emofuse.scales import Scale
 from emofuse.scales import scale as scale_of
-from emofuse.schema import EXPERTS
+from emofuse.tables import schema
+from emofuse.tables.schema import EXPERTS
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from emofuse.schema import SPLITS
+from emofuse.tables.schema import SPLITS
 
 FRACTIONS: Mapping[str, float] = {"train": 0.70, "valid": 0.15, "test": 0.15}
 _FOLDS = 20

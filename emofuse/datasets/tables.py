@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from emofuse.errors import DataError
-from emofuse.schema import SPLITS
+from emofuse.tables.schema import SPLITS
 
 if TYPE_CHECKING:
     import pandas as pd

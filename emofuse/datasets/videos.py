@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from emofuse.datasets.base import Built, Origin, Report, assemble
 from emofuse.datasets.frames import video_frames
-from emofuse.datasets.storage import Root, is_video
+from emofuse.datasets.root import Root, is_video
 from emofuse.errors import DataError
 
 ORIGIN = Origin("videos", "A folder of videos", None, "not stated")

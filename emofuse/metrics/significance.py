@@ -10,9 +10,9 @@ from scipy.stats import t as student
 
 from emofuse.metrics.accuracy import mae
 from emofuse.metrics.axes import Metric
-from emofuse.metrics.intervals import Method, check_method, interval
-from emofuse.metrics.pairs import Statistic, compare
-from emofuse.metrics.permutations import p_values, swaps
+from emofuse.metrics.resampling.intervals import Method, check_method, interval
+from emofuse.metrics.resampling.pairs import Statistic, compare
+from emofuse.metrics.resampling.permutations import p_values, swaps
 
 
 @dataclass(frozen=True)

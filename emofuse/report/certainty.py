@@ -10,11 +10,11 @@ from matplotlib.axes import Axes
 
 from emofuse.affect import AXES
 from emofuse.calibration.agreement import bland_altman
-from emofuse.columns import both, texts
 from emofuse.metrics.reliability import reliability_curve, risk_coverage
 from emofuse.report.drawing import INK, MUTED, SYSTEM_LINES, Plot, cells_note, density, draw, per_axis
 from emofuse.report.run_folder import RunFolder
 from emofuse.report.tables import decimal, system_name
+from emofuse.tables.columns import both, texts
 
 FEWEST_ROWS = 20
 """Curves of fewer rows are noise and are not drawn."""

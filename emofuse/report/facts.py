@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from emofuse.columns import both, column, texts
 from emofuse.report.run_folder import RunFolder
+from emofuse.tables.columns import both, column, texts
 
 REASONS_SHOWN = 40
 MOST_LISTED = 12

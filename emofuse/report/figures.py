@@ -7,10 +7,10 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from emofuse.affect import AXES
-from emofuse.columns import both, column, texts
 from emofuse.report.drawing import ACCENT, INK, LINE, MUTED, Plot, cells_note, density, draw, per_axis
 from emofuse.report.run_folder import RunFolder
 from emofuse.report.tables import decimal
+from emofuse.tables.columns import both, column, texts
 
 UNITS = "reference scale, −1 to 1"
 _LIMITS = (-1.05, 1.05)

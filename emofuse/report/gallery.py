@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from emofuse.affect import AXES
-from emofuse.columns import both, column, texts
 from emofuse.config import MediaConfig
 from emofuse.report.run_folder import RunFolder
 from emofuse.report.tables import decimal
 from emofuse.report.thumbnails import Thumbnail, thumbnails
+from emofuse.tables.columns import both, column, texts
 
 ORDERS = {
     "worst": "Largest error",

@@ -11,9 +11,9 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from emofuse import storage
 from emofuse.affect import AXES
 from emofuse.config import MediaConfig, StatisticsConfig
+from emofuse.io import storage
 from emofuse.report import certainty, facts, figures, gallery, sequences, surface, tables, verdicts
 from emofuse.report.run_folder import RunFolder, open_run
 

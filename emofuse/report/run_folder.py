@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from emofuse import schema, storage
-from emofuse.columns import column, texts
 from emofuse.errors import DataError
-from emofuse.runs import Run
+from emofuse.io import storage
+from emofuse.runs.run import Run
+from emofuse.tables import schema
+from emofuse.tables.columns import column, texts
 
 SPLIT_ORDER = ("test", "all", "valid", "train")
 

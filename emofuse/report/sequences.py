@@ -11,12 +11,12 @@ import pyarrow as pa
 from matplotlib.axes import Axes
 
 from emofuse.affect import AXES
-from emofuse.columns import both, column, texts
 from emofuse.config import MediaConfig
 from emofuse.report.drawing import ACCENT, INK, MUTED, WIDE, Panel, draw
 from emofuse.report.run_folder import RunFolder
 from emofuse.report.tables import decimal
 from emofuse.report.thumbnails import thumbnails
+from emofuse.tables.columns import both, column, texts
 
 SHOWN = 6
 FRAMES = 8

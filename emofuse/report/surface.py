@@ -10,11 +10,11 @@ import pyarrow as pa
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from emofuse import schema
 from emofuse.affect import AXES
 from emofuse.report.drawing import ACCENT, INK, MUTED, Plot, draw
 from emofuse.report.run_folder import RunFolder
 from emofuse.report.tables import decimal, metric_name
+from emofuse.tables import schema
 
 OBJECTIVES = ("objective", "score", "loss", "mae", "mae_avg", "nll")
 """Columns that are minimised, by preference, where the table's metadata names no `objective`."""

@@ -14,10 +14,10 @@ from typing import Any
 from PIL import Image, ImageDraw
 
 from emofuse.config import MediaConfig
-from emofuse.datasets.storage import is_picture
+from emofuse.datasets.root import is_picture
 from emofuse.errors import DataError
-from emofuse.media import MediaError, Picture, read_picture
-from emofuse.video import VideoReader
+from emofuse.io.images import MediaError, Picture, read_picture
+from emofuse.io.video import VideoReader
 
 LONGER_SIDE = 320
 """Of a thumbnail, pixels."""

@@ -14,9 +14,9 @@ import numpy as np
 import pyarrow as pa
 
 from emofuse.affect import AXES
-from emofuse.columns import column
 from emofuse.report.run_folder import headline_split
 from emofuse.report.tables import Row, decimal, system_name, systems
+from emofuse.tables.columns import column
 
 SCENE_ONLY_BELOW = 0.05
 """Mean weight of the face below which a result is called scene only."""

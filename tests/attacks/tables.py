@@ -12,9 +12,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from attacks.common import Owner, attack, refused
-from emofuse import schema, storage
 from emofuse.errors import EmofuseError
-from emofuse.runs import Run
+from emofuse.io import storage
+from emofuse.runs.run import Run
+from emofuse.tables import schema
 
 
 def parquet(path: Path, table: pa.Table) -> str:
@@ -30,7 +31,7 @@ def rows(**columns: list[object]) -> pa.Table:
 
 def look(address: str) -> object:
     """Look a manifest through, as a job does first."""
-    from emofuse.pipeline.manifest import survey
+    from emofuse.inference.manifest import survey
 
     return survey(address)
 

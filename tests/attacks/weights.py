@@ -16,9 +16,9 @@ def pickled_weights(folder: Path) -> str:
     import torch
 
     from emofuse.calibration import Calibration
-    from emofuse.face.emonet import load_emonet
-    from emofuse.scene.card import read_card
-    from emofuse.scene.head_file import load_head
+    from emofuse.experts.card import read_card
+    from emofuse.experts.face.emonet import load_emonet
+    from emofuse.experts.head_file import load_head
 
     plain, zipped = folder / "plain.pth", folder / "zipped.pth"
     plain.write_bytes(pickle.dumps(Owner(folder)))
@@ -31,8 +31,8 @@ def pickled_weights(folder: Path) -> str:
 
 @attack("safetensors whose header claims 2^60 bytes, is no JSON, or points beyond the file")
 def hostile_header(folder: Path) -> str:
-    from emofuse.face.emonet import load_emonet
-    from emofuse.scene.card import read_card
+    from emofuse.experts.card import read_card
+    from emofuse.experts.face.emonet import load_emonet
 
     beyond = json.dumps({"a": {"dtype": "F32", "shape": [2**40], "data_offsets": [0, 2**42]}}).encode()
     contents = (struct.pack("<Q", 2**60), struct.pack("<Q", 4) + b"{{{{", struct.pack("<Q", len(beyond)) + beyond)
@@ -48,7 +48,7 @@ def hostile_card(folder: Path) -> str:
     from safetensors import safe_open
     from safetensors.numpy import save_file
 
-    from emofuse.scene.card import embedded_head, read_card
+    from emofuse.experts.card import embedded_head, read_card
 
     with safe_open(embedded_head("scene"), framework="numpy") as file:
         tensors = {name: file.get_tensor(name) for name in list(file.keys())}
@@ -67,7 +67,7 @@ def hostile_card(folder: Path) -> str:
 def hostile_tensors(folder: Path) -> str:
     import torch
 
-    from emofuse.face.emonet import EmoNet, load_emonet
+    from emofuse.experts.face.emonet import EmoNet, load_emonet
 
     state = EmoNet(8).state_dict()
     for name, tensors in {
@@ -84,7 +84,7 @@ def hostile_tensors(folder: Path) -> str:
 
 @attack("a torch file that is a zip bomb")
 def zip_bomb(folder: Path) -> str:
-    from emofuse.face.emonet import load_emonet
+    from emofuse.experts.face.emonet import load_emonet
 
     with zipfile.ZipFile(folder / "a.pth", "w", zipfile.ZIP_DEFLATED) as file:
         file.writestr("archive/data.pkl", bytes(500_000_000))

@@ -20,9 +20,9 @@ import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from emofuse import storage
-from emofuse.remote import is_remote
-from emofuse.schema import MANIFEST
+from emofuse.io import storage
+from emofuse.io.addresses import is_remote
+from emofuse.tables.schema import MANIFEST
 
 ROOT = Path(__file__).resolve().parents[2]
 CALLS, PAUSE = "EMOFUSE_TEST_CALLS", "EMOFUSE_TEST_PAUSE"
@@ -33,7 +33,7 @@ if folder := os.environ.get("{calls}"):
 
     class Counting(importlib.abc.MetaPathFinder):
         def find_spec(self, name, path, target=None):
-            if name != "emofuse.pipeline.perceive":
+            if name != "emofuse.inference.run":
                 return None
             sys.meta_path.remove(self)
             spec = importlib.util.find_spec(name)

@@ -18,13 +18,13 @@ import pyarrow.parquet as pq
 import ray
 from ray.cluster_utils import Cluster
 
-from emofuse import storage
+from emofuse.benchmark.simulate import TimedExperts, write_rows
 from emofuse.config import ComputeConfig, PerceiveConfig
-from emofuse.pipeline.cluster import ray_cluster
-from emofuse.pipeline.graph import Stages, actors, build_graph, configure, real_stages, write
-from emofuse.pipeline.perceive_job import Job
-from emofuse.pipeline.resources import plan
-from emofuse.pipeline.simulate import TimedExperts, write_rows
+from emofuse.inference.cluster import ray_cluster
+from emofuse.inference.job import Job
+from emofuse.inference.ray_graph import Stages, actors, build_graph, configure, real_stages, write
+from emofuse.inference.resources import plan
+from emofuse.io import storage
 
 ROWS, PATIENCE = 640, 60
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from emofuse import storage
+from emofuse.io import storage
 
 from .conftest import ROOT, Head, environment, plain_lines
 

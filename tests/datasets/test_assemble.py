@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emofuse.datasets.base import Origin, Report, assemble
-from emofuse.datasets.storage import Root
+from emofuse.datasets.root import Root
 from emofuse.errors import DataError
 from emofuse.scales import SCALES
-from emofuse.schema import check_manifest
+from emofuse.tables.schema import check_manifest
 
 ORIGIN = Origin("made", "Made by a test", SCALES["unit"], "none")
 Row = tuple[int, int, str | None]

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from emofuse import schema
 from emofuse.datasets import CONVERTERS
 from emofuse.datasets.base import MISSING, NO_LABEL, ONE_LABEL, REPEATED, STRADDLING
 from emofuse.errors import ConfigError, DataError
+from emofuse.tables import schema
 
 build = CONVERTERS["csv"]
 

@@ -9,11 +9,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from emofuse import schema
 from emofuse.datasets import CONVERTERS
 from emofuse.datasets.base import REPEATED, STRADDLING
 from emofuse.datasets.predictions import Columns
 from emofuse.errors import ConfigError, DataError
+from emofuse.tables import schema
 
 build = CONVERTERS["predictions"]
 

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from emofuse import schema
 from emofuse.datasets import CONVERTERS
 from emofuse.datasets.affectnet import UNCERTAIN
 from emofuse.datasets.base import MISSING, STRADDLING
@@ -20,6 +19,7 @@ from emofuse.datasets.emotic import UNRATED
 from emofuse.datasets.findingemo import query_of
 from emofuse.datasets.folder import OTHER
 from emofuse.errors import DataError
+from emofuse.tables import schema
 
 OASIS_HEAD = ",Theme,Category,Source,Valence_mean,Valence_SD,Valence_N,Arousal_mean,Arousal_SD,Arousal_N"
 

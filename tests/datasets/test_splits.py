@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from emofuse.datasets import splits
 from emofuse.datasets.base import content_keys
-from emofuse.datasets.storage import Root
-from emofuse.schema import SPLITS
+from emofuse.datasets.root import Root
+from emofuse.tables.schema import SPLITS
 
 
 @st.composite

@@ -11,9 +11,9 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from emofuse import storage
-from emofuse.scene.card import embedded_head
-from emofuse.schema import FUSED, PREDICTIONS
+from emofuse.experts.card import embedded_head
+from emofuse.io import storage
+from emofuse.tables.schema import FUSED, PREDICTIONS
 
 JOB = Path(__file__).resolve().parents[2] / "jobs" / "eval_fusion.py"
 QUICK = ("--local", "--compute.batch-size", "4", "--statistics.resamples", "100")

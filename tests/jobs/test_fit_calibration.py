@@ -14,17 +14,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from emofuse import storage
 from emofuse.calibration import Calibration
-from emofuse.columns import column, texts
-from emofuse.config import CalibrationConfig, JudgeConfig, PerceiveConfig, StatisticsConfig
+from emofuse.config import CalibrationConfig, CalibrationSweepConfig, JudgeConfig, PerceiveConfig, StatisticsConfig
 from emofuse.errors import ConfigError, DataError
-from emofuse.pipeline.evaluate import Evaluation
-from emofuse.pipeline.judge import judge
-from emofuse.runs import Run, predictions_of
-from emofuse.sweep_config import CalibrationSweepConfig
-from emofuse.tuning.calibration.fitting import Fitting
+from emofuse.evaluate import Evaluation
+from emofuse.evaluation.evaluate_table import judge
+from emofuse.io import storage
+from emofuse.runs.run import Run, predictions_of
+from emofuse.tables.columns import column, texts
 from emofuse.tuning.calibration.losses import Material
+from emofuse.tuning.calibration.run import Fitting
 from tests.tuning.miscalibrated import SCALE, SHIFT, TOO_SURE, table
 
 JOB = Path(__file__).resolve().parents[2] / "jobs" / "fit_calibration.py"

@@ -9,8 +9,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from emofuse import schema
 from emofuse.datasets import CONVERTERS
+from emofuse.tables import schema
 
 JOB = Path(__file__).resolve().parents[2] / "jobs" / "prepare_dataset.py"
 

@@ -14,7 +14,7 @@ import pytest
 from scipy.stats import binom
 
 from emofuse.metrics.accuracy import HIGHER_IS_BETTER
-from emofuse.metrics.resampling import difference_table
+from emofuse.metrics.resampling.metric_tables import difference_table
 from emofuse.metrics.significance import holm
 
 LEVEL = 0.05

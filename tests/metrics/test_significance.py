@@ -6,9 +6,9 @@ import scipy.stats
 from statsmodels.stats.multitest import multipletests
 
 from emofuse.metrics.accuracy import METRICS, bias, concordance, mae
-from emofuse.metrics.intervals import interval
+from emofuse.metrics.resampling.intervals import interval
+from emofuse.metrics.resampling.sums import SUMMABLE
 from emofuse.metrics.significance import corrected_resampled_ttest, holm, paired_bootstrap, paired_permutation
-from emofuse.metrics.sums import SUMMABLE
 
 TRUTH = np.array([-0.8, -0.5, -0.2, 0, 0.1, 0.4, 0.6, 0.9])
 A = np.array([-0.6, -0.55, 0.1, -0.1, 0.2, 0.2, 0.5, 0.7])

@@ -29,10 +29,9 @@ from rich.console import Console
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from emofuse.config import CalibrationConfig, FusionConfig
-from emofuse.fusion import fuse
-from emofuse.pipeline.cluster import ray_cluster
-from emofuse.sweep_config import CalibrationSweepConfig
+from emofuse.config import CalibrationConfig, CalibrationSweepConfig, FusionConfig
+from emofuse.fusion.select import fuse
+from emofuse.inference.cluster import ray_cluster
 from emofuse.tuning.calibration import Material, sweep
 from emofuse.tuning.calibration.grid import Grid
 from emofuse.tuning.calibration.losses import always_answered, dealt

@@ -18,11 +18,11 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from emofuse import storage
 from emofuse.affect import AXES
 from emofuse.config import ComputeConfig, JudgeConfig, PerceiveConfig
-from emofuse.fusion import SceneFaceFusion
-from emofuse.video import read_frames
+from emofuse.io import storage
+from emofuse.io.video import read_frames
+from emofuse.live import SceneFaceFusion
 from tests.proof.pipeline import job
 
 

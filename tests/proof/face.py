@@ -29,18 +29,18 @@ from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from emofuse import storage
 from emofuse.config import ComputeConfig, FaceConfig, MediaConfig
-from emofuse.face.alignment import eye_angle, to_crop
-from emofuse.face.emonet import EmoNet, load_emonet
-from emofuse.face.emonet_expert import EmoNetExpert
-from emofuse.face.finder import FaceFinder, FoundFaces
-from emofuse.face.landmarks import overlap
-from emofuse.face.networks import gains_by_bfloat16
-from emofuse.face.views import Views
-from emofuse.media import read_picture
-from emofuse.pipeline.sink import table_fingerprint
-from tests.face.checkpoints import parity_input, write_checkpoint
+from emofuse.experts.face.alignment import eye_angle, to_crop
+from emofuse.experts.face.emonet import EmoNet, load_emonet
+from emofuse.experts.face.emonet_expert import EmoNetExpert
+from emofuse.experts.face.finder import FaceFinder, FoundFaces
+from emofuse.experts.face.landmarks import overlap
+from emofuse.experts.face.precision import gains_by_bfloat16
+from emofuse.experts.face.tta import Views
+from emofuse.inference.sink import table_fingerprint
+from emofuse.io import storage
+from emofuse.io.images import read_picture
+from tests.experts.face.checkpoints import parity_input, write_checkpoint
 from tests.proof.pipeline import job, manifest_of
 
 SAME_FACE = 0.4

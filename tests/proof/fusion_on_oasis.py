@@ -29,12 +29,13 @@ from emofuse.affect import AXES
 from emofuse.calibration import Calibration, fit_calibration
 from emofuse.config import CalibrationConfig, FusionConfig
 from emofuse.datasets import oasis
-from emofuse.fusion import fuse
+from emofuse.fusion.select import fuse
 from emofuse.metrics.significance import paired_bootstrap
-from emofuse.scene.evaluation import predict
-from emofuse.scene.features import FeatureSet, features_of
-from emofuse.scene.ridge import choose_dropout, fit_linear, group_folds
-from emofuse.scene.workflow import TrainPlan, prepare_tower
+from emofuse.training.cross_validation import predict
+from emofuse.training.features import FeatureSet, features_of
+from emofuse.training.plan import TrainPlan
+from emofuse.training.ridge import choose_dropout, fit_linear, group_folds
+from emofuse.training.run import prepare_tower
 
 FOLDS = 5
 MARGIN = 0.01

@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "cluster"))
 
 from killing import Work, called, compare, counting, family, forget, gone, kill, make_manifest, named
 
-from emofuse import storage
+from emofuse.io import storage
 
 OPTIONS = ("--compute.rows-per-block", "2", "--compute.batch-size", "2", "--compute.actors", "1")
 NODE = {"num_cpus": 3, "object_store_memory": 150_000_000}

@@ -55,10 +55,10 @@ def throughput(data: Path, out: Path) -> None:
 
 def memory(data: Path, out: Path) -> None:
     """Peaks at 551 rows and at ten times as many."""
+    from emofuse.benchmark import benchmark
     from emofuse.config import ComputeConfig, PerceiveConfig
-    from emofuse.pipeline import benchmark
-    from emofuse.pipeline.cluster import ray_cluster
-    from emofuse.pipeline.perceive import resolved
+    from emofuse.inference.cluster import ray_cluster
+    from emofuse.inference.run import resolved
 
     # Blocks of one size, so that the two runs differ in their rows alone.
     config = resolved(PerceiveConfig(compute=ComputeConfig(rows_per_block=64)))

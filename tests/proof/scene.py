@@ -27,18 +27,19 @@ from rich.table import Table
 from emofuse.affect import AXES
 from emofuse.config import ComputeConfig, TrainingConfig
 from emofuse.datasets import oasis
-from emofuse.metrics.resampling import difference_table, metric_table
-from emofuse.scene.backbone import load_tower
-from emofuse.scene.evaluation import Estimates, best_of, fitting, out_of_fold, predict
-from emofuse.scene.expert import head_moments
-from emofuse.scene.features import FeatureSet, features_of
-from emofuse.scene.head import Head, HeadSpec, closed_form_moments, sampled_moments
-from emofuse.scene.pictures import PictureStore
-from emofuse.scene.record import features_from
-from emofuse.scene.ridge import choose_dropout, fit_linear, group_folds
-from emofuse.scene.sources import FeatureSource
-from emofuse.scene.training import PhaseTrainer
-from emofuse.scene.workflow import TrainPlan, prepare_tower, split_rows
+from emofuse.experts.backbone import load_tower
+from emofuse.experts.head import Head, HeadSpec, closed_form_moments, sampled_moments
+from emofuse.experts.head_expert import head_moments
+from emofuse.metrics.resampling.metric_tables import difference_table, metric_table
+from emofuse.training.artifacts import features_from
+from emofuse.training.cross_validation import Estimates, best_of, fitting, out_of_fold, predict
+from emofuse.training.features import FeatureSet, features_of
+from emofuse.training.image_source import FeatureSource
+from emofuse.training.image_store import PictureStore
+from emofuse.training.plan import TrainPlan
+from emofuse.training.ridge import choose_dropout, fit_linear, group_folds
+from emofuse.training.run import prepare_tower, split_rows
+from emofuse.training.trainer import PhaseTrainer
 
 METRICS = ("pearson", "ccc", "mae")
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -197,7 +198,7 @@ def passes() -> None:
 
 def search(table: pa.Table, out: Path, draws: int) -> None:
     """Point 6: a search with reused actors, and a few trials without."""
-    from emofuse.pipeline.cluster import ray_cluster
+    from emofuse.inference.cluster import ray_cluster
     from emofuse.tuning.learning_rate import Searcher
 
     rows, valid = split_rows(embedded(table, out)[0], "train")

@@ -20,13 +20,12 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from emofuse.config import FusionConfig, StabilizerConfig
+from emofuse.config import FusionConfig, StabilizerConfig, SweepConfig
 from emofuse.metrics.accuracy import concordance, mae
 from emofuse.metrics.stability import hold_rate
 from emofuse.stabilizer import make_stabilizer
-from emofuse.sweep_config import SweepConfig
-from emofuse.tuning.stabilizer import Tuning, chosen_options
-from emofuse.tuning.surface import Material
+from emofuse.tuning.stabilizer.run import Tuning, chosen_options
+from emofuse.tuning.stabilizer.surface import Material
 
 SWEEP = SweepConfig(
     alpha=tuple(np.linspace(0.5, 0.8, 16).round(3).tolist()),

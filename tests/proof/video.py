@@ -27,17 +27,17 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from emofuse import storage
+from emofuse.benchmark.simulate import TimedExperts
 from emofuse.config import ComputeConfig, FaceConfig, JudgeConfig, PerceiveConfig
 from emofuse.datasets import videos
-from emofuse.pipeline.cluster import ray_cluster
-from emofuse.pipeline.decode import decode
-from emofuse.pipeline.graph import Stages, build_graph, perceiving, write
-from emofuse.pipeline.judge import judge
-from emofuse.pipeline.perceive import Job
-from emofuse.pipeline.resources import plan
-from emofuse.pipeline.simulate import TimedExperts
-from emofuse.video import read_frames
+from emofuse.evaluation.evaluate_table import judge
+from emofuse.inference.cluster import ray_cluster
+from emofuse.inference.decode import decode
+from emofuse.inference.ray_graph import Stages, build_graph, perceiving, write
+from emofuse.inference.resources import plan
+from emofuse.inference.run import Job
+from emofuse.io import storage
+from emofuse.io.video import read_frames
 
 RATE = 30
 LEVELS = 20

@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image, ImageDraw
 
-from emofuse import schema
 from emofuse.affect import AXES
+from emofuse.tables import schema
 
 SIZE = (320, 240)
 BOX = (100.0, 50.0, 180.0, 150.0)

@@ -14,12 +14,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from emofuse import schema
 from emofuse.config import StatisticsConfig
 from emofuse.errors import ConfigError, DataError
 from emofuse.report import build_report
 from emofuse.report.run_folder import headline_split, open_run
 from emofuse.report.tables import decimal, interval, systems
+from emofuse.tables import schema
 
 VOID = {"meta", "link", "img", "input", "br"}
 

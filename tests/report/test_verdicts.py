@@ -7,9 +7,9 @@ import math
 import pyarrow as pa
 import pytest
 
-from emofuse import schema
 from emofuse.report.terminal import summary_sentences
 from emofuse.report.verdicts import find, p_value, verdicts
+from emofuse.tables import schema
 
 
 def metric(system: str, value: float, *, axis: str = "valence", in_sample: bool = False, n: int = 40) -> dict:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
-from emofuse.columns import floats
-from emofuse.schema import PREDICTIONS, conform, with_metadata
+from emofuse.tables.columns import floats
+from emofuse.tables.schema import PREDICTIONS, conform, with_metadata
 
 SHIFT = {"scene": np.array([0.1, -0.05]), "face": np.array([-0.2, 0.1])}
 SCALE = {"scene": np.array([0.8, 1.2]), "face": np.array([0.6, 0.5])}

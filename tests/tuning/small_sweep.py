@@ -7,13 +7,12 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from emofuse import storage
-from emofuse.config import JudgeConfig
-from emofuse.pipeline.judge import judge
-from emofuse.runs import Run
-from emofuse.schema import PREDICTIONS, conform
-from emofuse.sweep_config import SweepConfig
-from emofuse.tuning.stabilizer import Tuning
+from emofuse.config import JudgeConfig, SweepConfig
+from emofuse.evaluation.evaluate_table import judge
+from emofuse.io import storage
+from emofuse.runs.run import Run
+from emofuse.tables.schema import PREDICTIONS, conform
+from emofuse.tuning.stabilizer.run import Tuning
 
 SWEEP = SweepConfig(
     alpha=(0.3, 0.7),

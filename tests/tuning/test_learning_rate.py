@@ -10,10 +10,11 @@ import pytest
 
 from emofuse.config import TrainingConfig
 from emofuse.errors import DataError
-from emofuse.runs import Run
-from emofuse.scene.features import FeatureSet
-from emofuse.scene.training import PhaseTrainer
-from emofuse.scene.workflow import Search, TrainPlan, searched
+from emofuse.runs.run import Run
+from emofuse.training.features import FeatureSet
+from emofuse.training.plan import Search, TrainPlan
+from emofuse.training.run import searched
+from emofuse.training.trainer import PhaseTrainer
 from emofuse.tuning.learning_rate import Searcher, chosen_config, search_space
 
 CONFIG = TrainingConfig(head="two_layer", epochs=4, batch_size=32)

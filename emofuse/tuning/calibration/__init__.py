@@ -1,6 +1,6 @@
 """Phase 1: a calibration is swept, chosen and fitted on valid, and judged on test once.
 
-`emofuse.tuning.calibration.fitting` is the whole of it; trials import this package, and start without that.
+`emofuse.tuning.calibration.run` is the whole of it; trials import this package, and start without that.
 """
 
 from emofuse.tuning.calibration.choice import choose, surface_table

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from emofuse.errors import DataError
-from emofuse.schema import with_metadata
+from emofuse.tables.schema import with_metadata
 from emofuse.tuning.calibration.grid import GATES, Grid, complexity
 
 PARAMETERS = ("mean", "loss", "l2", "variance", "method", "max_weight_ratio", *GATES)

@@ -6,9 +6,8 @@ from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any, Literal
 
-from emofuse.config import CalibrationConfig, FusionConfig
+from emofuse.config import CalibrationConfig, CalibrationSweepConfig, FusionConfig
 from emofuse.errors import ConfigError
-from emofuse.sweep_config import CalibrationSweepConfig
 
 GATES = ("min_face_score", "max_face_std", "min_luma")
 MEAN_PARAMETERS = {"identity": 0, "affine": 2, "linear": 3, "quadratic": 6, "isotonic": 10, "spline": 15}

@@ -16,13 +16,13 @@ from sklearn.model_selection import GroupKFold
 
 from emofuse.calibration import Calibration, fit_calibration
 from emofuse.calibration.rows import group_ids
-from emofuse.columns import both, column, texts
 from emofuse.config import CalibrationConfig, FusionConfig
 from emofuse.errors import DataError
-from emofuse.fusion import fuse, gate
+from emofuse.fusion.gating import gate
+from emofuse.fusion.select import fuse
 from emofuse.metrics.uncertainty import crps_rows, nll_rows
-from emofuse.pipeline.statistics import group_names
-from emofuse.schema import EXPERTS
+from emofuse.tables.columns import both, column, group_names, texts
+from emofuse.tables.schema import EXPERTS
 from emofuse.tuning.calibration.grid import Grid, gated
 
 BUNDLES = 40
@@ -252,3 +252,13 @@ def _losses(truth: np.ndarray, mean: np.ndarray, variance: np.ndarray, objective
         return np.abs(truth - mean).mean(axis=1)
     rows = {"crps": crps_rows, "nll": nll_rows}[objective]
     return rows(truth, mean, np.where(variance > 0, variance, np.nan)).mean(axis=1)
+
+
+Task = tuple[int, int, int]
+"""A fold, and the range of the grid's calibrations that are fitted without it."""
+
+
+def run_task(material: Material, grid: Grid, task: Task, objective: str) -> np.ndarray:
+    """The losses of a task's configurations, float32 (configurations, BUNDLES)."""
+    fold, start, stop = task
+    return fold_losses(material, fold, grid.calibrations[start:stop], grid, objective)

@@ -15,16 +15,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from emofuse import storage
-from emofuse.config import CalibrationConfig
+from emofuse.config import CalibrationConfig, CalibrationSweepConfig
 from emofuse.errors import EmofuseError
-from emofuse.sweep_config import CalibrationSweepConfig
+from emofuse.io import storage
 from emofuse.tuning.calibration.choice import surface_table
 from emofuse.tuning.calibration.grid import Grid, full_grid
-from emofuse.tuning.calibration.losses import BUNDLES, Material, fold_losses
-
-Task = tuple[int, int, int]
-"""A fold, and the range of the grid's calibrations that are fitted without it."""
+from emofuse.tuning.calibration.losses import BUNDLES, Material, Task, run_task
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,12 +92,6 @@ def tasks_of(calibrations: Sequence[CalibrationConfig], folds: int) -> list[Task
     return [(fold, *span) for span in spans for fold in range(folds)]
 
 
-def run_task(material: Material, grid: Grid, task: Task, objective: str) -> np.ndarray:
-    """The losses of a task's configurations, float32 (configurations, BUNDLES)."""
-    fold, start, stop = task
-    return fold_losses(material, fold, grid.calibrations[start:stop], grid, objective)
-
-
 def gathered(
     material: Material, grid: Grid, tasks: Sequence[Task], parts: Sequence[np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -126,7 +116,7 @@ def tuned(
     Raises:
         EmofuseError: if a trial failed.
     """
-    from emofuse.pipeline.cluster import ray_cluster
+    from emofuse.inference.cluster import ray_cluster
 
     with ray_cluster(address):
         from emofuse.tuning.calibration.trials import run_trials

@@ -12,8 +12,7 @@ import ray
 from ray import tune
 
 from emofuse.tuning.calibration.grid import Grid
-from emofuse.tuning.calibration.losses import Material
-from emofuse.tuning.calibration.sweep import Task, run_task
+from emofuse.tuning.calibration.losses import Material, Task, run_task
 
 
 class Losses:

@@ -1,0 +1,192 @@
+"""Judge: stored predictions → calibrate → fuse → steady each sequence → fused table, metrics, comparisons.
+
+Cheap, and made from Parquet alone: every ablation and every sweep starts here, not at the pictures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from emofuse.affect import AXES
+from emofuse.calibration import Calibration
+from emofuse.config import FusionConfig, JudgeConfig
+from emofuse.errors import DataError
+from emofuse.evaluation.sequences import stability, steady_sequences
+from emofuse.evaluation.statistics import Judgement, System, compare, measure
+from emofuse.fusion.gating import gate
+from emofuse.fusion.inputs import Fused
+from emofuse.fusion.rules import equal_weights, fixed_weights
+from emofuse.fusion.select import chosen_fusion, clamp, fuse, recalibrated
+from emofuse.io import storage
+from emofuse.runs.run import Run
+from emofuse.tables.columns import both, column, floats, texts
+from emofuse.tables.schema import EXPERTS, FUSED, PREDICTIONS, conform, read_metadata, with_metadata
+
+LABEL_FIGURES: dict[str, Callable[[np.ndarray], float]] = {"mean": np.mean, "median": np.median, "variance": np.var}
+"""What constants are made of."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Three tables of DESIGN, and the split that was judged."""
+
+    fused: pa.Table
+    metrics: pa.Table
+    comparisons: pa.Table
+    split: str
+
+    def write(self, run: Run) -> None:
+        """Write the three tables into a run directory."""
+        storage.write_table(storage.join(run.fused, "part-0.parquet"), self.fused)
+        storage.write_table(run.metrics, self.metrics)
+        storage.write_table(run.comparisons, self.comparisons)
+
+
+def judge(predictions: pa.Table, config: JudgeConfig) -> Judged:
+    """Calibrate, fuse, steady and measure stored predictions.
+
+    Args:
+        predictions: a table of `schema.PREDICTIONS`; its metadata holds the cards of its experts.
+        config: the options.
+
+    Raises:
+        DataError: if the table is not a predictions table, repeats a row, or holds none of the split.
+        ConfigError: if the options ask for what is not there.
+    """
+    table = conform(predictions, PREDICTIONS, "predictions").sort_by("sample_id")
+    if not table.num_rows:
+        raise DataError("the predictions have no rows")
+    if (repeated := table.num_rows - pc.count_distinct(table.column("sample_id")).as_py()) > 0:
+        raise DataError(f"sample_id must be unique in predictions; {repeated} row(s) repeat another's")
+    split = choose_split(table.column("split").unique().to_pylist(), config.split)
+    calibration = Calibration.load(config.calibration) if config.calibration else None
+    if calibration:
+        calibration.check_experts(_cards(table))
+    table = mark_fitted(table, calibration)
+    experts = opinions(table, calibration)
+    mean = np.stack([experts[name].mean for name in EXPERTS])
+    variance = np.stack([experts[name].variance for name in EXPERTS])
+    fusion = chosen_fusion(config.fusion, calibration.fusion if calibration else None)
+    gates = gate(column(table, "face_score"), variance[1], column(table, "luma"), fusion)
+    mean[1, np.logical_or.reduce(list(gates.values()))] = np.nan
+    fitted = calibration.fusion_arguments() if calibration else {}
+    fused = fuse(mean, variance, fusion, **fitted)
+    steadied = steady_sequences(table, clamp(fused.mean), fused.variance, config.stabilizer)
+    systems = {
+        **{name: System(clamp(expert.mean), expert.variance) for name, expert in experts.items()},
+        **baselines(mean, variance, fused, fitted.get("weights")),
+        **({"steady": System(steadied.mean, steadied.variance)} if steadied.rows else {}),
+        **(uncalibrated(table) if calibration else {}),
+        **constants(table),
+    }
+    on = Judgement.of(table, split)
+    metrics = measure(on, systems, config.statistics, config.seed)
+    if steadied.rows:
+        metrics = pa.concat_tables([metrics, stability(steadied, fused, table, on, config.stabilizer)])
+    columns = fused_columns(systems, fused, experts) | {name: pa.array(shut) for name, shut in gates.items()}
+    out = with_metadata(conform(replace_columns(table, columns | steadied.columns), FUSED, "fused"), split=split)
+    return Judged(out, metrics, compare(on, systems, config.statistics, config.seed), split)
+
+
+def choose_split(there: Iterable[str | None], wanted: str | None) -> str:
+    """The split that is judged: the one wanted, else "test" where there is one, else "all".
+
+    Raises:
+        DataError: if no row belongs to the split that was asked for.
+    """
+    found = {split for split in there if split is not None}
+    if wanted is None:
+        return "test" if "test" in found else "all"
+    if wanted != "all" and wanted not in found:
+        raise DataError(f"no row belongs to split {wanted!r}; there are: {', '.join(sorted(found)) or 'none'}")
+    return wanted
+
+
+def mark_fitted(table: pa.Table, calibration: Calibration | None) -> pa.Table:
+    """`table` with the rows that the calibration was fitted on marked `in_sample` too."""
+    if calibration is None:
+        return table
+    fitted = calibration.in_sample(texts(table, "sample_id"))
+    return replace_columns(table, {"in_sample": pa.array((column(table, "in_sample") > 0) | fitted)})
+
+
+def opinions(table: pa.Table, calibration: Calibration | None) -> dict[str, System]:
+    """The experts' estimates as they are fused: after the calibration, or else after their cards' variance scaling."""
+    cards = _cards(table)
+    systems = {}
+    for name in EXPERTS:
+        mean, variance = both(table, name), both(table, name, "variance")
+        if calibration:
+            systems[name] = System(*calibration.apply(name, mean, variance))
+        else:
+            systems[name] = System(mean, *recalibrated(mean, variance, cards.get(name) or {}))
+    return systems
+
+
+def uncalibrated(table: pa.Table) -> dict[str, System]:
+    """What a calibration must beat: the experts and their plain inverse-variance fusion without it."""
+    experts = opinions(table, None)
+    mean, variance = (np.stack([getattr(experts[name], part) for name in EXPERTS]) for part in ("mean", "variance"))
+    plain = fuse(mean, variance, FusionConfig(method="inverse_variance"))
+    systems = experts | {"fused": System(plain.mean, plain.variance)}
+    return {f"{name}_raw": System(clamp(each.mean), each.variance, each.source) for name, each in systems.items()}
+
+
+def baselines(mean: np.ndarray, variance: np.ndarray, fused: Fused, weights: np.ndarray | None) -> dict[str, System]:
+    """The fusion and what it must beat: equal weights, 0.6 / 0.4, and the constant weight where one was fitted."""
+    others = {"fused": fused, "equal": equal_weights(mean, variance), "fixed_60_40": fixed_weights(mean, variance)}
+    if weights is not None:
+        others["constant_weight"] = fixed_weights(mean, variance, weights)
+    return {name: System(clamp(each.mean), each.variance) for name, each in others.items()}
+
+
+def constants(table: pa.Table) -> dict[str, System]:
+    """Mean and median of the training labels: the table's train split, else what the scene expert was trained on."""
+    card = (_cards(table).get("scene") or {}).get("labels") or {}
+    labels = {name: np.array(card.get(name, (np.nan, np.nan)), dtype=np.float64) for name in LABEL_FIGURES}
+    train = both(table)[texts(table, "split") == "train"]
+    for i in range(len(AXES)):
+        known = train[np.isfinite(train[:, i]), i]
+        if len(known):
+            for name, figure in LABEL_FIGURES.items():
+                labels[name][i] = figure(known)
+    shape = (table.num_rows, 2)
+    spread = np.broadcast_to(labels["variance"], shape)
+    return {
+        f"constant_{name}": System(np.broadcast_to(labels[name], shape), spread)
+        for name in ("mean", "median")
+        if np.isfinite(labels[name]).any()
+    }
+
+
+def fused_columns(systems: dict[str, System], fused: Fused, experts: dict[str, System]) -> dict[str, pa.Array]:
+    """The columns of the fused table that fusion gives; the experts' as they were fused."""
+    columns: dict[str, pa.Array] = {}
+    for i, axis in enumerate(AXES):
+        for name in (*EXPERTS, "fused"):
+            columns[f"{name}_{axis}"] = floats(systems[name].mean[:, i])
+            columns[f"{name}_{axis}_variance"] = floats(systems[name].variance[:, i])
+        columns[f"scene_weight_{axis}"] = floats(fused.weights[0, :, i])
+    for name, expert in experts.items():
+        there = np.isfinite(expert.mean).any(axis=1)
+        source = np.broadcast_to(np.asarray(expert.source), expert.mean.shape)[:, 0]
+        columns[f"{name}_variance_source"] = pa.array(source.astype(object), pa.string(), mask=~there)
+    return columns
+
+
+def replace_columns(table: pa.Table, columns: dict[str, pa.Array]) -> pa.Table:
+    """`table` with these columns in the place of those of the same name, or at its end."""
+    for name, values in columns.items():
+        at = table.schema.get_field_index(name)
+        table = table.set_column(at, name, values) if at >= 0 else table.append_column(name, values)
+    return table
+
+
+def _cards(table: pa.Table) -> dict[str, Any]:
+    return read_metadata(table.schema).get("experts") or {}  # type: ignore[return-value]

