@@ -18,7 +18,7 @@ class Affect:
     Attributes:
         mean: float64, shape (..., 2) for both axes or any shape for one; NaN where not valid.
         variance: sigma squared in reference units squared, the shape of `mean`; NaN = unknown.
-        valid: bool, the shape of `mean`; whether there is an opinion at all.
+        valid: bool, the shape of `mean`; whether there is a prediction at all.
     """
 
     mean: np.ndarray
@@ -32,7 +32,7 @@ class Affect:
         Args:
             mean: the estimates; a NaN is never valid.
             variance: their variances; None, NaN, infinite, zero or negative become NaN (unknown).
-            valid: where there is an opinion; by default wherever the mean is finite.
+            valid: where there is a prediction; by default wherever the mean is finite.
 
         Raises:
             ValueError: if a shape does not broadcast to that of `mean`.
@@ -49,7 +49,7 @@ class Affect:
 
     @classmethod
     def missing(cls, shape: tuple[int, ...] = (2,)) -> Affect:
-        """No opinion, of the given shape."""
+        """No prediction, of the given shape."""
         return cls.of(np.full(shape, np.nan))
 
     def __len__(self) -> int:

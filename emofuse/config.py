@@ -1,7 +1,7 @@
 """Every option, one frozen dataclass per stage; jobs make their command lines of these.
 
-The docstring under a field is its help text. Fields marked *judge only* do not change a
-prediction, so they are left out of perceive's fingerprint.
+The docstring under a field is its help text. Fields marked *evaluate only* do not change a
+prediction, so they are left out of predict's fingerprint.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ Split = Literal["train", "valid", "test", "all"]
 
 @dataclass(frozen=True)
 class MediaConfig:
-    """How pictures are read."""
+    """How images are read."""
 
     max_pixels: int = 100_000_000
-    """Refuse a picture that declares more pixels than this, before decoding it."""
+    """Refuse an image that declares more pixels than this, before decoding it."""
     max_bytes: int = 200_000_000
     """Refuse a file larger than this, before reading it whole."""
     root: str | None = None
-    """Only read pictures below this folder or address; relative manifest addresses start here."""
+    """Only read images below this folder or address; relative manifest addresses start here."""
     retries: int = 3
     """Further attempts where remote storage fails for the moment."""
 
@@ -32,14 +32,14 @@ class MediaConfig:
 class SceneConfig:
     """The scene expert."""
 
-    tower: str | None = None
-    """embedded | timm:NAME | open_clip:NAME (as in open_clip:ViT-B-32); by default the tower of the head's card."""
+    backbone: str | None = None
+    """embedded | timm:NAME | open_clip:NAME (as in open_clip:ViT-B-32); by default the backbone of the head's card."""
     weights: str | None = None
-    """A weights file, or a pretrained tag of the tower's hub; by default those of the head's card."""
+    """A weights file, or a pretrained tag of the backbone's hub; by default those of the head's card."""
     head: str | None = None
     """A head file of train_scene.py; by default the embedded head."""
     preprocessing: Literal["own", "squash", "crop"] | None = None
-    """The tower's own, or its own with another geometry; by default that of the head's card, and no other is served."""
+    """The backbone's own, or its own with another geometry; by default that of the head, and no other is served."""
     passes: int = 20
     """MC-dropout passes T."""
 
@@ -59,13 +59,13 @@ class FaceConfig:
     detect_size: int = 480
     """Faces are sought in a copy whose longer side has at most this many pixels."""
     min_score: float = 0.5
-    """Least detection score, 0 to 1."""
+    """Minimum detection score, 0 to 1."""
     landmarks: Literal["detector", "fan", "none"] = "detector"
     """Where eye landmarks come from: the detector's five, FAN's 68, or no alignment."""
     views: int = 5
     """Test-time views K of a face (EmoNet); 1 = no augmentation, variance unknown."""
     faces: Literal["main", "all"] = "main"
-    """Judge the main face, or all of them weighted by precision and size."""
+    """Evaluate the main face, or all of them weighted by precision and size."""
     max_faces: int = 8
     """With --face.faces all: at most this many, largest first."""
     expression: bool = False
@@ -92,7 +92,7 @@ class ComputeConfig:
     """Where and how wide; only batch shapes, `dtype` and `threads` can change a number, in its last digits."""
 
     batch_size: int = 32
-    """Pictures per network batch; smaller batches are padded to this."""
+    """Images per network batch; smaller batches are padded to this."""
     face_chunk: int | None = None
     """EmoNet views per network call; by default what a short probe finds fastest at the same bits."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
@@ -110,12 +110,12 @@ class ComputeConfig:
     rows_per_block: int | None = None
     """Manifest rows per block; by default chosen from the manifest and the cluster."""
     decode: Literal["auto", "tasks", "actors"] = "auto"
-    """Where pictures are decoded: auto = tasks that feed GPU actors, or the model actors themselves on CPUs."""
+    """Where images are decoded: auto = tasks that feed GPU actors, or the model actors themselves on CPUs."""
 
 
 @dataclass(frozen=True)
 class FusionConfig:
-    """How the two experts are joined (judge only)."""
+    """How the two experts are joined (evaluate only)."""
 
     method: Literal[
         "auto", "inverse_variance", "best_linear_unbiased", "random_effects", "fixed", "equal", "constant", "stacked"
@@ -124,7 +124,7 @@ class FusionConfig:
     they are given here with other values than their defaults, else inverse_variance.
     constant and stacked are fitted by fit_calibration.py."""
     variance_floor: float = 1e-4
-    """Least variance, reference units squared."""
+    """Minimum variance, reference units squared."""
     max_weight_ratio: float | None = None
     """Cap on the ratio of the two precisions."""
     min_face_score: float | None = None
@@ -132,7 +132,7 @@ class FusionConfig:
     max_face_std: float | None = None
     """Gate: leave the face out above this standard deviation, on either axis."""
     min_luma: float | None = None
-    """Gate: leave the face out in pictures darker than this, 0-255."""
+    """Gate: leave the face out in images darker than this, 0-255."""
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,7 @@ class CalibrationConfig:
 
 @dataclass(frozen=True)
 class StabilizerConfig:
-    """How sequences are steadied (judge only)."""
+    """How sequences are smoothed (evaluate only)."""
 
     filter: Literal["ema", "soft_ema", "kalman", "one_euro", "none"] = "ema"
     """gated EMA | soft-gated EMA | local-level Kalman | One-Euro | none"""
@@ -181,14 +181,14 @@ class StabilizerConfig:
 
 @dataclass(frozen=True)
 class StatisticsConfig:
-    """How systems are compared (judge only)."""
+    """How systems are compared (evaluate only)."""
 
     resamples: int = 4000
     """Bootstrap and permutation resamples; p cannot fall below 1 / (1 + resamples), and Holm multiplies it."""
     confidence: float = 0.95
     """Confidence of the intervals."""
     gallery: int = 120
-    """Most pictures the report's gallery holds."""
+    """Most images the report's gallery holds."""
 
 
 @dataclass(frozen=True)
@@ -204,7 +204,7 @@ class TrainingConfig:
     start: Literal["closed_form", "random"] | None = None
     """A linear head may start where dropout training ends, in closed form; by default linear heads without
     log-variance do."""
-    rate: float | None = None
+    learning_rate: float | None = None
     """Peak learning rate; by default the valley of a range test."""
     weight_decay: float = 0.01
     """AdamW's decoupled weight decay."""
@@ -221,11 +221,11 @@ class TrainingConfig:
 
 
 @dataclass(frozen=True)
-class PerceiveConfig:
+class InferenceConfig:
     """All that can change a prediction."""
 
     seed: int = 0
-    """Fixes dropout masks and augmentation scales, one set for every picture."""
+    """Fixes dropout masks and augmentation scales, one set for every image."""
     media: MediaConfig = field(default_factory=MediaConfig)
     scene: SceneConfig = field(default_factory=SceneConfig)
     face: FaceConfig = field(default_factory=FaceConfig)
@@ -233,13 +233,13 @@ class PerceiveConfig:
 
 
 @dataclass(frozen=True)
-class JudgeConfig:
-    """All that can change the judgement of stored predictions."""
+class EvaluationConfig:
+    """All that can change the evaluation of stored predictions."""
 
     seed: int = 0
     """Fixes the resampling."""
     split: Split | None = None
-    """The split that is judged; by default test where there is one, else all."""
+    """The split that is evaluated; by default test where there is one, else all."""
     calibration: str | None = None
     """A calibration.json of fit_calibration.py."""
     fusion: FusionConfig = field(default_factory=FusionConfig)
@@ -276,7 +276,7 @@ class SweepConfig:
     max_response: float = 0.2
     """Without labels: the slowest response to a step that is acceptable, seconds to 90 %."""
     min_coverage: float = 0.95
-    """Least share of the fused frames for which a steadied estimate must be given."""
+    """Minimum share of the fused frames for which a smoothed estimate must be given."""
 
 
 @dataclass(frozen=True)
@@ -305,7 +305,7 @@ class CalibrationSweepConfig:
         Literal["inverse_variance", "best_linear_unbiased", "random_effects", "fixed", "equal", "constant", "stacked"],
         ...,
     ] = ("inverse_variance", "best_linear_unbiased", "random_effects", "constant", "stacked")
-    """Fusion rules to compare, where both experts speak; fixed and equal are baselines of every judgement anyway."""
+    """Fusion rules to compare, where both experts speak; fixed and equal are baselines of every evaluation anyway."""
     max_weight_ratio: tuple[float, ...] = (2.0, 5.0)
     """Inverse variance: caps on the ratio of the precisions, besides none."""
     min_face_score: tuple[float, ...] = (0.6, 0.7, 0.8, 0.9)
@@ -315,6 +315,6 @@ class CalibrationSweepConfig:
     min_luma: tuple[float, ...] = (40.0, 60.0)
     """Gate on the luma, besides none."""
     objective: Literal["crps", "mae", "nll"] = "crps"
-    """What is minimised, mean over both axes: crps judges mean and variance at once | mae the mean alone | nll."""
+    """What is minimised, mean over both axes: crps evaluates mean and variance at once | mae the mean alone | nll."""
     folds: int = 5
     """Grouped folds inside valid."""

@@ -14,7 +14,7 @@ class ConfigError(EmofuseError):
 
 
 class DataError(EmofuseError):
-    """A manifest, table, label or picture set that is not what it should be."""
+    """A manifest, table, label or image set that is not what it should be."""
 
 
 class CheckpointError(EmofuseError):

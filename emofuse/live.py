@@ -12,12 +12,12 @@ import numpy as np
 
 from emofuse.affect import Affect
 from emofuse.calibration import Calibration
-from emofuse.config import FusionConfig, JudgeConfig, PerceiveConfig, StabilizerConfig
+from emofuse.config import EvaluationConfig, FusionConfig, InferenceConfig, StabilizerConfig
 from emofuse.errors import ConfigError
 from emofuse.fusion.gating import gate
 from emofuse.fusion.inputs import Fused
 from emofuse.fusion.select import chosen_fusion, clamp, fuse, recalibrated
-from emofuse.io.images import Picture
+from emofuse.io.images import DecodedImage
 from emofuse.io.malloc import reuse_memory
 from emofuse.stabilizer import Window, make_stabilizer
 
@@ -28,8 +28,8 @@ class ScenePredictor(Protocol):
     card: Any
     preprocessing: Any
 
-    def __call__(self, pictures: np.ndarray) -> Affect:
-        """Affect (B, 2) of what `preprocessing.apply` makes of pictures, stacked."""
+    def __call__(self, images: np.ndarray) -> Affect:
+        """Affect (B, 2) of what `preprocessing.apply` makes of images, stacked."""
 
 
 class FacePredictor(Protocol):
@@ -45,15 +45,15 @@ class FaceProcessor(Protocol):
     """`emofuse.experts.face.finder.FaceFinder`, or anything that answers like it."""
 
     def __call__(self, rgb: np.ndarray, scale: float = 1.0) -> Any:
-        """`FoundFaces` of one picture, the main face first."""
+        """`FoundFaces` of one image, the main face first."""
 
 
 @dataclass(frozen=True, eq=False)
-class Perceived:
+class Predicted:
     """What one frame says.
 
     Attributes:
-        fused: (2,), the estimate to use: steadied where the stabilizer is on (the table's `steady_*`), else as fused.
+        fused: (2,), the estimate to use: smoothed where the stabilizer is on (the table's `steady_*`), else as fused.
         raw: (2,), the fusion before the stabilizer (the table's `fused_*`).
         scene: (2,), the scene expert as it was fused, after its variance recalibration.
         face: (2,), the face expert likewise; not valid where there is no face.
@@ -94,7 +94,7 @@ class _Sight:
 
 
 class SceneFaceFusion:
-    """Scene and face, fused and steadied, frame by frame.
+    """Scene and face, fused and smoothed, frame by frame.
 
     It keeps the state of one sequence and is not for several threads; call `reset` between sequences.
 
@@ -146,10 +146,10 @@ class SceneFaceFusion:
         self.reset()
 
     @classmethod
-    def from_config(cls, perceive: PerceiveConfig, judge: JudgeConfig | None = None) -> SceneFaceFusion:
+    def from_config(cls, predict: InferenceConfig, evaluate: EvaluationConfig | None = None) -> SceneFaceFusion:
         """The experts and options of a batch job.
 
-        A picture's numbers are those of the job at one batch shape; `compute.batch_size=1` is quicker
+        An image's numbers are those of the job at one batch shape; `compute.batch_size=1` is quicker
         here and differs by rounding.
         """
         from emofuse.experts.face.expert import make_face_expert
@@ -157,15 +157,15 @@ class SceneFaceFusion:
         from emofuse.experts.head_expert import SceneExpert
 
         reuse_memory()
-        judge = judge or JudgeConfig()
-        with_face = perceive.face.expert != "none"
+        evaluate = evaluate or EvaluationConfig()
+        with_face = predict.face.expert != "none"
         return cls(
-            SceneExpert(perceive.scene, perceive.compute, perceive.seed),
-            make_face_expert(perceive.face, perceive.compute, perceive.seed) if with_face else None,
-            FaceFinder(perceive.face) if with_face else None,
-            fusion=judge.fusion,
-            stabilizer=judge.stabilizer,
-            calibration=Calibration.load(judge.calibration) if judge.calibration else None,
+            SceneExpert(predict.scene, predict.compute, predict.seed),
+            make_face_expert(predict.face, predict.compute, predict.seed) if with_face else None,
+            FaceFinder(predict.face) if with_face else None,
+            fusion=evaluate.fusion,
+            stabilizer=evaluate.stabilizer,
+            calibration=Calibration.load(evaluate.calibration) if evaluate.calibration else None,
         )
 
     def reset(self) -> None:
@@ -174,7 +174,7 @@ class SceneFaceFusion:
             self._stabilizer.reset()
         self._window = Window(self._window_frames)
 
-    def perceive_and_fuse(self, frame_bgr: np.ndarray, timestamp: float | None = None) -> Perceived:
+    def predict_and_fuse(self, frame_bgr: np.ndarray, timestamp: float | None = None) -> Predicted:
         """One more frame of the sequence.
 
         Args:
@@ -187,15 +187,15 @@ class SceneFaceFusion:
         if frame_bgr.dtype != np.uint8 or frame_bgr.ndim != 3 or frame_bgr.shape[2] != 3 or not frame_bgr.size:
             raise ValueError(f"expected a frame uint8 (H, W, 3); got {frame_bgr.dtype} {frame_bgr.shape}")
         sight = self._look(np.ascontiguousarray(frame_bgr[:, :, ::-1]))
-        scene, face = self._opinion("scene", sight.scene), self._opinion("face", sight.face)
+        scene, face = self._prediction("scene", sight.scene), self._prediction("face", sight.face)
         joined, gates = self._join(scene, face, sight)
         raw = Affect.of(clamp(joined.mean), joined.variance)
         fused, held = raw, np.zeros(2, dtype=bool)
         if self._stabilizer is not None:
-            steadied = self._stabilizer.update(raw.mean, raw.variance, timestamp)
-            fused, held = Affect.of(clamp(steadied.mean), steadied.variance), self._stabilizer.held
+            smoothed = self._stabilizer.update(raw.mean, raw.variance, timestamp)
+            fused, held = Affect.of(clamp(smoothed.mean), smoothed.variance), self._stabilizer.held
         self._window.append(fused.mean)
-        return Perceived(
+        return Predicted(
             fused=fused,
             raw=raw,
             scene=scene,
@@ -214,7 +214,7 @@ class SceneFaceFusion:
         scene = face = Affect.missing()
         if self._scene is not None:
             scene = self._scene(self._scene.preprocessing.apply(rgb)[None])[0]
-        luma = Picture(rgb, rgb.shape[1], rgb.shape[0]).luma
+        luma = DecodedImage(rgb, rgb.shape[1], rgb.shape[0]).luma
         if self._face is None or self._finder is None:
             return _Sight(scene, face, luma, None, np.nan, 0)
         found = self._finder(rgb)
@@ -224,7 +224,7 @@ class SceneFaceFusion:
         face = each[0] if len(each) == 1 else _together(each, found.faces)
         return _Sight(scene, face, luma, [float(edge) for edge in main.box], float(main.score), found.count)
 
-    def _opinion(self, name: str, affect: Affect) -> Affect:
+    def _prediction(self, name: str, affect: Affect) -> Affect:
         """An expert's answer as it is fused: calibrated, or else recalibrated by its card."""
         if self._calibration is not None:
             mean, variance, _ = self._calibration.apply(name, affect.mean, affect.variance)

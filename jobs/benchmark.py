@@ -12,10 +12,10 @@ from rich.console import Console
 from rich.table import Table
 
 from emofuse.cli import run_job
-from emofuse.config import ComputeConfig, FaceConfig, MediaConfig, PerceiveConfig, SceneConfig
+from emofuse.config import ComputeConfig, FaceConfig, InferenceConfig, MediaConfig, SceneConfig
 from emofuse.runs import run as runs
 
-DESCRIPTION = """Measures, on the pictures of a manifest: decoding alone, the experts alone, as many plain processes
+DESCRIPTION = """Measures, on the images of a manifest: decoding alone, the experts alone, as many plain processes
 without Ray, and the pipeline, all in steady state; the ratio of the last two; start-up and peak memory. With
 --simulate the experts are timed waits, so that the cost of orchestration shows at widths this machine does not have."""
 
@@ -25,7 +25,7 @@ class Options:
     """Options of the benchmark."""
 
     manifest: str | None = None
-    """Manifest whose pictures are used, over and over; by default the demonstration photographs."""
+    """Manifest whose images are used, over and over; by default the demonstration photographs."""
     out: str | None = None
     """Folder for benchmark.parquet and benchmark.png; by default one below runs/."""
     rows: int = 512
@@ -75,7 +75,7 @@ def _measure(options: Options, manifest: str):  # type: ignore[no-untyped-def]
     from emofuse.benchmark import benchmark
     from emofuse.inference.run import resolved
 
-    config = resolved(PerceiveConfig(0, options.media, options.scene, options.face, options.compute))
+    config = resolved(InferenceConfig(0, options.media, options.scene, options.face, options.compute))
     size = config.compute.batch_size
     yield from benchmark.bare(benchmark.repeated(manifest, max(2 * size, 64)), config)
     for workers in options.workers:

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from emofuse.cli import run_job
 from emofuse.config import (
     ComputeConfig,
+    EvaluationConfig,
     FaceConfig,
     FusionConfig,
-    JudgeConfig,
+    InferenceConfig,
     MediaConfig,
-    PerceiveConfig,
     SceneConfig,
     Split,
     StabilizerConfig,
@@ -21,7 +21,7 @@ from emofuse.config import (
 from emofuse.errors import ConfigError
 
 DESCRIPTION = """Does adding the face to the scene make the estimate of valence and arousal better, by how much,
-and how sure are we? Runs both experts over the pictures of a manifest, fuses them, and writes a run directory
+and how sure are we? Runs both experts over the images of a manifest, fuses them, and writes a run directory
 with predictions, the fusion, metrics, comparisons and report.html. Without arguments: the demonstration
 photographs, into runs/. The same command again goes on where it stopped, or says that all is done."""
 
@@ -35,13 +35,13 @@ class Options:
     out: str | None = None
     """Run directory, local or any fsspec address; by default a name below runs/ made of manifest and fingerprint."""
     predictions: str | None = None
-    """Judge these stored predictions (a file, a run's predictions folder, or a run) anew, without any picture."""
+    """Evaluate these stored predictions (a file, a run's predictions folder, or a run) anew, without any image."""
     local: bool = False
     """Run in this process, without Ray: the same stages, the same numbers."""
     address: str | None = None
     """Ray cluster to join; by default RAY_ADDRESS, else a cluster on this machine for this run."""
     split: Split | None = None
-    """The split that is judged; by default test where there is one, else all."""
+    """The split that is evaluated; by default test where there is one, else all."""
     calibration: str | None = None
     """A calibration.json of fit_calibration.py."""
     seed: int = 0
@@ -55,25 +55,25 @@ class Options:
     statistics: StatisticsConfig = field(default_factory=StatisticsConfig)
 
     @property
-    def perceiving(self) -> PerceiveConfig:
+    def inference_config(self) -> InferenceConfig:
         """The options that can change a prediction."""
-        return PerceiveConfig(self.seed, self.media, self.scene, self.face, self.compute)
+        return InferenceConfig(self.seed, self.media, self.scene, self.face, self.compute)
 
     @property
-    def judging(self) -> JudgeConfig:
-        """The options that can change only the judgement."""
-        return JudgeConfig(self.seed, self.split, self.calibration, self.fusion, self.stabilizer, self.statistics)
+    def evaluation_config(self) -> EvaluationConfig:
+        """The options that can change only the evaluation."""
+        return EvaluationConfig(self.seed, self.split, self.calibration, self.fusion, self.stabilizer, self.statistics)
 
 
 def main(options: Options) -> None:
     """Run the job and tell where the report is."""
     from emofuse.evaluate import Evaluation
 
-    evaluation = Evaluation(options.perceiving, options.judging, options.out)
+    evaluation = Evaluation(options.inference_config, options.evaluation_config, options.out)
     if options.predictions:
         if options.manifest:
-            raise ConfigError("--predictions judges stored rows and --manifest perceives pictures: give one of them")
-        evaluation.judge(options.predictions)
+            raise ConfigError("--predictions evaluates stored rows and --manifest predicts images: give one of them")
+        evaluation.re_evaluate(options.predictions)
     else:
         evaluation.evaluate(options.manifest, local=options.local, address=options.address)
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Phase 1: a calibration is swept, chosen and fitted on valid, and judged on test once."""
+"""Phase 1: a calibration is swept, chosen and fitted on valid, and evaluated on test once."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from emofuse.cli import run_job
 from emofuse.config import (
     CalibrationConfig,
     CalibrationSweepConfig,
+    EvaluationConfig,
     FusionConfig,
-    JudgeConfig,
     MediaConfig,
     Split,
     StabilizerConfig,
@@ -20,7 +20,7 @@ from emofuse.config import (
 DESCRIPTION = """How must the experts' means and variances be corrected on this data, and how are they best joined?
 Reads stored predictions, tries mean calibrations, variance recalibrations, fusion rules and gates on Ray Tune
 in grouped cross-validation inside the valid split, takes the simplest within one standard error of the best,
-fits it on valid, and judges it on test once. Writes calibration.json, for eval_fusion.py --calibration, beside
+fits it on valid, and evaluates it on test once. Writes calibration.json, for eval_fusion.py --calibration, beside
 surface.parquet, metrics, comparisons and report.html."""
 
 
@@ -51,17 +51,19 @@ class Options:
 
 
 def main(options: Options) -> None:
-    """Fit, judge, and tell where the calibration is."""
-    from emofuse.tuning.calibration.run import Fitting
+    """Fit, evaluate, and tell where the calibration is."""
+    from emofuse.tuning.calibration.run import CalibrationJob
 
-    judging = JudgeConfig(seed=options.seed, stabilizer=options.stabilizer, statistics=options.statistics)
-    fitting = Fitting(
+    evaluation_config = EvaluationConfig(
+        seed=options.seed, stabilizer=options.stabilizer, statistics=options.statistics
+    )
+    fitting = CalibrationJob(
         split=options.split,
         tune=options.tune,
         options=options.sweep,
         layers=options.calibration,
         fusion=options.fusion,
-        judging=judging,
+        evaluation_config=evaluation,
         media=options.media,
         local=options.local,
         address=options.address,

@@ -18,7 +18,7 @@ from emofuse.affect import AXES
 from emofuse.cli import run_job
 from emofuse.datasets import CONVERTERS, Built
 from emofuse.io import storage
-from emofuse.io.addresses import printable, shown
+from emofuse.io.addresses import display_uri, printable
 from emofuse.tables import schema
 from emofuse.tables.columns import both
 
@@ -26,8 +26,8 @@ ENOUGH = 20
 """Ratings from which on their range tells something."""
 NARROW = 0.4
 """The part of a scale that ratings cover at least, if they are on it."""
-DESCRIPTION = """Turn a data set, as published, into a manifest that the other jobs read: one row per picture or
-frame, ratings on the reference scale [-1, 1], splits disjoint by group and by picture.
+DESCRIPTION = """Turn a data set, as published, into a manifest that the other jobs read: one row per image or
+frame, ratings on the reference scale [-1, 1], splits disjoint by group and by image.
 `prepare_dataset.py NAME --help` tells what each data set expects."""
 
 
@@ -81,7 +81,7 @@ def tell(built: Built, out: str, console: Console) -> None:
         # Names come from strangers' files: as text, they are neither markup nor commands to a terminal.
         facts.add_row(name, Text(printable(value)))
     console.print(facts)
-    told = f"{built.table.num_rows:,} rows written to {shown(out)}"
+    told = f"{built.table.num_rows:,} rows written to {display_uri(out)}"
     console.print(told, highlight=False, soft_wrap=True, markup=False)
 
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Phase 0: a manifest's pictures → features → a head with its card, for eval_fusion.py --scene.head."""
+"""Phase 0: a manifest's images → features → a head with its card, for eval_fusion.py --scene.head."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Options:
     preprocessing: Literal["own", "squash", "crop"] = "own"
     """The backbone's own, or its own with another geometry."""
     input: Literal["scene", "face"] = "scene"
-    """Train on whole pictures, or on their main faces."""
+    """Train on whole images, or on their main faces."""
     rows: Literal["train", "all"] = "train"
     """Fit on the train split, or on all labelled rows (for shipping; held-out figures then come from folds alone)."""
     licence: str = "as the training data"
@@ -57,7 +57,7 @@ class Options:
         """These options as the training takes them."""
         return TrainPlan(
             expert=self.input,
-            tower=self.backbone,
+            backbone=self.backbone,
             weights=self.weights,
             preprocessing=self.preprocessing,
             rows=self.rows,

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from emofuse.cli import run_job
 from emofuse.config import Split, StabilizerConfig, SweepConfig
 
-DESCRIPTION = """Which filter, with which parameters and behind which fusion gates, steadies these sequences best?
+DESCRIPTION = """Which filter, with which parameters and behind which fusion gates, smooths these sequences best?
 Reads the fused table of a run and tries every combination on Ray Tune, vectorised in few trials. Where frames
-are labelled the error after steadying is minimised, elsewhere the jitter at a bounded response time. Writes
+are labelled the error after smoothing is minimised, elsewhere the jitter at a bounded response time. Writes
 surface.parquet, pareto.parquet, run.json with the chosen options, and report.html."""
 
 
@@ -35,9 +35,9 @@ class Options:
 
 def main(options: Options) -> None:
     """Sweep and tell what was chosen."""
-    from emofuse.tuning.stabilizer.run import Tuning
+    from emofuse.tuning.stabilizer.run import StabilizerSweep
 
-    tuning = Tuning(options.sweep, options.base, options.split, local=options.local, address=options.address)
+    tuning = StabilizerSweep(options.sweep, options.base, options.split, local=options.local, address=options.address)
     tuning.run(options.fused, options.out)
 
 

@@ -1,4 +1,4 @@
-"""A corpus of files that cannot, or can only just, be read as pictures, made from nothing but code."""
+"""A corpus of files that cannot, or can only just, be read as images, made from nothing but code."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from PIL import Image
 
 
 def scene(seed: int = 0, size: tuple[int, int] = (320, 240)) -> Image.Image:
-    """A smooth colourful picture, another for each seed."""
+    """A smooth colourful image, another for each seed."""
     small = np.random.default_rng(seed).integers(0, 255, (6, 8, 3), dtype=np.uint8)
     return Image.fromarray(small).resize(size, Image.Resampling.BICUBIC)
 
@@ -50,19 +50,19 @@ def broken_files(folder: Path) -> dict[str, tuple[Path, str]]:
     flipped[len(png) // 2] ^= 0xFF
     contents: dict[str, tuple[bytes, str]] = {
         "empty.jpg": (b"", "empty"),
-        "text.jpg": (b"this is a letter to my aunt, not a picture\n" * 20, "not a picture"),
-        "page.png": (b"<!doctype html><html><body>404 not found</body></html>", "not a picture"),
-        "vector.png": (b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>', "not a picture"),
-        "postscript.jpg": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\nshowpage\n", "not a picture"),
+        "text.jpg": (b"this is a letter to my aunt, not an image\n" * 20, "not an image"),
+        "page.png": (b"<!doctype html><html><body>404 not found</body></html>", "not an image"),
+        "vector.png": (b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>', "not an image"),
+        "postscript.jpg": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\nshowpage\n", "not an image"),
         "truncated.jpg": (good[: len(good) // 2], "truncated"),
         "truncated-progressive.jpg": (progressive[: len(progressive) // 3], "truncated"),
         "truncated.png": (png[: len(png) // 2], "truncated"),
         "truncated.gif": (encoded(scene(), "GIF")[:900], "truncated"),
         "truncated.webp": (encoded(scene(), "WEBP")[:600], "corrupt"),
         "flipped.png": (bytes(flipped), "corrupt"),
-        "header-only.jpg": (good[:2], "not a picture"),
+        "header-only.jpg": (good[:2], "not an image"),
         "bomb.png": (png_that_declares(60_000, 60_000), "too many pixels"),
-        "zip.jpg": (b"PK\x03\x04" + bytes(300), "not a picture"),
+        "zip.jpg": (b"PK\x03\x04" + bytes(300), "not an image"),
         "float.tif": (encoded(Image.fromarray(np.ones((8, 8), np.float32)), "TIFF"), "corrupt"),
     }
     made = {}
@@ -80,7 +80,7 @@ def broken_files(folder: Path) -> dict[str, tuple[Path, str]]:
 
 
 def odd_files(folder: Path) -> dict[str, Path]:
-    """Unusual files that are pictures all the same."""
+    """Unusual files that are images all the same."""
     image = scene(1)
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -96,9 +96,9 @@ def odd_files(folder: Path) -> dict[str, Path]:
         "cmyk.jpg": encoded(image.convert("CMYK"), "JPEG"),
         "turned.jpg": encoded(image, "JPEG", exif=exif),
         "animated.gif": encoded(image, "GIF", save_all=True, append_images=[scene(2), scene(3)]),
-        "picture.webp": encoded(image, "WEBP"),
-        "picture.bmp": encoded(image, "BMP"),
-        "picture.tif": encoded(image, "TIFF"),
+        "image.webp": encoded(image, "WEBP"),
+        "image.bmp": encoded(image, "BMP"),
+        "image.tif": encoded(image, "TIFF"),
         "one-pixel.png": encoded(Image.new("RGB", (1, 1)), "PNG"),
         "long.png": encoded(image.resize((2000, 3)), "PNG"),
         "no-ending": encoded(image, "JPEG"),

@@ -1,4 +1,4 @@
-"""Fixtures that every test may use: real pictures, the shared data, one local Ray cluster."""
+"""Fixtures that every test may use: real images, the shared data, one local Ray cluster."""
 
 from __future__ import annotations
 

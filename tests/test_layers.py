@@ -27,7 +27,7 @@ LAYERS = [
         "__init__",
     },
     {"media", "storage", "runs", "weights", "checkpoints", "video", "datasets", "experiments"},
-    {"opinions", "combination", "stacking", "fusion", "calibration", "metrics", "stabilizer", "report"},
+    {"predictions", "combination", "stacking", "fusion", "calibration", "metrics", "stabilizer", "report"},
     {"scene", "face"},
     {"pipeline", "tuning", "live"},
 ]

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from emofuse.affect import Affect
-from emofuse.config import ComputeConfig, FusionConfig, JudgeConfig, PerceiveConfig, StabilizerConfig
+from emofuse.config import ComputeConfig, EvaluationConfig, FusionConfig, InferenceConfig, StabilizerConfig
 from emofuse.errors import ConfigError
 from emofuse.io.video import enumerate_frames, read_frames
 from emofuse.live import SceneFaceFusion
@@ -25,8 +25,8 @@ class Scripted:
         self.answers, self.card, self.seen = list(answers), card or {}, []
         self.preprocessing = SimpleNamespace(apply=lambda rgb: rgb[:2, :2])
 
-    def __call__(self, pictures):
-        self.seen.append(pictures)
+    def __call__(self, images):
+        self.seen.append(images)
         mean, variance = self.answers.pop(0)
         return Affect.of([[mean, -mean]], [[variance, variance]])
 
@@ -50,7 +50,7 @@ GREY, BLACK = np.full((8, 8, 3), 100, np.uint8), np.zeros((8, 8, 3), np.uint8)
 def test_inverse_variance_of_both_views():
     """(.6, .09) and (-.2, .25): mean .388235…, variance .0661765 (METHODS of meta-analysis, fixed effect)."""
     live = SceneFaceFusion(Scripted((0.6, 0.09)), Scripted((-0.2, 0.25)), Finder(), enable_stabilizer=False)
-    seen = live.perceive_and_fuse(GREY)
+    seen = live.predict_and_fuse(GREY)
     assert seen.fused.valence == pytest.approx(0.388235294117647, abs=1e-12)
     assert seen.fused.arousal == pytest.approx(-0.388235294117647, abs=1e-12)
     np.testing.assert_allclose(seen.fused.variance, 0.0661764705882353)
@@ -64,12 +64,12 @@ def test_fixed_weights_without_variance_weighting():
     live = SceneFaceFusion(
         Scripted((0.5, 0.09)), Scripted((0.0, 0.01)), Finder(), use_variance_weighting=False, enable_stabilizer=False
     )
-    assert live.perceive_and_fuse(GREY).fused.valence == pytest.approx(0.3)
+    assert live.predict_and_fuse(GREY).fused.valence == pytest.approx(0.3)
 
 
 def test_without_a_face_the_scene_passes_through():
     live = SceneFaceFusion(Scripted((0.6, 0.09)), Scripted(), Finder(), enable_stabilizer=False)
-    seen = live.perceive_and_fuse(BLACK)
+    seen = live.predict_and_fuse(BLACK)
     assert (seen.fused.valence, seen.fused.variance[0]) == (0.6, 0.09)
     assert not seen.face.valid.any()
     assert seen.face_box is None
@@ -80,13 +80,13 @@ def test_colours_arrive_in_the_order_of_rgb():
     scene = Scripted((0.1, 0.1))
     frame = np.zeros((4, 4, 3), np.uint8)
     frame[..., 0] = 255  # blue, to OpenCV
-    SceneFaceFusion(scene).perceive_and_fuse(frame)
+    SceneFaceFusion(scene).predict_and_fuse(frame)
     np.testing.assert_array_equal(scene.seen[0][0, 0, 0], [0, 0, 255])
 
 
 def test_the_cards_recalibrate_the_variances():
     card = {"variance_scale": [2.0, 4.0], "variance_floor": [0.01, 0.02]}
-    seen = SceneFaceFusion(Scripted((0.1, 0.1), card=card)).perceive_and_fuse(GREY)
+    seen = SceneFaceFusion(Scripted((0.1, 0.1), card=card)).predict_and_fuse(GREY)
     np.testing.assert_allclose(seen.scene.variance, [0.21, 0.42])
 
 
@@ -100,7 +100,7 @@ def test_the_cards_recalibrate_the_variances():
 )
 def test_gates_leave_the_face_out(fusion, gate):
     live = SceneFaceFusion(Scripted((0.6, 0.09)), Scripted((-0.2, 0.25)), Finder(), fusion=fusion)
-    seen = live.perceive_and_fuse(GREY)
+    seen = live.predict_and_fuse(GREY)
     assert seen.gates == (gate,)
     assert seen.raw.valence == 0.6
     assert seen.face.valence == -0.2
@@ -111,7 +111,7 @@ class TestStabilizer:
 
     def follow(self, **options):
         live = SceneFaceFusion(Scripted(*zip(self.X, self.V, strict=True)), **options)
-        return live, [live.perceive_and_fuse(GREY, i / 30) for i in range(5)]
+        return live, [live.predict_and_fuse(GREY, i / 30) for i in range(5)]
 
     def test_the_gated_average_by_default(self):
         """Worked by hand; the third frame is held."""
@@ -140,7 +140,7 @@ class TestStabilizer:
         live, _ = self.follow()
         live._scene.answers = [(0.9, 0.05)]
         live.reset()
-        again = live.perceive_and_fuse(GREY, 0.0)
+        again = live.predict_and_fuse(GREY, 0.0)
         assert again.fused.valence == 0.9
         assert np.isnan(again.stability_variance).all()
 
@@ -155,16 +155,16 @@ def test_experts_that_do_not_go_together():
 @pytest.mark.parametrize("frame", [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3)), np.zeros((0, 4, 3), np.uint8)])
 def test_other_arrays_are_not_frames(frame):
     with pytest.raises(ValueError, match="uint8"):
-        SceneFaceFusion(Scripted((0, 1))).perceive_and_fuse(frame)
+        SceneFaceFusion(Scripted((0, 1))).predict_and_fuse(frame)
 
 
 def test_a_clip_gives_the_numbers_of_the_batch_job(tmp_path):
     """A face that leaves half-way, through both ways with the embedded experts: equal to 1e-6."""
     from skimage.data import astronaut
 
-    from emofuse.evaluation.evaluate_table import judge
+    from emofuse.evaluation.evaluate_table import evaluate_table
     from emofuse.inference.decode import Decoder
-    from emofuse.inference.predictor import Perceiver
+    from emofuse.inference.predictor import Predictor
 
     path = str(tmp_path / "clip.mp4")
     with av.open(path, "w") as out:
@@ -174,8 +174,8 @@ def test_a_clip_gives_the_numbers_of_the_batch_job(tmp_path):
             view = astronaut()[40 * i : 40 * i + 256, 100:356]
             out.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(view), format="rgb24")))
         out.mux(stream.encode())
-    perceive = PerceiveConfig(compute=ComputeConfig(batch_size=4))
-    options = JudgeConfig(fusion=FusionConfig(min_face_score=0.1), stabilizer=StabilizerConfig(alpha=0.6))
+    predict = InferenceConfig(compute=ComputeConfig(batch_size=4))
+    options = EvaluationConfig(fusion=FusionConfig(min_face_score=0.1), stabilizer=StabilizerConfig(alpha=0.6))
     shown = enumerate_frames(path)
     manifest = pa.table(
         {
@@ -187,14 +187,14 @@ def test_a_clip_gives_the_numbers_of_the_batch_job(tmp_path):
         }
     )
     columns = [manifest[f.name] if f.name in manifest.column_names else pa.nulls(6, f.type) for f in MANIFEST]
-    perceiver, decoder = Perceiver(perceive), Decoder(perceive)
-    predictions = perceiver(decoder(pa.table(columns, schema=MANIFEST)))
-    live = SceneFaceFusion.from_config(perceive, options)
+    predictor, decoder = Predictor(predict), Decoder(predict)
+    predictions = predictor(decoder(pa.table(columns, schema=MANIFEST)))
+    live = SceneFaceFusion.from_config(predict, options)
     cards = {"scene": live._scene.card, "face": live._face.card}
-    rows = judge(with_metadata(predictions, experts=cards), options).fused.to_pylist()
+    rows = evaluate_table(with_metadata(predictions, experts=cards), options).fused.to_pylist()
     assert {row["status"] for row in rows} == {"ok", "no_face"}
     for row, frame in zip(rows, read_frames(path), strict=True):
-        seen = live.perceive_and_fuse(frame.rgb[:, :, ::-1], frame.timestamp)
+        seen = live.predict_and_fuse(frame.rgb[:, :, ::-1], frame.timestamp)
         for i, axis in enumerate(("valence", "arousal")):
             for name, affect in (("fused", seen.raw), ("scene", seen.scene), ("face", seen.face)):
                 for value, column in (
@@ -203,7 +203,7 @@ def test_a_clip_gives_the_numbers_of_the_batch_job(tmp_path):
                 ):
                     expected = np.nan if row[column] is None else row[column]
                     np.testing.assert_allclose(value, expected, atol=1e-6, err_msg=column)
-            np.testing.assert_allclose(seen.fused.mean[i], row[f"steady_{axis}"], atol=1e-6)
+            np.testing.assert_allclose(seen.fused.mean[i], row[f"smoothed_{axis}"], atol=1e-6)
             assert seen.held[i] == row[f"held_{axis}"]
         if row["face_box"] is None:
             assert seen.face_box is None

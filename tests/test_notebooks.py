@@ -62,7 +62,7 @@ def _calibration(folder: Path) -> Path:
     import pyarrow.parquet as pq
 
     from emofuse.config import CalibrationSweepConfig
-    from emofuse.tuning.calibration.run import Fitting
+    from emofuse.tuning.calibration.run import CalibrationJob
 
     pq.write_table(_load("tuning/miscalibrated.py").table(300), folder / "predictions.parquet")
     few = CalibrationSweepConfig(
@@ -76,7 +76,7 @@ def _calibration(folder: Path) -> Path:
         max_face_std=(),
         min_luma=(),
     )
-    fitting = Fitting(options=few, local=True)
+    fitting = CalibrationJob(options=few, local=True)
     return Path(fitting.run(str(folder / "predictions.parquet"), str(folder / "run")).address)
 
 

@@ -20,15 +20,15 @@ import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from emofuse.benchmark.events import RecordedPerceiver, Recorder, read_events, recorded_decode
+from emofuse.benchmark.events import RecordedPredictor, Recorder, read_events, recorded_decode
 from emofuse.benchmark.peaks import watched_memory
-from emofuse.config import PerceiveConfig
+from emofuse.config import InferenceConfig
 from emofuse.inference.resources import Plan, plan
 from emofuse.io import storage
 from emofuse.io.malloc import REUSE
 from emofuse.tables.schema import MANIFEST, conform
 
-LEAST, MOST = ", least", ", most"
+MIN, MAX = ", least", ", most"
 """Ends of names of figures that tell the spread over rounds."""
 SETTLING = 0.5
 """The part of a simulated run that is not measured: with many workers on few cores Ray starts its tasks' processes."""
@@ -62,23 +62,23 @@ def repeated(manifest: str, rows: int) -> pa.Table:
     return pa.concat_tables(parts).slice(0, rows)
 
 
-def bare(table: pa.Table, config: PerceiveConfig) -> list[Figure]:
+def bare(table: pa.Table, config: InferenceConfig) -> list[Figure]:
     """Decoding and the experts, each by itself, one thread, on the same rows, in a process of their own."""
     with multiprocessing.get_context("spawn").Pool(1) as alone:
         return alone.apply(_bare, (table, config))
 
 
-def _bare(table: pa.Table, config: PerceiveConfig) -> list[Figure]:
+def _bare(table: pa.Table, config: InferenceConfig) -> list[Figure]:
     from emofuse.inference.decode import Decoder
-    from emofuse.inference.predictor import Perceiver
+    from emofuse.inference.predictor import Predictor
 
-    decoder, perceiver = Decoder(config), Perceiver(config)
+    decoder, predictor = Decoder(config), Predictor(config)
     first = decoder(table.slice(0, config.compute.batch_size))
-    perceiver(first)
+    predictor(first)
     began = time.perf_counter()
     decoded = decoder(table)
     between = time.perf_counter()
-    predicted = perceiver(decoded)
+    predicted = predictor(decoded)
     ended = time.perf_counter()
     n = table.num_rows
     return [
@@ -91,14 +91,14 @@ def _bare(table: pa.Table, config: PerceiveConfig) -> list[Figure]:
     ]
 
 
-def plain(table: pa.Table, config: PerceiveConfig, workers: int, block: int, *, reuse: bool = True) -> float:
-    """Steady images/s of as many plain processes, each decoding and perceiving block after block of its own share.
+def plain(table: pa.Table, config: InferenceConfig, workers: int, block: int, *, reuse: bool = True) -> float:
+    """Steady-state images/s of as many plain processes, each decoding and inferring block after block of its own share.
 
     Args:
         table: manifest rows.
         config: resolved.
         workers: how many processes.
-        block: rows that are decoded and then perceived together.
+        block: rows that are decoded and then predicted together.
         reuse: whether they use freed memory again, as the pipeline does (`emofuse.io.malloc`).
     """
     context = multiprocessing.get_context("spawn")
@@ -117,19 +117,19 @@ def plain(table: pa.Table, config: PerceiveConfig, workers: int, block: int, *, 
         return read_events(folder).steady_rate()
 
 
-def serial(table: pa.Table, config: PerceiveConfig, *, reuse: bool) -> float:
+def serial(table: pa.Table, config: InferenceConfig, *, reuse: bool) -> float:
     """Images/s of one process that decodes and infers one batch after another, with all threads."""
     config = replace(config, compute=replace(config.compute, threads=psutil.cpu_count() or 1))
     return plain(table, config, 1, config.compute.batch_size, reuse=reuse)
 
 
 def compared(
-    manifest: str, config: PerceiveConfig, workers: int, rows: int, rounds: int, address: str | None = None
+    manifest: str, config: InferenceConfig, workers: int, rows: int, rounds: int, address: str | None = None
 ) -> Iterator[Figure]:
     """Plain processes, one plain loop and the pipeline in turn, so that what the machine does meanwhile meets all.
 
     Args:
-        manifest: whose pictures are used, over and over.
+        manifest: whose images are used, over and over.
         config: resolved.
         workers: model workers, and plain processes.
         rows: for each worker.
@@ -162,11 +162,11 @@ def compared(
         values = [figure.value for figure in each]
         yield replace(each[0], value=float(np.median(values)))
         if rounds > 1 and each[0].unit == "share":
-            yield replace(each[0], name=f"{each[0].name}{LEAST} of {rounds}", value=min(values))
-            yield replace(each[0], name=f"{each[0].name}{MOST} of {rounds}", value=max(values))
+            yield replace(each[0], name=f"{each[0].name}{MIN} of {rounds}", value=min(values))
+            yield replace(each[0], name=f"{each[0].name}{MAX} of {rounds}", value=max(values))
 
 
-def piped(manifest: str, rows: int, config: PerceiveConfig, workers: int, cluster: dict[str, float]) -> list[Figure]:
+def piped(manifest: str, rows: int, config: InferenceConfig, workers: int, cluster: dict[str, float]) -> list[Figure]:
     """The pipeline on the Ray cluster that this process has joined."""
     from emofuse.inference.job import Job
     from emofuse.inference.ray_graph import build_graph, detects_with_torch, real_stages, with_experts, write
@@ -177,7 +177,7 @@ def piped(manifest: str, rows: int, config: PerceiveConfig, workers: int, cluste
         decoding = real_stages(job).decode
         if decoding is not None and not width.detectors:
             decoding |= {"fn": recorded_decode, "fn_kwargs": {"config": config, "folder": events}}
-        stages = with_experts(job, decoding, RecordedPerceiver, (config, events, not width.apart))
+        stages = with_experts(job, decoding, RecordedPredictor, (config, events, not width.separate_decode_stage))
         peak: dict[str, float] = {}
         began = time.perf_counter()
         with watched_memory(peak):
@@ -201,7 +201,7 @@ def simulated(manifest: str, rows: int, width: Plan, seconds: float, batch: int)
 
     workers = width.actors[1]
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as events:
-        job = Job(manifest, folder, PerceiveConfig(), width, {})
+        job = Job(manifest, folder, InferenceConfig(), width, {})
         peak: dict[str, float] = {}
         began = time.time()
         with watched_memory(peak):
@@ -221,21 +221,21 @@ def simulated(manifest: str, rows: int, width: Plan, seconds: float, batch: int)
     ]
 
 
-def _loop(share: pa.Table, config: PerceiveConfig, block: int, folder: str, ready: Any, reuse: bool) -> None:
+def _loop(share: pa.Table, config: InferenceConfig, block: int, folder: str, ready: Any, reuse: bool) -> None:
     """One plain worker: load, wait for the others, then block after block."""
     if not reuse:
         os.environ[REUSE] = "0"
     from emofuse.inference.decode import Decoder
-    from emofuse.inference.predictor import Perceiver
+    from emofuse.inference.predictor import Predictor
 
-    decoder, perceiver, recorder = Decoder(config), Perceiver(config), Recorder(folder)
-    perceiver(decoder(share.slice(0, config.compute.batch_size)))
+    decoder, predictor, recorder = Decoder(config), Predictor(config), Recorder(folder)
+    predictor(decoder(share.slice(0, config.compute.batch_size)))
     ready.wait()
     recorder.ready()
     for start in range(0, share.num_rows, block):
         began = time.time()
         rows = share.slice(start, block)
-        perceiver(decoder(rows))
+        predictor(decoder(rows))
         recorder.call(began, rows.num_rows)
 
 
@@ -254,10 +254,10 @@ def draw(found: list[Figure]) -> bytes:
     canvas = Canvas(figsize=(9, 3.8), layout="constrained")
     for axes, units in zip(canvas.subplots(1, 2), (("images/s", "rows/s"), ("share",)), strict=True):
         for name in dict.fromkeys(figure.name for figure in found if figure.unit in units):
-            if LEAST in name or MOST in name:
+            if MIN in name or MAX in name:
                 continue
             mine = [figure for figure in found if figure.name == name]
-            least, most = ([f for f in found if f.name.startswith(name + end)] for end in (LEAST, MOST))
+            least, most = ([f for f in found if f.name.startswith(name + end)] for end in (MIN, MAX))
             (line,) = axes.plot([f.workers for f in mine], [f.value for f in mine], marker="o", label=name)
             axes.vlines([f.workers for f in least], [f.value for f in least], [f.value for f in most], line.get_color())
         axes.set_xlabel("model workers")

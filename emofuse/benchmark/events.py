@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from emofuse.config import PerceiveConfig
+from emofuse.config import InferenceConfig
 
 
 @dataclass(frozen=True)
@@ -91,25 +91,25 @@ class Recorder:
             file.write(json.dumps(entry) + "\n")
 
 
-class RecordedPerceiver:
-    """`perceive.Perceiver`, or with `whole` `perceive.Eye`, noting its calls."""
+class RecordedPredictor:
+    """`predict.Predictor`, or with `whole` `predict.DecodeAndPredict`, noting its calls."""
 
-    def __init__(self, config: PerceiveConfig, folder: str, whole: bool = False) -> None:
-        from emofuse.inference.predictor import Eye, Perceiver
+    def __init__(self, config: InferenceConfig, folder: str, whole: bool = False) -> None:
+        from emofuse.inference.predictor import DecodeAndPredict, Predictor
 
         self._recorder = Recorder(folder)
-        self._perceiver = (Eye if whole else Perceiver)(config)
+        self._predictor = (DecodeAndPredict if whole else Predictor)(config)
         self._recorder.ready()
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         """As what it stands for."""
         start = time.time()
-        out = self._perceiver(batch)
+        out = self._predictor(batch)
         self._recorder.call(start, batch.num_rows)
         return out
 
 
-def recorded_decode(batch: pa.Table, config: PerceiveConfig, folder: str) -> pa.Table:
+def recorded_decode(batch: pa.Table, config: InferenceConfig, folder: str) -> pa.Table:
     """`decode.decode`, noting its calls."""
     from emofuse.inference.decode import decode
 

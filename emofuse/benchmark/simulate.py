@@ -1,4 +1,4 @@
-"""Stages without pictures or networks: a batch costs a wait of a stated length.
+"""Stages without images or networks: a batch costs a wait of a stated length.
 
 With them the cost of orchestration can be measured at widths that a machine does not have.
 Nothing here loads torch, so that sixty-four actors fit where one real one does.
@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from emofuse.affect import AXES
 from emofuse.benchmark.events import Recorder
-from emofuse.inference.ray_graph import Stages, perceiving
+from emofuse.inference.ray_graph import Stages, predict_stage
 from emofuse.inference.resources import Plan
 from emofuse.inference.sink import hash_ids
 from emofuse.io import storage
@@ -64,9 +64,9 @@ def estimates(ids: pa.ChunkedArray) -> np.ndarray:
 
 
 def write_rows(path: str, rows: int) -> None:
-    """Write a manifest of `rows` rows whose pictures do not exist."""
+    """Write a manifest of `rows` rows whose images do not exist."""
     ids = [f"row-{i:09d}" for i in range(rows)]
-    columns = {"sample_id": ids, "uri": [f"/pictures/{name}.jpg" for name in ids], "group": ids}
+    columns = {"sample_id": ids, "uri": [f"/images/{name}.jpg" for name in ids], "group": ids}
     storage.write_table(path, conform(pa.table(columns), MANIFEST, "manifest"))
 
 
@@ -101,7 +101,7 @@ class RecordedExperts(TimedExperts):
 
 def simulated_stages(plan: Plan, seconds: float, batch_size: int, folder: str | None = None) -> Stages:
     """The stages of `graph.build_graph` with timed experts of `seconds` per batch, that note calls in a folder."""
-    decoding = {"fn": decode, "num_cpus": plan.task_cpus} if plan.apart else None
+    decoding = {"fn": decode, "num_cpus": plan.task_cpus} if plan.separate_decode_stage else None
     if folder is None:
-        return Stages(decoding, perceiving(plan, TimedExperts, (seconds, batch_size)))
-    return Stages(decoding, perceiving(plan, RecordedExperts, (seconds, batch_size, folder, plan.actors[1])))
+        return Stages(decoding, predict_stage(plan, TimedExperts, (seconds, batch_size)))
+    return Stages(decoding, predict_stage(plan, RecordedExperts, (seconds, batch_size, folder, plan.actors[1])))

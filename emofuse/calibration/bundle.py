@@ -21,7 +21,7 @@ from emofuse.fusion.stacking import Stack
 from emofuse.tables.hashes import are_packed
 
 FORMAT, VERSION = "emofuse.calibration", 2
-IDENTITY = ("expert", "network", "sha256", "tower", "head", "views")
+IDENTITY = ("expert", "network", "sha256", "backbone", "head", "views")
 """Entries of an expert's card without which it would be another expert."""
 
 
@@ -84,7 +84,7 @@ class FittedOn:
     Attributes:
         split: always "valid" for one that a job fitted.
         fingerprint: of the predictions.
-        rows: with a label and any opinion.
+        rows: with a label and any prediction.
         groups: among these rows.
         ids: of the rows, their `hashed` packed.
     """
@@ -128,14 +128,14 @@ class Calibration:
 
         Args:
             expert: "scene" or "face".
-            mean: (..., 2), as predicted; NaN = no opinion.
+            mean: (..., 2), as predicted; NaN = no prediction.
             variance: (..., 2), as predicted; NaN, 0, negative, infinite = unknown.
 
         Returns:
             Means, variances, and where each variance comes from: "model", "pooled" or "none"; all (..., 2).
 
         Raises:
-            ConfigError: if it was not fitted for that expert, and the expert has an opinion.
+            ConfigError: if it was not fitted for that expert, and the expert has a prediction.
         """
         if expert not in self.experts:
             m = np.asarray(mean, dtype=np.float64)

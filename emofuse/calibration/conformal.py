@@ -20,7 +20,7 @@ class ConformalIntervals:
     """Split conformal intervals `m ± q sigma`: q is the k-th smallest |y - m| / sigma, k = ceil((n + 1) level).
 
     They cover a new row of the same kind with at least that chance, whatever the errors' distribution. Rows
-    of one group are not of that kind to each other: fit and judge on different groups, and not on rows that
+    of one group are not of that kind to each other: fit and evaluate on different groups, and not on rows that
     something was tuned on.
 
     Attributes:

@@ -51,11 +51,11 @@ class CalibrationEvaluator:
     def ablation_study(
         self, predictions: ArrayLike, labels: ArrayLike, n_runs: int = 5, groups: ArrayLike | None = None
     ) -> Results:
-        """With against without, where both are judged on groups that no fit has seen.
+        """With against without, where both are evaluated on groups that no fit has seen.
 
         A fifth of the groups is set aside as the test set. On the rest the calibration is fitted once, and
-        the test set is judged once: a paired bootstrap of groups gives the intervals, a permutation test of
-        what each group contributes (`group_pulls`) the p-values, and Holm's correction goes over all six.
+        the test set is evaluated once: a paired bootstrap of groups gives the intervals, a permutation test of
+        what each group contributes (`jackknife_pseudovalues`) the p-values, and Holm's correction goes over all six.
         Beside it, `n_runs` grouped splits of the rest show how much the fit itself varies; they overlap, so
         their t-test is the corrected one.
 
@@ -83,7 +83,7 @@ class CalibrationEvaluator:
         whole = np.isfinite(y).all(axis=1) & np.isfinite(x).all(axis=1)
         y, x, ids = y[whole], x[whole], ids[whole]
         rest, test = grouped_split(ids, 0.2, self.seed)
-        results = self._judge(y[test], x[test], self._fitted(y[rest], x[rest]).apply(x[test]), ids[test])
+        results = self._evaluate(y[test], x[test], self._fitted(y[rest], x[rest]).apply(x[test]), ids[test])
         runs, sizes = self._runs(y[rest], x[rest], ids[rest], n_runs)
         self._add_runs(results, runs, sizes)
         return results
@@ -99,7 +99,7 @@ class CalibrationEvaluator:
         y, x = paired(labels, predictions)
         whole = np.isfinite(y).all(axis=1) & np.isfinite(x).all(axis=1)
         ids = group_ids(groups, len(y))
-        return self._judge(y[whole], x[whole], self.calibration.apply(x[whole]), ids[whole])
+        return self._evaluate(y[whole], x[whole], self.calibration.apply(x[whole]), ids[whole])
 
     def _fitted(self, y: np.ndarray, x: np.ndarray) -> CrossDomainCalibration:
         fresh = copy.copy(self.calibration)
@@ -127,7 +127,7 @@ class CalibrationEvaluator:
             results[name] |= {"t": t, "p_resampled": raw, "p_resampled_holm": float(p)}
             results[name] |= {"runs": runs[name], "effect_size": effect_size(runs[name])}
 
-    def _judge(self, y: np.ndarray, x: np.ndarray, moved: np.ndarray, ids: np.ndarray) -> Results:
+    def _evaluate(self, y: np.ndarray, x: np.ndarray, moved: np.ndarray, ids: np.ndarray) -> Results:
         before, after = six_scores(y, x), six_scores(y, moved)
         tests = {name: self._test(name, y, moved, x, ids) for name in SIX}
         adjusted = holm([tests[name]["p"] for name in SIX])
@@ -150,7 +150,7 @@ class CalibrationEvaluator:
             statistic = _average_concordance
         kwargs: dict[str, Any] = {"resamples": self.resamples, "rng": self.seed}
         interval = paired_bootstrap(y, a, b, statistic, ids, confidence=1 - self.alpha, **kwargs)
-        pulls = group_pulls(y, a, b, statistic, ids)
+        pulls = jackknife_pseudovalues(y, a, b, statistic, ids)
         p = paired_permutation(np.zeros_like(pulls), pulls, np.zeros_like(pulls), accuracy.bias, **kwargs).p
         return {
             "difference": float(interval.difference),
@@ -170,7 +170,7 @@ class CalibrationEvaluator:
         return {"significant": better, "worse": worse, "verdict": verdict}
 
 
-def group_pulls(
+def jackknife_pseudovalues(
     truth: np.ndarray, a: np.ndarray, b: np.ndarray, statistic: Statistic, groups: np.ndarray
 ) -> np.ndarray:
     """What each group contributes to statistic(a) - statistic(b): jackknife pseudo-values, (n_groups,).

@@ -1,4 +1,4 @@
-"""Fitting a whole calibration on the valid split, in its order: means, then variances, then what joins them."""
+"""CalibrationJob a whole calibration on the valid split, in its order: means, then variances, then what joins them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from emofuse.calibration.variance import VARIANCE_LAYERS, VarianceLayer, pooled_
 from emofuse.config import CalibrationConfig, FusionConfig
 from emofuse.errors import ConfigError, DataError
 from emofuse.fusion.rules import estimate_correlation, fit_constant_weight
-from emofuse.fusion.stacking import FEWEST_ROWS, Stack, fit_stack
+from emofuse.fusion.stacking import MIN_ROWS, Stack, fit_stack
 from emofuse.tables.hashes import pack_hashes
 
 FOLDS = 5
@@ -43,7 +43,7 @@ def fit_calibration(
 
     Args:
         truth: (N, 2), reference scale; rows without a label are left out.
-        experts: by name, (mean, variance), each (N, 2); scene before face. One without any opinion is left out.
+        experts: by name, (mean, variance), each (N, 2); scene before face. One without any prediction is left out.
         config: which layers.
         fusion: the method and gates to store with it.
         split: where the rows are from; only "valid" is taken.
@@ -72,11 +72,11 @@ def fit_calibration(
             raise DataError(f"{name}: {error}") from None
         unseen.append(served)
     if not fitted:
-        raise DataError(f"no expert of {', '.join(experts)} has an opinion on any row")
+        raise DataError(f"no expert of {', '.join(experts)} has a prediction on any row")
     y = np.asarray(truth, dtype=np.float64)
-    opined = np.any([np.isfinite(mean).any(axis=1) for mean, _ in unseen], axis=0) & np.isfinite(y).any(axis=1)
-    count = len(np.unique(numbers[opined]))
-    origin = FittedOn(split, fingerprint, int(opined.sum()), count, pack_hashes(hashed(ids)))
+    predicted = np.any([np.isfinite(mean).any(axis=1) for mean, _ in unseen], axis=0) & np.isfinite(y).any(axis=1)
+    count = len(np.unique(numbers[predicted]))
+    origin = FittedOn(split, fingerprint, int(predicted.sum()), count, pack_hashes(hashed(ids)))
     return Calibration(fitted, *_between(y, unseen), fusion, config, origin)
 
 
@@ -153,5 +153,5 @@ def _between(
     rows = (np.isfinite(mean).all(axis=0) & np.isfinite(truth)).sum(axis=0).min()
     if rows < 2:
         return np.zeros(2), None, None
-    stack = fit_stack(truth, mean, variance) if rows >= FEWEST_ROWS else None
+    stack = fit_stack(truth, mean, variance) if rows >= MIN_ROWS else None
     return estimate_correlation(truth, mean), fit_constant_weight(truth, mean), stack

@@ -163,7 +163,7 @@ class IsotonicCalibration:
 
 
 def fit_mean(kind: MeanKind, truth: ArrayLike, mean: ArrayLike, *, l2: float = 1e-4, loss: Loss = "mse") -> MeanLayer:
-    """A mean calibration of that kind, fitted on all complete rows (valid, never the rows it is judged on).
+    """A mean calibration of that kind, fitted on all complete rows (valid, never the rows it is evaluated on).
 
     Args:
         kind: identity | affine | linear | quadratic | spline | isotonic.

@@ -1,4 +1,4 @@
-"""The rows a calibration is fitted on and judged on: whole, on the scale, and never split within a group."""
+"""The rows a calibration is fitted on and evaluated on: whole, on the scale, and never split within a group."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fitting a cross-domain calibration to a declared target, and saying what it did on rows it did not see."""
+"""CalibrationJob a cross-domain calibration to a declared target, and saying what it did on rows it did not see."""
 
 from __future__ import annotations
 

@@ -18,8 +18,8 @@ from sklearn.isotonic import IsotonicRegression
 from emofuse.calibration import files
 from emofuse.errors import ConfigError, DataError
 
-LEAST = 1e-4
-"""Least variance a layer gives, reference units squared: a step of isotonic regression can be of height 0."""
+MIN = 1e-4
+"""Minimum variance a layer gives, reference units squared: a step of isotonic regression can be of height 0."""
 
 Layer = TypeVar("Layer", bound="VarianceLayer")
 
@@ -131,7 +131,7 @@ class AffineVariance(VarianceLayer):
 
     def _fit_axis(self, error: np.ndarray, variance: np.ndarray) -> Any:
         square = error**2
-        total, typical = max(square.mean(), LEAST), variance.mean()
+        total, typical = max(square.mean(), MIN), variance.mean()
         # In these units a and b are both of the order of 1, whatever the experts' own units were.
         r, v = square / total, variance / typical
         best = min(
@@ -144,7 +144,7 @@ class AffineVariance(VarianceLayer):
         return np.array([best.x[0] * total / typical, best.x[1] * total])
 
     def _serve_axis(self, fitted: Any, variance: np.ndarray) -> np.ndarray:
-        return np.maximum(fitted[0] * variance + fitted[1], LEAST)
+        return np.maximum(fitted[0] * variance + fitted[1], MIN)
 
 
 def _starts(square: np.ndarray, variance: np.ndarray) -> list[np.ndarray]:
@@ -178,16 +178,16 @@ class IsotonicVariance(VarianceLayer):
 
     def _serve_axis(self, fitted: Any, variance: np.ndarray) -> np.ndarray:
         served = np.interp(variance, fitted[0], fitted[1])
-        return np.where(np.isfinite(variance), np.maximum(served, LEAST), np.nan)
+        return np.where(np.isfinite(variance), np.maximum(served, MIN), np.nan)
 
 
 class ConstantVariance(VarianceLayer):
-    """Every known variance becomes the mean squared error: the baseline that a variance per picture must beat."""
+    """Every known variance becomes the mean squared error: the baseline that a variance per image must beat."""
 
     kind = "constant"
 
     def _fit_axis(self, error: np.ndarray, _variance: np.ndarray) -> Any:
-        return max(np.mean(error**2), LEAST)
+        return max(np.mean(error**2), MIN)
 
     def _serve_axis(self, fitted: Any, variance: np.ndarray) -> np.ndarray:
         return np.where(np.isfinite(variance), fitted, np.nan)

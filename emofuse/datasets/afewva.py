@@ -46,7 +46,7 @@ def build(root: str, *, fps: float = 25.0, every: int = 1, seed: int = 0) -> Bui
     if rows.empty:
         raise DataError(f"no clip of AFEW-VA below {root}: looked for NNN/NNN.json")
     rows = rows[rows["frame"] % every == 0].reset_index(drop=True)
-    # Pictures of their own have no index in a video; their times put them in order.
+    # Images of their own have no index in a video; their times put them in order.
     rows["timestamp"] = rows["frame"] / fps
     report = Report(read=len(rows))
     return assemble(locate(rows, place, report), ORIGIN, place, report, seed=seed)
@@ -67,7 +67,7 @@ def _frames(root: Root, path: str) -> Iterator[dict[str, Any]]:
         actor = str(about.get("actor") or "").strip()
         for frame, rated in about["frames"].items():
             yield {
-                "path": _picture(root, f"{folder}/{frame}"),
+                "path": _image(root, f"{folder}/{frame}"),
                 "frame": int(frame),
                 "sequence": clip,
                 "group": actor or f"clip {clip}",
@@ -77,5 +77,5 @@ def _frames(root: Root, path: str) -> Iterator[dict[str, Any]]:
         raise DataError(f"{path} is not in the form of AFEW-VA: {type(error).__name__} {error}") from None
 
 
-def _picture(root: Root, stem: str) -> str:
+def _image(root: Root, stem: str) -> str:
     return next((stem + ending for ending in (".png", ".jpg") if stem + ending in root.sizes), f"{stem}.png")

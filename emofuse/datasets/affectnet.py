@@ -9,7 +9,7 @@ import numpy as np
 
 from emofuse.affect import AXES
 from emofuse.datasets.base import Built, Origin, Report, assemble, locate
-from emofuse.datasets.root import Root, is_picture
+from emofuse.datasets.root import Root, is_image
 from emofuse.datasets.tables import need, numbers, read_csv
 from emofuse.errors import DataError
 from emofuse.scales import SCALES
@@ -30,23 +30,23 @@ UNCERTAIN = "marked invalid (-2): uncertain, or no face"
 _CSVS = {"training.csv": "train", "validation.csv": "test"}
 _SETS = {"train_set": "train", "val_set": "test"}
 _CSV_FOLDERS = ("", "Manually_Annotated_file_lists/", "Manually_Annotated/")
-_PICTURES = ("", "Manually_Annotated_Images/", "Manually_Annotated/Manually_Annotated_Images/", "images/")
+_IMAGES = ("", "Manually_Annotated_Images/", "Manually_Annotated/Manually_Annotated_Images/", "images/")
 
 
 def build(root: str, *, seed: int = 0) -> Built:
     """AffectNet: faces with valence and arousal, -1 to 1; -2 marks a face without a valid rating.
 
-    Reads training.csv and validation.csv as published (subDirectory_filePath, valence, arousal, with the pictures
+    Reads training.csv and validation.csv as published (subDirectory_filePath, valence, arousal, with the images
     in Manually_Annotated_Images/), and the per-image form (train_set/ and val_set/ with images/N.jpg and
     annotations/N_val.npy, N_aro.npy). Rows marked -2 are dropped and counted. No test set is published, so the
     validation set, on which papers report, becomes test, and a part of train becomes valid.
 
     Args:
-        root: The folder with the annotations and the pictures, or any address that fsspec opens.
+        root: The folder with the annotations and the images, or any address that fsspec opens.
         seed: Fixes which part of train becomes valid.
 
     Raises:
-        DataError: if neither form is found, a rating is off the scale, or no picture is found.
+        DataError: if neither form is found, a rating is off the scale, or no image is found.
     """
     import pandas as pd
 
@@ -76,7 +76,7 @@ def _from_csv(root: Root, name: str, split: str) -> pd.DataFrame:
 
 
 def _place(root: Root, path: str) -> str:
-    return next((folder + path for folder in _PICTURES if folder + path in root.sizes), path)
+    return next((folder + path for folder in _IMAGES if folder + path in root.sizes), path)
 
 
 def _from_arrays(root: Root) -> list[pd.DataFrame]:
@@ -86,7 +86,7 @@ def _from_arrays(root: Root) -> list[pd.DataFrame]:
     for path in root.sizes:
         folder, _, file = path.rpartition("/images/")
         split = _SETS.get(folder.rsplit("/", 1)[-1])
-        if split and is_picture(path):
+        if split and is_image(path):
             stem = f"{folder}/annotations/{file.rsplit('.', 1)[0]}"
             ratings = {axis: _value(root, f"{stem}_{axis[:3]}.npy") for axis in AXES}
             rows.append({"path": path, "split": split, **ratings})

@@ -9,7 +9,7 @@ import numpy as np
 from emofuse.affect import AXES
 from emofuse.datasets.base import Built, Origin, Report, assemble
 from emofuse.datasets.frames import check_sampling, label_frames, video_frames
-from emofuse.datasets.root import Root, is_picture, is_video
+from emofuse.datasets.root import Root, is_image, is_video
 from emofuse.datasets.tables import need, numbers, read_csv
 from emofuse.errors import ConfigError, DataError
 from emofuse.scales import SCALES
@@ -26,7 +26,7 @@ ORIGIN = Origin(
 )
 UNLABELLED = -5.0
 NO_VIDEO = "annotated video missing"
-NO_FRAME = "frame without a cropped picture"
+NO_FRAME = "frame without a cropped image"
 TWO_PERSONS = "annotation of one of two persons in a video (--frames cropped tells them apart)"
 # The test set's labels are not public: the validation set is what papers report on.
 _SETS = {"train_set": "train", "validation_set": "test"}
@@ -54,7 +54,7 @@ def build(
         frames: Whole frames of the videos, or the published crops (which hold nothing but a face).
         fps: Take the first frame in each 1/fps seconds; by default every frame.
         every: Take every k-th frame instead.
-        crop_fps: Frames per second of the cropped pictures, which do not state their times.
+        crop_fps: Frames per second of the cropped images, which do not state their times.
         seed: Fixes which part of train becomes valid.
 
     Raises:
@@ -65,7 +65,7 @@ def build(
 
     check_sampling(fps, every)
     if frames == "cropped" and (fps is not None or not crop_fps > 0):
-        raise ConfigError("cropped pictures carry no times: use --every, not --fps, and a --crop-fps above 0")
+        raise ConfigError("cropped images carry no times: use --every, not --fps, and a --crop-fps above 0")
     place = Root.open(root)
     annotated = _annotations(place)
     report = Report()
@@ -128,12 +128,12 @@ def _whole(
 
 
 def _crops(root: Root) -> dict[str, dict[int, str]]:
-    """By name of the annotation: the picture of each frame; 00001.jpg is the first."""
+    """By name of the annotation: the image of each frame; 00001.jpg is the first."""
     found: dict[str, dict[int, str]] = {}
     for path in root.sizes:
         folder, _, file = path.rpartition("/")
         number = file.rpartition(".")[0]
-        if is_picture(path) and number.isdecimal():
+        if is_image(path) and number.isdecimal():
             found.setdefault(folder.rpartition("/")[2], {})[int(number) - 1] = path
     return found
 
@@ -147,6 +147,6 @@ def _cropped(
     missing = [frame not in there for frame in rows["frame_index"]]
     report.read += sum(missing)
     rows = label_frames(report.drop(rows, missing, NO_FRAME), labels)
-    # Pictures of their own have no index in a video; their times put them in order.
+    # Images of their own have no index in a video; their times put them in order.
     rows = rows.rename(columns={"frame_index": "frame"})
     return rows.assign(path=[there[frame] for frame in rows["frame"]], timestamp=rows["frame"] / fps)

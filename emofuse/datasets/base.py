@@ -1,4 +1,4 @@
-"""From a table of pictures and ratings, as published, to a manifest with its report."""
+"""From a table of images and ratings, as published, to a manifest with its report."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from emofuse.tables import schema
 if TYPE_CHECKING:
     import pandas as pd
 
-MISSING = "picture missing"
+MISSING = "image missing"
 REPEATED = "listed more than once"
-STRADDLING = "its group or its very picture stands in a later published split"
+STRADDLING = "its group or its very image stands in a later published split"
 NO_LABEL, ONE_LABEL = "without a label", "with a label on one axis alone"
 
 
@@ -113,7 +113,7 @@ def sample_id(dataset: str, path: str, part: object = "") -> str:
 
     Args:
         dataset: the data set's name.
-        path: the picture's path relative to the root.
+        path: the image's path relative to the root.
         part: the frame's index, or the person's, where a file gives several rows.
     """
     return hashlib.sha256(f"{dataset}\0{path}\0{part}".encode()).hexdigest()[:20]
@@ -131,9 +131,9 @@ def assemble(rows: pd.DataFrame, origin: Origin, root: Root, report: Report, *, 
 
     Args:
         rows: one row per sample. `path` is relative to the root and exists; optional are `valence`,
-            `arousal`, `valence_std`, `arousal_std` in source units, `group` (default: each picture its
+            `arousal`, `valence_std`, `arousal_std` in source units, `group` (default: each image its
             own), `split` (published), `frame_index`, `timestamp`, `sequence`, `part` (tells the rows of
-            one picture apart) and any further columns, which go along.
+            one image apart) and any further columns, which go along.
         origin: the data set.
         root: where the files lie.
         report: what was read and dropped so far; completed here.
@@ -145,11 +145,11 @@ def assemble(rows: pd.DataFrame, origin: Origin, root: Root, report: Report, *, 
     rows = rows.reset_index(drop=True)
     part = rows["frame_index"] if "frame_index" in rows else rows.get("part", [""] * len(rows))
     rows["sample_id"] = [sample_id(origin.name, path, p) for path, p in zip(rows["path"], part, strict=True)]
-    if "split" in rows:  # of a picture in two splits the later keeps it
+    if "split" in rows:  # of an image in two splits the later keeps it
         rows = rows.iloc[np.argsort(-splits.rank(rows["split"].to_numpy()), kind="stable")]
     rows = report.drop(rows, rows["sample_id"].duplicated(), REPEATED)
     if rows.empty:
-        raise DataError(f"no picture of {origin.name} is left below {root.address}: {report.explain()}")
+        raise DataError(f"no image of {origin.name} is left below {root.address}: {report.explain()}")
     by = ["path", *(name for name in ("frame_index", "part") if name in rows)]
     rows = _in_reference_units(rows.sort_values(by, ignore_index=True), origin.scale)
     rows = _with_splits(rows, root, report, seed)
@@ -173,7 +173,7 @@ def _in_reference_units(rows: pd.DataFrame, scale: Scale | None) -> pd.DataFrame
 
 
 def _with_splits(rows: pd.DataFrame, root: Root, report: Report, seed: int | None) -> pd.DataFrame:
-    """`rows` with groups joined over shared pictures, and a split for each where that can be had."""
+    """`rows` with groups joined over shared images, and a split for each where that can be had."""
     keys = content_keys(root, rows["path"].unique())
     rows["group"] = rows["group"].astype(str) if "group" in rows else rows["path"]
     content = rows["path"].map(keys)
@@ -190,7 +190,7 @@ def _with_splits(rows: pd.DataFrame, root: Root, report: Report, seed: int | Non
     if seed is not None:
         rows["split"] = splits.assign(_labels(rows), rows["group"].to_numpy(), seed)
         if rows["split"].isna().all():
-            report.notes.append("too few groups for splits: all rows are judged together")
+            report.notes.append("too few groups for splits: all rows are evaluated together")
     return rows
 
 

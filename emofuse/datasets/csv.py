@@ -1,4 +1,4 @@
-"""Your own table of pictures and ratings: `image_path,valence,arousal`."""
+"""Your own table of images and ratings: `image_path,valence,arousal`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def build(root: str, *, scale: str, table: str | None = None, licence: str = "no
     """A CSV with the columns image_path, valence, arousal; or train.csv, valid.csv and test.csv.
 
     Optional columns: valence_std, arousal_std (spread over raters, same units), group (what must not
-    straddle two splits; by default each picture is its own), split (train, valid, test). Empty ratings
+    straddle two splits; by default each image is its own), split (train, valid, test). Empty ratings
     stay empty. Without splits of their own, groups are dealt 70/15/15.
 
     Args:
@@ -32,16 +32,16 @@ def build(root: str, *, scale: str, table: str | None = None, licence: str = "no
         scale: The units of the ratings, by name: reference (-1 to 1), unit (0 to 1), sam9 (1 to 9),
             oasis (1 to 7), emotic (1 to 10), findingemo (valence -3 to 3, arousal 0 to 6), afewva (-10 to 10).
         table: The CSV file, relative to root; by default train.csv, valid.csv and test.csv, else the only CSV there.
-        licence: The terms of the pictures and ratings, to be kept with the manifest.
+        licence: The terms of the images and ratings, to be kept with the manifest.
         seed: Fixes the deal of groups to splits.
 
     Raises:
         ConfigError: if there is no such scale.
-        DataError: if a table or column is missing, a rating is no number or off the scale, or no picture is found.
+        DataError: if a table or column is missing, a rating is no number or off the scale, or no image is found.
     """
     import pandas as pd
 
-    origin = Origin("csv", "A table of pictures and ratings", scale_of(scale), licence, EMPTY)
+    origin = Origin("csv", "A table of images and ratings", scale_of(scale), licence, EMPTY)
     place = Root.open(root)
     parts = [_read(place, file, split) for file, split in _tables(place, table)]
     rows = pd.concat(parts, ignore_index=True)

@@ -43,7 +43,7 @@ _UNLABELLED = (
 def build() -> Built:
     """Photographs installed with scikit-image and matplotlib; needs no files of yours.
 
-    Ten of them carry stand-in labels, for demonstration only. They are too few for splits: all are judged.
+    Ten of them carry stand-in labels, for demonstration only. They are too few for splits: all are evaluated.
 
     Raises:
         DataError: if neither package has brought its photographs along.

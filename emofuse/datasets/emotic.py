@@ -24,7 +24,7 @@ ORIGIN = Origin(
     name="emotic",
     title="EMOTIC (Kosti et al. 2017)",
     scale=SCALES["emotic"],
-    licence="non-commercial research, on request from the authors; pictures under their own terms",
+    licence="non-commercial research, on request from the authors; images under their own terms",
     sentinels="NaN is a person without ratings: dropped",
 )
 UNRATED = "person without ratings of valence and arousal"
@@ -40,18 +40,18 @@ def build(root: str, *, seed: int = 0) -> Built:
     """EMOTIC: one row per rated person, 1 to 10, with the person's box.
 
     Reads Annotations.mat as published, else the CSVs that are commonly made of it (Folder, Filename, BBox,
-    Continuous_Labels; train.csv, val.csv, test.csv), with the pictures in mscoco/, framesdb/, emodb_small/ and
-    ade20k/. Ratings are of persons, so a picture with three of them gives three rows of one group; person_box
-    holds left, top, right, bottom in pixels, and only a face in it is judged. With several raters (val and test
+    Continuous_Labels; train.csv, val.csv, test.csv), with the images in mscoco/, framesdb/, emodb_small/ and
+    ade20k/. Ratings are of persons, so an image with three of them gives three rows of one group; person_box
+    holds left, top, right, bottom in pixels, and only a face in it is evaluated. With several raters (val and test
     of the .mat) the combined rating counts, and valence_std and arousal_std are their spread. The published
     splits are kept.
 
     Args:
-        root: The folder with the annotations and the pictures, or any address that fsspec opens.
+        root: The folder with the annotations and the images, or any address that fsspec opens.
         seed: Used only where a split is missing.
 
     Raises:
-        DataError: if there are no annotations, they are not in the published form, or no picture is found.
+        DataError: if there are no annotations, they are not in the published form, or no image is found.
     """
     import pandas as pd
 
@@ -84,11 +84,11 @@ def _from_mat(root: Root, name: str) -> Iterator[dict[str, Any]]:
     if not present:
         raise DataError(f"{name} holds none of {', '.join(_SPLITS)}")
     for part in present:
-        for picture in _listed(mat[part]):
-            for number, person in enumerate(_listed(picture["person"])):
+        for image in _listed(mat[part]):
+            for number, person in enumerate(_listed(image["person"])):
                 rated = person.get("combined_continuous", person["annotations_continuous"])
                 yield {
-                    "path": f"{picture['folder']}/{picture['filename']}",
+                    "path": f"{image['folder']}/{image['filename']}",
                     "part": number,
                     "split": _SPLITS[part],
                     "person_box": _box(person["body_bbox"]),
@@ -120,7 +120,7 @@ def _spread(raters: list[dict[str, Any]]) -> dict[str, float]:
 
 
 def _box(values: Any) -> list[float]:
-    """left, top, right, bottom; published boxes may begin outside the picture."""
+    """left, top, right, bottom; published boxes may begin outside the image."""
     return [float(edge) for edge in np.maximum(np.asarray(values, dtype=np.float64).ravel()[:4], 0)]
 
 

@@ -1,4 +1,4 @@
-"""FindingEmo (Mertens et al. 2024): people in social scenes, one rater per picture."""
+"""FindingEmo (Mertens et al. 2024): people in social scenes, one rater per image."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ ORIGIN = Origin(
     name="findingemo",
     title="FindingEmo (Mertens et al. 2024)",
     scale=SCALES["findingemo"],
-    licence="annotations CC BY-NC-SA 4.0, no commercial use; pictures belong to their owners",
+    licence="annotations CC BY-NC-SA 4.0, no commercial use; images belong to their owners",
 )
 ANNOTATIONS = "data/annotations_single.ann"
 _ALONG = ("emotion", "age", "tags", "ambiguity", "user")
 
 
 def build(root: str, *, seed: int = 0) -> Built:
-    """FindingEmo: labels from the package findingemo-light, pictures from a folder.
+    """FindingEmo: labels from the package findingemo-light, images from a folder.
 
-    Valence -3 to 3, arousal 0 to 6. The pictures are those that findingemo_light.paper.download_multi fetches
+    Valence -3 to 3, arousal 0 to 6. The images are those that findingemo_light.paper.download_multi fetches
     from the web: Run_1/… and Run_2/… below the folder. Some can no longer be had; they are counted and left out.
-    A picture's group is the search query that found it. None are published, so groups are dealt 70/15/15.
+    An image's group is the search query that found it. None are published, so groups are dealt 70/15/15.
 
     Args:
         root: The folder that holds Run_1 and Run_2, or any address that fsspec opens.
         seed: Fixes the deal of groups to splits.
 
     Raises:
-        DataError: if the package is not installed, or no picture is found.
+        DataError: if the package is not installed, or no image is found.
     """
     import pandas as pd
 
@@ -50,12 +50,12 @@ def build(root: str, *, seed: int = 0) -> Built:
     report = Report(read=len(rows))
     rows = locate(rows, place, report)
     if missing := report.dropped.get(MISSING):
-        report.note(missing, "pictures are not there, which is normal: the web has lost some since")
+        report.note(missing, "images are not there, which is normal: the web has lost some since")
     return assemble(rows, ORIGIN, place, report, seed=seed)
 
 
 def query_of(path: str) -> str:
-    """The search query that found a picture: its folder. Both runs of one query count as one."""
+    """The search query that found an image: its folder. Both runs of one query count as one."""
     return path.strip("/").rsplit("/", 1)[0].split("/", 1)[-1]
 
 

@@ -18,7 +18,7 @@ from emofuse.scales import scale as scale_of
 if TYPE_CHECKING:
     import pandas as pd
 
-NO_PICTURE = "row without a picture"
+NO_IMAGE = "row without an image"
 EMPTY = "null or NaN is no rating: kept without a label"
 _ENDINGS = {b"\xff\xd8": ".jpg", b"\x89P": ".png", b"GI": ".gif", b"BM": ".bmp", b"RI": ".webp", b"II": ".tif"}
 
@@ -27,26 +27,26 @@ def build(
     root: str,
     *,
     scale: str,
-    pictures: str | None = None,
+    images: str | None = None,
     image: str = "image",
     labels: tuple[str, str] = ("valence", "arousal"),
     group: str | None = None,
     licence: str = "as the data set's card says",
     seed: int = 0,
 ) -> Built:
-    """A Hugging Face data set on disk: a folder of save_to_disk, or of Parquet or picture files that datasets reads.
+    """A Hugging Face data set on disk: a folder of save_to_disk, or of Parquet or image files that datasets reads.
 
     Splits called train, validation (or valid, val) and test are kept; without a test the rows of each stay where
-    they are, and a single split is dealt 70/15/15 by group. Pictures that the data set holds inside its tables
+    they are, and a single split is dealt 70/15/15 by group. Images that the data set holds inside its tables
     (as save_to_disk always does) are written out once, named by their content.
 
     Args:
         root: The folder.
         scale: The units of the ratings, by name: reference, unit, sam9, oasis, emotic, findingemo, …
-        pictures: The folder that pictures held inside the tables are written to; by default ROOT-pictures.
-        image: The column of the pictures.
+        images: The folder that images held inside the tables are written to; by default ROOT-images.
+        image: The column of the images.
         labels: The columns of valence and arousal; may be absent.
-        group: The column of what must not straddle two splits; without it each picture is its own.
+        group: The column of what must not straddle two splits; without it each image is its own.
         licence: The terms of the data set, to be kept with the manifest.
         seed: Fixes the deal of groups to splits.
 
@@ -58,7 +58,7 @@ def build(
 
     origin = Origin("hf", f"Hugging Face data set {Path(root).name}", scale_of(scale), licence, EMPTY)
     parts = _load(root)
-    out = Path(storage.absolute(pictures or f"{root.rstrip('/')}-pictures"))
+    out = Path(storage.absolute(images or f"{root.rstrip('/')}-images"))
     files: dict[str, Path] = {}
     tables = []
     for name, part in parts.items():
@@ -67,10 +67,10 @@ def build(
         tables.append(rows.assign(split=_split(name, alone=len(parts) == 1)))
     rows = pd.concat(tables, ignore_index=True)
     report = Report(read=len(rows))
-    rows = report.drop(rows.assign(path=rows["path"].fillna("")), rows["path"].isna(), NO_PICTURE)
+    rows = report.drop(rows.assign(path=rows["path"].fillna("")), rows["path"].isna(), NO_IMAGE)
     place = Root.of(files, root)
     rows = report.drop(rows, [path not in place.sizes for path in rows["path"]], MISSING)
-    report.note(sum(path.is_relative_to(out) for path in files.values()), f"pictures written to {out}")
+    report.note(sum(path.is_relative_to(out) for path in files.values()), f"images written to {out}")
     return assemble(rows, origin, place, report, seed=seed)
 
 
@@ -120,7 +120,7 @@ def _rows(part: Any, root: str, *, image: str, labels: tuple[str, str], group: s
 
 
 def _paths(part: Any, image: str, root: Path, out: Path, files: dict[str, Path]) -> Iterator[str | None]:
-    """The name of each row's picture, which is entered in `files`; None for a row without one."""
+    """The name of each row's image, which is entered in `files`; None for a row without one."""
     import datasets
 
     if isinstance(part.features[image], datasets.Image):

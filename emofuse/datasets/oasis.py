@@ -18,7 +18,7 @@ ORIGIN = Origin(
     name="oasis",
     title="OASIS (Kurdi, Lozano & Banaji 2017)",
     scale=SCALES["oasis"],
-    licence="free for research use; pictures under their own terms (Pixabay, Flickr, Wikimedia, …)",
+    licence="free for research use; images under their own terms (Pixabay, Flickr, Wikimedia, …)",
 )
 _TABLES = ("OASIS.csv", "oasis.csv")
 _FOLDERS = ("images", "Images", "")
@@ -27,17 +27,17 @@ _FOLDERS = ("images", "Images", "")
 def build(root: str, *, seed: int = 0) -> Built:
     """OASIS: 900 photographs with the mean and SD of about 100 raters, 1 to 7.
 
-    Reads OASIS.csv as published, with the pictures in Images/, and its other form, oasis.csv with the
-    columns theme, group, file and the pictures in images/. A picture's group is its theme without the
-    number ("Cat 3" belongs to "Cat"): pictures of a group look alike. None are published, so groups are
+    Reads OASIS.csv as published, with the images in Images/, and its other form, oasis.csv with the
+    columns theme, group, file and the images in images/. An image's group is its theme without the
+    number ("Cat 3" belongs to "Cat"): images of a group look alike. None are published, so groups are
     dealt 70/15/15.
 
     Args:
-        root: The folder with the table and the pictures, or any address that fsspec opens.
+        root: The folder with the table and the images, or any address that fsspec opens.
         seed: Fixes the deal of groups to splits.
 
     Raises:
-        DataError: if the table or its columns are missing, or no picture is found.
+        DataError: if the table or its columns are missing, or no image is found.
     """
     place = Root.open(root)
     name = place.one_of("OASIS table", *_TABLES)
@@ -65,6 +65,6 @@ def _rows(read: pd.DataFrame, name: str, root: Root) -> pd.DataFrame:
 
 
 def _place(root: Root, file: str) -> str:
-    """The picture's path in whichever folder of the published forms it lies."""
+    """The image's path in whichever folder of the published forms it lies."""
     paths = [f"{folder}/{file}".lstrip("/") for folder in _FOLDERS]
     return next((path for path in paths if path in root.sizes), paths[0])

@@ -1,4 +1,4 @@
-"""Somebody else's predictions, to be calibrated, fused and judged without a picture."""
+"""Somebody else's predictions, to be calibrated, fused and evaluated without an image."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Columns:
     """How the columns are called; those of two axes in the order valence, arousal."""
 
     path: str = "image_path"
-    """What tells a row: the picture's path or any id."""
+    """What tells a row: the image's path or any id."""
     labels: Pair = ("valence", "arousal")
     """The ratings, in the units of --scale; may be absent."""
     scene: Pair | None = None
@@ -54,13 +54,13 @@ def build(
     prediction_scale: str | None = None,
     spread: Literal["variance", "std"] = "variance",
     columns: Columns = Columns(),
-    pictures: str | None = None,
+    images: str | None = None,
     seed: int = 0,
 ) -> Built:
     """Somebody else's predictions in a CSV or Parquet file become a predictions table.
 
-    It is judged with eval_fusion.py --predictions, without a picture. Name the columns of at least one expert:
-    --face emonet_valence emonet_arousal. A row without the face expert's opinion counts as one without a face.
+    It is evaluated with eval_fusion.py --predictions, without an image. Name the columns of at least one expert:
+    --face emonet_valence emonet_arousal. A row without the face expert's prediction counts as one without a face.
 
     Args:
         root: The CSV or Parquet file, or a folder that holds just one.
@@ -68,7 +68,7 @@ def build(
         prediction_scale: The units of the predictions; by default those of the labels.
         spread: Whether spreads are variances or standard deviations, in the units of the predictions (squared).
         columns: How the columns are called.
-        pictures: The folder or address that paths start from, if the report shall show them.
+        images: The folder or address that paths start from, if the report shall show them.
         seed: Fixes the deal of groups to splits.
 
     Raises:
@@ -79,20 +79,20 @@ def build(
     address, read = _read(root)
     origin = Origin("predictions", f"Predictions from {address.rsplit('/', 1)[-1]}", scale_of(scale), "not stated")
     report = Report(read=len(read))
-    rows = _labelled(read, columns, origin, address).assign(**_opinions(read, columns, units, spread, address))
+    rows = _labelled(read, columns, origin, address).assign(**_predictions(read, columns, units, spread, address))
     rows = report.drop(rows, rows["path"].duplicated(), REPEATED).sort_values("path", ignore_index=True)
     if rows["split"].notna().any():
         stays = splits.keep_last(rows["split"].to_numpy(), rows["group"].to_numpy(dtype=object))
         rows = report.drop(rows, ~stays, STRADDLING).reset_index(drop=True)
     else:
         rows["split"] = splits.assign(rows[list(AXES)].to_numpy(), rows["group"].to_numpy(dtype=str), seed)
-    if pictures is not None:
-        base = storage.absolute(pictures)
+    if images is not None:
+        base = storage.absolute(images)
         rows["uri"] = [storage.join(base, path.lstrip("/")) for path in rows["path"]]
     rows["in_sample"] = False
     report.kept = len(rows)
     report.note_labels(rows)
-    report.note(int((rows["status"] == "no_face").sum()), "without the face expert's opinion")
+    report.note(int((rows["status"] == "no_face").sum()), "without the face expert's prediction")
     table = pa.Table.from_pandas(rows, preserve_index=False).replace_schema_metadata()
     about = {**origin.metadata(), "counts": report.counts(), "split_seed": seed}
     table = schema.conform(table, schema.PREDICTIONS, "predictions")
@@ -129,7 +129,7 @@ def _labelled(read: pd.DataFrame, columns: Columns, origin: Origin, file: str) -
     return rows
 
 
-def _opinions(read: pd.DataFrame, columns: Columns, units: Scale, spread: str, file: str) -> dict[str, np.ndarray]:
+def _predictions(read: pd.DataFrame, columns: Columns, units: Scale, spread: str, file: str) -> dict[str, np.ndarray]:
     """Both experts' means, variances and what follows from their presence."""
     named = {name: pair for name in EXPERTS if (pair := getattr(columns, name))}
     if not named:

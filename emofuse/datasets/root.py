@@ -14,7 +14,7 @@ from emofuse.errors import DataError
 from emofuse.io import storage
 from emofuse.io.images import is_remote
 
-PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".jp2", ".avif")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".jp2", ".avif")
 _END = 4096
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp", ".ts")
 
@@ -105,7 +105,7 @@ class Root:
         return self._read(path, 0)
 
     def read_end(self, path: str) -> bytes:
-        """The last few kB of a file, where compressed pictures and videos of one size differ."""
+        """The last few kB of a file, where compressed images and videos of one size differ."""
         return self._read(path, max(0, self.sizes[path] - _END))
 
     def _read(self, path: str, start: int) -> bytes:
@@ -162,9 +162,9 @@ def _remote_files(system: Any, base: str) -> dict[str, int]:
     return {place: int(info.get("size") or 0) for place, info in system.find(base, detail=True).items()}
 
 
-def is_picture(path: str) -> bool:
-    """Whether a file's name says that it is a picture; hidden files are none."""
-    return _is(path, PICTURE_SUFFIXES)
+def is_image(path: str) -> bool:
+    """Whether a file's name says that it is an image; hidden files are none."""
+    return _is(path, IMAGE_SUFFIXES)
 
 
 def is_video(path: str) -> bool:

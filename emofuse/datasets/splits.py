@@ -1,4 +1,4 @@
-"""Train, valid and test, disjoint by group and by what the pictures show.
+"""Train, valid and test, disjoint by group and by what the images show.
 
 A data set's own splits are kept. Otherwise groups are dealt 70/15/15, stratified on joint
 bins of valence and arousal, by a seed. Rows enter in the order of their paths, so the
@@ -20,7 +20,7 @@ _BINS = (3, 2, 1)
 
 
 def join_groups(groups: Sequence[str], contents: Sequence[str]) -> np.ndarray:
-    """Groups that share a picture become one.
+    """Groups that share an image become one.
 
     Args:
         groups: (N,) the unit that must not straddle two splits.
@@ -66,9 +66,9 @@ def assign(
 
 
 def keep_last(splits: np.ndarray, keys: np.ndarray) -> np.ndarray:
-    """Where published splits share a group or a picture, which rows may stay: those of the last of its splits.
+    """Where published splits share a group or an image, which rows may stay: those of the last of its splits.
 
-    A test picture that also stands in train would make the test easier, so it is train that loses it.
+    A test image that also stands in train would make the test easier, so it is train that loses it.
 
     Args:
         splits: (N,) published splits, None where a row has none.

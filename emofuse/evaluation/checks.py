@@ -1,19 +1,19 @@
-"""Options that cannot be served, told before a run directory is claimed or a picture read."""
+"""Options that cannot be served, told before a run directory is claimed or an image read."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from emofuse.calibration import Calibration
-from emofuse.config import JudgeConfig, PerceiveConfig, at_least
+from emofuse.config import EvaluationConfig, InferenceConfig, at_least
 from emofuse.errors import ConfigError
 from emofuse.fusion.select import chosen_fusion, fuse
 from emofuse.stabilizer import make_stabilizer
 
-FEWEST_RESAMPLES = 20
+MIN_RESAMPLES = 20
 
 
-def check_perceive(config: PerceiveConfig) -> None:
+def check_inference(config: InferenceConfig) -> None:
     """That every number of the options is one that it can be.
 
     Raises:
@@ -28,14 +28,14 @@ def check_perceive(config: PerceiveConfig) -> None:
         raise ConfigError(f"face.min_score must lie in [0, 1]; got {config.face.min_score:g}")
 
 
-def check_judge(config: JudgeConfig, calibration: Calibration | None) -> None:
+def check_evaluation(config: EvaluationConfig, calibration: Calibration | None) -> None:
     """That the fusion, the stabilizer and the statistics of the options can be had.
 
     Raises:
         ConfigError: saying what cannot.
     """
     statistics = config.statistics
-    at_least(FEWEST_RESAMPLES, config, "statistics", "resamples")
+    at_least(MIN_RESAMPLES, config, "statistics", "resamples")
     at_least(0, config, "statistics", "gallery")
     if not 0 < statistics.confidence < 1:
         raise ConfigError(f"statistics.confidence must lie within (0, 1), as .95; got {statistics.confidence:g}")

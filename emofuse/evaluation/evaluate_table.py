@@ -1,6 +1,6 @@
-"""Judge: stored predictions → calibrate → fuse → steady each sequence → fused table, metrics, comparisons.
+"""Evaluate: stored predictions → calibrate → fuse → steady each sequence → fused table, metrics, comparisons.
 
-Cheap, and made from Parquet alone: every ablation and every sweep starts here, not at the pictures.
+Cheap, and made from Parquet alone: every ablation and every sweep starts here, not at the images.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ import pyarrow.compute as pc
 
 from emofuse.affect import AXES
 from emofuse.calibration import Calibration
-from emofuse.config import FusionConfig, JudgeConfig
+from emofuse.config import EvaluationConfig, FusionConfig
 from emofuse.errors import DataError
-from emofuse.evaluation.sequences import stability, steady_sequences
-from emofuse.evaluation.statistics import Judgement, System, compare, measure
+from emofuse.evaluation.sequences import smooth_sequences, stability
+from emofuse.evaluation.statistics import EvaluationRows, System, compare, measure
 from emofuse.fusion.gating import gate
 from emofuse.fusion.inputs import Fused
 from emofuse.fusion.rules import equal_weights, fixed_weights
@@ -28,13 +28,13 @@ from emofuse.runs.run import Run
 from emofuse.tables.columns import both, column, floats, texts
 from emofuse.tables.schema import EXPERTS, FUSED, PREDICTIONS, conform, read_metadata, with_metadata
 
-LABEL_FIGURES: dict[str, Callable[[np.ndarray], float]] = {"mean": np.mean, "median": np.median, "variance": np.var}
+LABEL_STATISTICS: dict[str, Callable[[np.ndarray], float]] = {"mean": np.mean, "median": np.median, "variance": np.var}
 """What constants are made of."""
 
 
 @dataclass(frozen=True)
-class Judged:
-    """Three tables of DESIGN, and the split that was judged."""
+class EvaluationResult:
+    """Three tables of DESIGN, and the split that was evaluated."""
 
     fused: pa.Table
     metrics: pa.Table
@@ -48,7 +48,7 @@ class Judged:
         storage.write_table(run.comparisons, self.comparisons)
 
 
-def judge(predictions: pa.Table, config: JudgeConfig) -> Judged:
+def evaluate_table(predictions: pa.Table, config: EvaluationConfig) -> EvaluationResult:
     """Calibrate, fuse, steady and measure stored predictions.
 
     Args:
@@ -69,7 +69,7 @@ def judge(predictions: pa.Table, config: JudgeConfig) -> Judged:
     if calibration:
         calibration.check_experts(_cards(table))
     table = mark_fitted(table, calibration)
-    experts = opinions(table, calibration)
+    experts = expert_predictions(table, calibration)
     mean = np.stack([experts[name].mean for name in EXPERTS])
     variance = np.stack([experts[name].variance for name in EXPERTS])
     fusion = chosen_fusion(config.fusion, calibration.fusion if calibration else None)
@@ -77,25 +77,25 @@ def judge(predictions: pa.Table, config: JudgeConfig) -> Judged:
     mean[1, np.logical_or.reduce(list(gates.values()))] = np.nan
     fitted = calibration.fusion_arguments() if calibration else {}
     fused = fuse(mean, variance, fusion, **fitted)
-    steadied = steady_sequences(table, clamp(fused.mean), fused.variance, config.stabilizer)
+    smoothed = smooth_sequences(table, clamp(fused.mean), fused.variance, config.stabilizer)
     systems = {
         **{name: System(clamp(expert.mean), expert.variance) for name, expert in experts.items()},
         **baselines(mean, variance, fused, fitted.get("weights")),
-        **({"steady": System(steadied.mean, steadied.variance)} if steadied.rows else {}),
+        **({"smoothed": System(smoothed.mean, smoothed.variance)} if smoothed.rows else {}),
         **(uncalibrated(table) if calibration else {}),
         **constants(table),
     }
-    on = Judgement.of(table, split)
+    on = EvaluationRows.of(table, split)
     metrics = measure(on, systems, config.statistics, config.seed)
-    if steadied.rows:
-        metrics = pa.concat_tables([metrics, stability(steadied, fused, table, on, config.stabilizer)])
+    if smoothed.rows:
+        metrics = pa.concat_tables([metrics, stability(smoothed, fused, table, on, config.stabilizer)])
     columns = fused_columns(systems, fused, experts) | {name: pa.array(shut) for name, shut in gates.items()}
-    out = with_metadata(conform(replace_columns(table, columns | steadied.columns), FUSED, "fused"), split=split)
-    return Judged(out, metrics, compare(on, systems, config.statistics, config.seed), split)
+    out = with_metadata(conform(replace_columns(table, columns | smoothed.columns), FUSED, "fused"), split=split)
+    return EvaluationResult(out, metrics, compare(on, systems, config.statistics, config.seed), split)
 
 
 def choose_split(there: Iterable[str | None], wanted: str | None) -> str:
-    """The split that is judged: the one wanted, else "test" where there is one, else "all".
+    """The split that is evaluated: the one wanted, else "test" where there is one, else "all".
 
     Raises:
         DataError: if no row belongs to the split that was asked for.
@@ -116,7 +116,7 @@ def mark_fitted(table: pa.Table, calibration: Calibration | None) -> pa.Table:
     return replace_columns(table, {"in_sample": pa.array((column(table, "in_sample") > 0) | fitted)})
 
 
-def opinions(table: pa.Table, calibration: Calibration | None) -> dict[str, System]:
+def expert_predictions(table: pa.Table, calibration: Calibration | None) -> dict[str, System]:
     """The experts' estimates as they are fused: after the calibration, or else after their cards' variance scaling."""
     cards = _cards(table)
     systems = {}
@@ -131,7 +131,7 @@ def opinions(table: pa.Table, calibration: Calibration | None) -> dict[str, Syst
 
 def uncalibrated(table: pa.Table) -> dict[str, System]:
     """What a calibration must beat: the experts and their plain inverse-variance fusion without it."""
-    experts = opinions(table, None)
+    experts = expert_predictions(table, None)
     mean, variance = (np.stack([getattr(experts[name], part) for name in EXPERTS]) for part in ("mean", "variance"))
     plain = fuse(mean, variance, FusionConfig(method="inverse_variance"))
     systems = experts | {"fused": System(plain.mean, plain.variance)}
@@ -149,12 +149,12 @@ def baselines(mean: np.ndarray, variance: np.ndarray, fused: Fused, weights: np.
 def constants(table: pa.Table) -> dict[str, System]:
     """Mean and median of the training labels: the table's train split, else what the scene expert was trained on."""
     card = (_cards(table).get("scene") or {}).get("labels") or {}
-    labels = {name: np.array(card.get(name, (np.nan, np.nan)), dtype=np.float64) for name in LABEL_FIGURES}
+    labels = {name: np.array(card.get(name, (np.nan, np.nan)), dtype=np.float64) for name in LABEL_STATISTICS}
     train = both(table)[texts(table, "split") == "train"]
     for i in range(len(AXES)):
         known = train[np.isfinite(train[:, i]), i]
         if len(known):
-            for name, figure in LABEL_FIGURES.items():
+            for name, figure in LABEL_STATISTICS.items():
                 labels[name][i] = figure(known)
     shape = (table.num_rows, 2)
     spread = np.broadcast_to(labels["variance"], shape)

@@ -1,4 +1,4 @@
-"""Sequences: gathered by key, put in order, steadied, and measured, however their frames were sharded."""
+"""Sequences: gathered by key, put in order, smoothed, and measured, however their frames were sharded."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from emofuse.affect import AXES
 from emofuse.config import StabilizerConfig
-from emofuse.evaluation.statistics import Judgement
+from emofuse.evaluation.statistics import EvaluationRows
 from emofuse.fusion.inputs import Fused
 from emofuse.metrics.stability import (
     SETTLED,
@@ -25,24 +25,24 @@ from emofuse.metrics.stability import (
     step_response,
     window_variance,
 )
-from emofuse.stabilizer import make_stabilizer, steady
+from emofuse.stabilizer import make_stabilizer, smooth
 from emofuse.tables.columns import column, floats, texts
 from emofuse.tables.schema import METRICS
 
 SIGNED = ("jitter_reduction", "lag")
 """Figures that can be negative; an interval of the others ends at 0."""
-MOST = {"jitter_reduction": 1.0, "hold_rate": 1.0}
+MAX = {"jitter_reduction": 1.0, "hold_rate": 1.0}
 """What some figures cannot exceed."""
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Steadied:
-    """What steadying adds: columns for the fused table, a system to be judged, and stability figures.
+class SmoothedSequences:
+    """What smoothing adds: columns for the fused table, a system to be evaluated, and stability figures.
 
     Attributes:
         columns: `steady_*` and `held_*`, null for rows that belong to no sequence.
-        mean: (N, 2), NaN for rows that belong to no sequence or have no steadied estimate.
+        mean: (N, 2), NaN for rows that belong to no sequence or have no smoothed estimate.
         variance: (N, 2).
         held: (N, 2), where the filter refused the sample.
         rows: sequence name → its rows in order.
@@ -73,8 +73,10 @@ def in_order(table: pa.Table) -> dict[str, np.ndarray]:
     return {str(names[part[0]]): part for part in np.split(rows[order], starts)}
 
 
-def steady_sequences(table: pa.Table, mean: np.ndarray, variance: np.ndarray, config: StabilizerConfig) -> Steadied:
-    """Steady every sequence of a table by itself.
+def smooth_sequences(
+    table: pa.Table, mean: np.ndarray, variance: np.ndarray, config: StabilizerConfig
+) -> SmoothedSequences:
+    """Smooth every sequence of a table by itself.
 
     Args:
         table: of `schema.PREDICTIONS`.
@@ -89,14 +91,14 @@ def steady_sequences(table: pa.Table, mean: np.ndarray, variance: np.ndarray, co
     time = column(table, "timestamp")
     _warn_of_gaps(rows, time, config)
     for mine in rows.values():
-        affect, held[mine] = steady(mean[mine], variance[mine], time[mine], config)
+        affect, held[mine] = smooth(mean[mine], variance[mine], time[mine], config)
         out_mean[mine], out_variance[mine] = np.clip(affect.mean, -1, 1), affect.variance
         belongs[mine] = True
     columns: dict[str, pa.Array] = {}
     for i, axis in enumerate(AXES):
-        columns[f"steady_{axis}"] = floats(out_mean[:, i])
+        columns[f"smoothed_{axis}"] = floats(out_mean[:, i])
         columns[f"held_{axis}"] = pa.array(held[:, i], mask=~belongs)
-    return Steadied(columns, out_mean, out_variance, held, rows)
+    return SmoothedSequences(columns, out_mean, out_variance, held, rows)
 
 
 def _warn_of_gaps(rows: dict[str, np.ndarray], time: np.ndarray, config: StabilizerConfig) -> None:
@@ -110,35 +112,37 @@ def _warn_of_gaps(rows: dict[str, np.ndarray], time: np.ndarray, config: Stabili
         )
 
 
-def stability(steadied: Steadied, fused: Fused, table: pa.Table, on: Judgement, config: StabilizerConfig) -> pa.Table:
-    """Stability of the fused and the steadied series, per sequence and over all (their mean, with its interval).
+def stability(
+    smoothed: SmoothedSequences, fused: Fused, table: pa.Table, on: EvaluationRows, config: StabilizerConfig
+) -> pa.Table:
+    """Stability of the fused and the smoothed series, per sequence and over all (their mean, with its interval).
 
     Args:
-        steadied: of `steady_sequences`.
+        smoothed: of `smooth_sequences`.
         fused: the fusion, (N, 2).
         table: of `schema.PREDICTIONS`, for its timestamps.
-        on: what is judged: a sequence counts if a frame of it does, and as in-sample if a frame of it is.
+        on: what is evaluated: a sequence counts if a frame of it does, and as in-sample if a frame of it is.
         config: the filter, which is also driven through a synthetic step at the frame rate and the median variance
-            of what is judged.
+            of what is evaluated.
 
     Returns:
-        A table of `schema.METRICS`: jitter, noise_variance, window_variance, and of the steadied series
+        A table of `schema.METRICS`: jitter, noise_variance, window_variance, and of the smoothed series
         jitter_reduction, hold_rate, lag (frames behind the fused series) and response_time (frames to 90 % of a step).
     """
     found: list[dict[str, object]] = []
     mean, time = np.clip(fused.mean, -1, 1), column(table, "timestamp")
-    judged = {name: rows for name, rows in steadied.rows.items() if on.judged[rows].any()}
-    response = _response([time[rows] for rows in judged.values()], fused.variance[on.judged], config)
-    for name, rows in judged.items():
-        raw, smooth = mean[rows], steadied.mean[rows]
+    evaluated = {name: rows for name, rows in smoothed.rows.items() if on.evaluated[rows].any()}
+    response = _response([time[rows] for rows in evaluated.values()], fused.variance[on.evaluated], config)
+    for name, rows in evaluated.items():
+        raw, smooth = mean[rows], smoothed.mean[rows]
         figures = {
             "fused": {m.__name__: m(raw) for m in (jitter, noise_variance, window_variance)},
-            "steady": {m.__name__: m(smooth) for m in (jitter, noise_variance, window_variance)},
+            "smoothed": {m.__name__: m(smooth) for m in (jitter, noise_variance, window_variance)},
         }
-        figures["steady"]["jitter_reduction"] = jitter_reduction(raw, smooth)
-        figures["steady"]["lag"] = lag(raw, smooth)
-        figures["steady"]["response_time"] = response
-        figures["steady"]["hold_rate"] = hold_rate(steadied.held[rows])
+        figures["smoothed"]["jitter_reduction"] = jitter_reduction(raw, smooth)
+        figures["smoothed"]["lag"] = lag(raw, smooth)
+        figures["smoothed"]["response_time"] = response
+        figures["smoothed"]["hold_rate"] = hold_rate(smoothed.held[rows])
         found += [
             {"system": system, "subset": f"sequence:{name}", "axis": axis, "metric": metric, "n": len(rows)}
             | {"value": _or_null(np.asarray(value)[i]), "n_groups": 1, "ci_low": None, "ci_high": None}
@@ -181,7 +185,7 @@ def _over_all(found: list[dict[str, object]]) -> list[dict[str, object]]:
             half = student.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
             low, high = float(values.mean() - half), float(values.mean() + half)
             low = low if metric in SIGNED else max(low, 0.0)
-            high = min(high, MOST.get(str(metric), np.inf))
+            high = min(high, MAX.get(str(metric), np.inf))
         rows.append(
             {
                 **mine[0],

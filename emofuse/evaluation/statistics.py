@@ -1,6 +1,6 @@
 """The metrics and comparisons tables: every system, axis and subset, with group-bootstrap intervals.
 
-Rows whose picture some expert was trained on (`in_sample`) are judged apart and never with the others.
+Rows whose image some expert was trained on (`in_sample`) are evaluated apart and never with the others.
 Holm's correction runs over all comparisons of one subset together: pairs, axes and metrics.
 """
 
@@ -29,7 +29,7 @@ PAIRS = (
     ("fused", "constant_median"),
     ("scene", "constant_median"),
     ("face", "constant_median"),
-    ("steady", "fused"),
+    ("smoothed", "fused"),
     ("scene", "scene_raw"),
     ("face", "face_raw"),
     ("fused", "fused_raw"),
@@ -38,15 +38,15 @@ PAIRS = (
 COMPARED_METRICS = ("mae", "ccc")
 LOWER_IS_BETTER = ("mae", "rmse")
 ALPHA = 0.05
-FEWEST_ROWS = 2
+MIN_ROWS = 2
 
 
 @dataclass(frozen=True, eq=False)
 class System:
-    """Estimates to be judged, and for experts where their variances came from.
+    """Estimates to be evaluated, and for experts where their variances came from.
 
     Attributes:
-        mean: (N, 2), reference scale, NaN where there is no opinion.
+        mean: (N, 2), reference scale, NaN where there is no prediction.
         variance: (N, 2), NaN where unknown.
         source: (N, 2) of "model", "pooled", "none"; None where that makes no sense.
     """
@@ -57,17 +57,17 @@ class System:
 
 
 @dataclass(frozen=True, eq=False)
-class Judgement:
-    """The rows that are judged.
+class EvaluationRows:
+    """The rows that are evaluated.
 
     Attributes:
-        truth: (N, 2), NaN where there is no label or the row is not judged.
+        truth: (N, 2), NaN where there is no label or the row is not evaluated.
         groups: (N,), the unit of resampling.
         has_face: (N,), whether a face was found.
         no_face: (N,), whether one was sought and none found.
         in_sample: (N,), whether the row took part in fitting an expert or the calibration.
         split: which split it is.
-        judged: (N,), whether the row belongs to it.
+        evaluated: (N,), whether the row belongs to it.
     """
 
     truth: np.ndarray
@@ -76,10 +76,10 @@ class Judgement:
     no_face: np.ndarray
     in_sample: np.ndarray
     split: str
-    judged: np.ndarray
+    evaluated: np.ndarray
 
     @classmethod
-    def of(cls, table: pa.Table, split: str) -> Judgement:
+    def of(cls, table: pa.Table, split: str) -> EvaluationRows:
         """The rows of `split` in a predictions table.
 
         Args:
@@ -87,11 +87,11 @@ class Judgement:
             split: "all" or one of `schema.SPLITS`.
         """
         splits = texts(table, "split")
-        judged = np.ones(len(splits), dtype=bool) if split == "all" else splits == split
+        evaluated = np.ones(len(splits), dtype=bool) if split == "all" else splits == split
         in_sample = column(table, "in_sample") > 0
-        truth = np.where(judged[:, None], both(table), np.nan)
+        truth = np.where(evaluated[:, None], both(table), np.nan)
         faces = column(table, "face_count")
-        return cls(truth, group_names(table), faces > 0, faces == 0, in_sample, split, judged)
+        return cls(truth, group_names(table), faces > 0, faces == 0, in_sample, split, evaluated)
 
     def parts(self) -> Iterator[tuple[str, bool, np.ndarray]]:
         """(subset, in sample, rows) for every subset that has labelled rows."""
@@ -100,11 +100,11 @@ class Judgement:
         for inside in (False, True):
             for name, mask in subsets.items():
                 rows = np.flatnonzero(labelled & mask & (self.in_sample == inside))
-                if len(rows) >= FEWEST_ROWS:
+                if len(rows) >= MIN_ROWS:
                     yield name, inside, rows
 
 
-def measure(on: Judgement, systems: dict[str, System], config: StatisticsConfig, seed: int) -> pa.Table:
+def measure(on: EvaluationRows, systems: dict[str, System], config: StatisticsConfig, seed: int) -> pa.Table:
     """A table of `schema.METRICS`: accuracy with intervals, and uncertainty where variances are known."""
     found: list[dict[str, object]] = []
     for subset, inside, rows in on.parts():
@@ -130,8 +130,8 @@ def measure(on: Judgement, systems: dict[str, System], config: StatisticsConfig,
     return _table(found, METRICS)
 
 
-def compare(on: Judgement, systems: dict[str, System], config: StatisticsConfig, seed: int) -> pa.Table:
-    """A table of `schema.COMPARISONS`, each pair on the rows that both judge."""
+def compare(on: EvaluationRows, systems: dict[str, System], config: StatisticsConfig, seed: int) -> pa.Table:
+    """A table of `schema.COMPARISONS`, each pair on the rows that both evaluate."""
     found: list[dict[str, object]] = []
     pairs = [pair for pair in PAIRS if all(name in systems for name in pair)]
     for subset, inside, rows in on.parts():

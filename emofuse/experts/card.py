@@ -19,10 +19,19 @@ from emofuse.experts.preprocess import Preprocessing
 from emofuse.tables.hashes import are_packed
 
 FORMAT = "emofuse-head/1"
-REQUIRED = ("format", "expert", "tower", "preprocessing", "head", "pooled_error", "variance_scale", "training_pictures")
+REQUIRED = (
+    "format",
+    "expert",
+    "backbone",
+    "preprocessing",
+    "head",
+    "pooled_error",
+    "variance_scale",
+    "training_images",
+)
 NUMBERS = ("pooled_error", "variance_scale", "variance_floor")
 """Entries that variances are computed with."""
-MOST = 1e6
+MAX = 1e6
 
 
 def embedded_head(expert: str) -> Path:
@@ -52,8 +61,8 @@ def read_card(path: Path) -> dict[str, Any]:
 
 
 def is_in_sample(card: dict[str, Any], hashes: Iterable[str | None]) -> np.ndarray:
-    """For each content hash (None = unknown), whether that picture was in the head's training set; bool (N,)."""
-    return are_packed(card["training_pictures"], hashes)
+    """For each content hash (None = unknown), whether that image was in the head's training set; bool (N,)."""
+    return are_packed(card["training_images"], hashes)
 
 
 def check_card(card: dict[str, Any], where: str) -> None:
@@ -71,8 +80,8 @@ def check_card(card: dict[str, Any], where: str) -> None:
         raise CheckpointError(f"{where} has the card format {card['format']!r}, expected {FORMAT!r}")
     for key in NUMBERS:
         values = np.asarray(card.get(key, 0.0), dtype=object).ravel()
-        if not all(isinstance(value, int | float) and 0 <= value <= MOST for value in values):
-            raise CheckpointError(f"the card of {where} has {card[key]} for {key}; expected numbers from 0 to {MOST:g}")
+        if not all(isinstance(value, int | float) and 0 <= value <= MAX for value in values):
+            raise CheckpointError(f"the card of {where} has {card[key]} for {key}; expected numbers from 0 to {MAX:g}")
 
 
 def head_path(scene: SceneConfig) -> Path:
@@ -81,7 +90,7 @@ def head_path(scene: SceneConfig) -> Path:
 
 
 def preprocessing_of(scene: SceneConfig) -> Preprocessing:
-    """The preprocessing of a config's scene expert, read from the head's card: cheap, without any tower.
+    """The preprocessing of a config's scene expert, read from the head's card: cheap, without any backbone.
 
     Raises:
         CheckpointError: if there is no such head, or another preprocessing is asked for than it was trained with.

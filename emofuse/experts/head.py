@@ -1,4 +1,4 @@
-"""Heads on a tower's features: valence, arousal, and how sure the head is.
+"""Heads on a backbone's features: valence, arousal, and how sure the head is.
 
 A head standardises its features, then is `linear` (dropout, linear) or `two_layer` (linear 256, layer norm, ReLU,
 dropout, linear 128, ReLU, dropout, linear). With `log_variance` it also gives the log of the noise variance per axis.
@@ -96,7 +96,7 @@ class Head(nn.Module):
         return dropouts == [len(self.layers) - 2]
 
     def masks(self, passes: int, seed: int) -> list[torch.Tensor]:
-        """One fixed set of inverted-dropout masks, (T, 1, width) for each dropout layer, the same for every picture."""
+        """One fixed set of inverted-dropout masks, (T, 1, width) for each dropout layer, the same for every image."""
         generator = torch.Generator().manual_seed(seed)
         keep = 1 - self.spec.dropout
         after = [self.layers[i + 1] for i, layer in enumerate(self.layers) if isinstance(layer, nn.Dropout)]

@@ -11,7 +11,7 @@ import torch
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
-class Upload:
+class DevicePrefetcher:
     """Brings arrays to a device, each on its way while the one before is computed on.
 
     To a GPU they go from page-locked memory and on a stream of their own. For a CPU they stay where they are.
@@ -27,10 +27,10 @@ class Upload:
         for array in arrays:
             sent = self._send(torch.from_numpy(array))
             if before is not None:
-                yield self._arrived(*before)
+                yield self._wait(*before)
             before = sent
         if before is not None:
-            yield self._arrived(*before)
+            yield self._wait(*before)
 
     def _send(self, tensor: torch.Tensor) -> tuple[torch.Tensor, Any]:
         if self._stream is None:
@@ -42,7 +42,7 @@ class Upload:
             copied.record(self._stream)
         return there, copied
 
-    def _arrived(self, tensor: torch.Tensor, copied: Any) -> torch.Tensor:
+    def _wait(self, tensor: torch.Tensor, copied: Any) -> torch.Tensor:
         if copied is not None:
             computing = torch.cuda.current_stream(self._device)
             computing.wait_event(copied)

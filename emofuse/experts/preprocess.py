@@ -1,4 +1,4 @@
-"""A picture of any size as the fixed-size uint8 array that a tower takes."""
+"""An image of any size as the fixed-size uint8 array that a backbone takes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from emofuse.errors import CheckpointError, ConfigError
 Geometry = Literal["squash", "crop"]
 Interpolation = Literal["area", "bilinear", "bicubic", "lanczos"]
 CHOICES = ("own", "squash", "crop")
-"""The names under which a preprocessing can be asked for: the tower's own, or its own with another geometry."""
+"""The names under which a preprocessing can be asked for: the backbone's own, or its own with another geometry."""
 
 _PIL_FILTERS = {
     "bilinear": Image.Resampling.BILINEAR,
@@ -27,7 +27,7 @@ _PIL_FILTERS = {
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """What happens to a picture's pixels before a tower; numpy, OpenCV and Pillow only, so it pickles into any task.
+    """What happens to an image's pixels before a backbone; numpy, OpenCV and Pillow only, so it pickles into any task.
 
     Attributes:
         size: side S of the square that leaves, in pixels.
@@ -61,22 +61,22 @@ class Preprocessing:
 
     @property
     def shorter_side(self) -> int:
-        """The side to which the shorter side of a picture is scaled, in pixels."""
+        """The side to which the shorter side of an image is scaled, in pixels."""
         return math.floor(self.size / self.crop_fraction) if self.geometry == "crop" else self.size
 
     @property
     def min_side(self) -> int:
-        """Least shorter side at which a picture may be decoded: twice what the crop needs, in pixels."""
+        """Minimum shorter side at which an image may be decoded: twice what the crop needs, in pixels."""
         return 2 * self.shorter_side
 
     def apply(self, rgb: np.ndarray) -> np.ndarray:
         """`rgb` uint8 (H, W, 3) as uint8 (S, S, 3), contiguous.
 
         Raises:
-            ValueError: if `rgb` is not a non-empty uint8 picture of three channels.
+            ValueError: if `rgb` is not a non-empty uint8 image of three channels.
         """
         if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3 or 0 in rgb.shape:
-            raise ValueError(f"expected a uint8 picture (H, W, 3), got {rgb.dtype} {rgb.shape}")
+            raise ValueError(f"expected a uint8 image (H, W, 3), got {rgb.dtype} {rgb.shape}")
         if self.geometry == "squash":
             return self._resize(rgb, self.size, self.size)
         height, width = rgb.shape[:2]
@@ -93,8 +93,8 @@ class Preprocessing:
         if rgb.shape[:2] == (height, width):
             return np.ascontiguousarray(rgb)
         if self.interpolation != "area":
-            picture = Image.fromarray(np.ascontiguousarray(rgb))
-            return np.array(picture.resize((width, height), _PIL_FILTERS[self.interpolation]))
+            image = Image.fromarray(np.ascontiguousarray(rgb))
+            return np.array(image.resize((width, height), _PIL_FILTERS[self.interpolation]))
         enlarges = width > rgb.shape[1] or height > rgb.shape[0]
         method = cv2.INTER_CUBIC if enlarges else cv2.INTER_AREA
         return np.asarray(cv2.resize(rgb, (width, height), interpolation=method))

@@ -28,7 +28,7 @@ from numpy.typing import ArrayLike
 from emofuse.errors import ConfigError
 
 FLOOR = 1e-4
-"""Least variance a weight is made of, reference units squared (a standard deviation of .01)."""
+"""Minimum variance a weight is made of, reference units squared (a standard deviation of .01)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +39,7 @@ class Fused:
         mean: float64 (...), reference scale; NaN where not valid.
         variance: float64 (...), sigma squared; NaN where unknown.
         weights: float64 (K, ...), summing to 1 over the experts; 0 for one left out, NaN where not valid.
-        valid: bool (...), whether any expert had an opinion.
+        valid: bool (...), whether any expert had a prediction.
         source: str (K, ...), where each expert's variance came from: "model", "pooled" or "none".
         q: float64 (...), Cochran's Q of the disagreement; random effects only.
         tau2: float64 (...), variance between experts; random effects only.
@@ -55,7 +55,7 @@ class Fused:
 
 
 @dataclass(frozen=True, eq=False)
-class Opinions:
+class ExpertPredictions:
     """Inputs made plain: no NaN mean, no unusable variance, and masks that say which were."""
 
     mean: np.ndarray
@@ -66,8 +66,8 @@ class Opinions:
     source: np.ndarray
 
     @classmethod
-    def of(cls, mean: ArrayLike, variance: ArrayLike, floor: float, pooled: ArrayLike | None) -> Opinions:
-        """The opinions of experts (K, ...), variances raised to `floor` and filled from `pooled`, (K,) or (K, A).
+    def of(cls, mean: ArrayLike, variance: ArrayLike, floor: float, pooled: ArrayLike | None) -> ExpertPredictions:
+        """The predictions of experts (K, ...), variances raised to `floor` and filled from `pooled`, (K,) or (K, A).
 
         Raises:
             ConfigError: if `floor` is not above 0.

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from emofuse.errors import ConfigError, DataError
-from emofuse.fusion.inputs import FLOOR, Fused, Opinions, per_expert
+from emofuse.fusion.inputs import FLOOR, ExpertPredictions, Fused, per_expert
 
 
 def best_linear_unbiased(
@@ -35,7 +35,7 @@ def best_linear_unbiased(
 
     Source: Lyons, Gibaut & Clifford 1988.
     """
-    experts = Opinions.of(mean, variance, floor, pooled)
+    experts = ExpertPredictions.of(mean, variance, floor, pooled)
     count = len(experts.mean)
     sigma, used = np.moveaxis(np.sqrt(experts.variance), 0, -1), np.moveaxis(experts.used, 0, -1)
     rho = _correlation_matrices(correlation, count)
@@ -85,7 +85,7 @@ def random_effects(
 
     Source: DerSimonian & Laird 1986.
     """
-    experts = Opinions.of(mean, variance, floor, pooled)
+    experts = ExpertPredictions.of(mean, variance, floor, pooled)
     w = np.where(experts.used, 1 / experts.variance, 0.0)
     total = np.where(w.any(axis=0), w.sum(axis=0), 1.0)
     fixed = (w * experts.mean).sum(axis=0) / total
@@ -123,7 +123,7 @@ def fixed_weights(
     Raises:
         ConfigError: if a weight is negative or NaN, or all are 0.
     """
-    experts = Opinions.of(mean, variance, floor, pooled)
+    experts = ExpertPredictions.of(mean, variance, floor, pooled)
     share = per_expert("weights", weights, experts.mean.shape)
     if not (share >= 0).all() or not share.any(axis=0).all():
         raise ConfigError(f"fixed weights must be 0 or more, and not all 0; got {weights!r}")
@@ -204,7 +204,7 @@ def complete_rows(truth: ArrayLike, mean: ArrayLike) -> tuple[np.ndarray, np.nda
         raise ValueError(f"expected means of two experts, (2, {', '.join(map(str, y.shape))}); got {m.shape}")
     complete = np.isfinite(y) & np.isfinite(m).all(axis=0)
     if (complete.sum(axis=0) < 2).any():
-        raise DataError("weights of two experts need at least two rows with a label and both opinions")
+        raise DataError("weights of two experts need at least two rows with a label and both predictions")
     return y, m, complete
 
 
@@ -222,7 +222,7 @@ def inverse_variance(
     and at most the least variance, unless the ratio is capped.
 
     Args:
-        mean: (K, ...), reference scale; NaN = no opinion.
+        mean: (K, ...), reference scale; NaN = no prediction.
         variance: (K, ...), true *error* variances, so recalibrate first; NaN, 0, negative, infinite = unknown.
         floor: variances below count as this; not added to all, which would bias every result.
         pooled: (K,) or (K, A), each expert's mean squared error on valid, for unknown variances.
@@ -237,7 +237,7 @@ def inverse_variance(
 
     Source: the fixed-effect estimate of meta-analysis; Cochran 1954.
     """
-    experts = Opinions.of(mean, variance, floor, pooled)
+    experts = ExpertPredictions.of(mean, variance, floor, pooled)
     precision = np.where(experts.used, 1 / experts.variance, 0.0)
     return experts.join(_capped(precision, max_weight_ratio), experts.variance)
 

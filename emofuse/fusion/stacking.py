@@ -15,12 +15,12 @@ from numpy.typing import ArrayLike
 from scipy.optimize import nnls
 
 from emofuse.errors import DataError
-from emofuse.fusion.inputs import FLOOR, Fused, Opinions
+from emofuse.fusion.inputs import FLOOR, ExpertPredictions, Fused
 from emofuse.fusion.rules import complete_rows, fit_constant_weight
 
 PRIOR_ROWS = 100.0
-"""Rows' worth of belief in the constant weights: pictures of a group are alike, so rows say less than they seem."""
-FEWEST_ROWS = 10
+"""Rows' worth of belief in the constant weights: images of a group are alike, so rows say less than they seem."""
+MIN_ROWS = 10
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,8 +66,8 @@ def fit_stack(truth: ArrayLike, mean: ArrayLike, variance: ArrayLike, *, prior_r
     """
     y, m, complete = complete_rows(truth, mean)
     v = np.asarray(variance, dtype=np.float64)
-    if (complete.sum(axis=0) < FEWEST_ROWS).any():
-        raise DataError(f"stacking needs {FEWEST_ROWS} rows with a label and both opinions; got {complete.sum(axis=0)}")
+    if (complete.sum(axis=0) < MIN_ROWS).any():
+        raise DataError(f"stacking needs {MIN_ROWS} rows with a label and both predictions; got {complete.sum(axis=0)}")
     rows, prior = len(y), fit_constant_weight(truth, mean).reshape(2, -1)
     y2, whole = y.reshape(rows, -1), complete.reshape(rows, -1)
     m2, v2 = m.reshape(2, rows, -1), v.reshape(2, rows, -1)
@@ -102,7 +102,7 @@ def stacked(
     """The stack where both experts are there; a lone one passes through unchanged.
 
     Args:
-        mean: (2, ..., A), calibrated; NaN = no opinion.
+        mean: (2, ..., A), calibrated; NaN = no prediction.
         variance: likewise; unknown ones are pooled, and the result's is NaN where one used stays unknown.
         stack: fitted on valid.
         floor: least variance.
@@ -111,7 +111,7 @@ def stacked(
     Returns:
         The fusion; its `weights` are the shares w / sum(w), since the stack's own need not sum to 1.
     """
-    experts = Opinions.of(mean, variance, floor, pooled)
+    experts = ExpertPredictions.of(mean, variance, floor, pooled)
     w = np.broadcast_to(
         stack.weights.reshape(2, *(1,) * (experts.mean.ndim - stack.weights.ndim), *stack.weights.shape[1:]),
         experts.mean.shape,

@@ -1,4 +1,4 @@
-"""The decode stage: addresses in, fixed-size `uint8` pictures and face crops out, one row for each."""
+"""The decode stage: addresses in, fixed-size `uint8` images and face crops out, one row for each."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import cv2
 import numpy as np
 import pyarrow as pa
 
-from emofuse.config import PerceiveConfig
+from emofuse.config import InferenceConfig
 from emofuse.experts.card import preprocessing_of
 from emofuse.experts.face.alignment import CROP_SIZE
 from emofuse.experts.face.finder import FaceFinder, FoundFaces
 from emofuse.experts.preprocess import Preprocessing
-from emofuse.io.images import MediaError, Picture, content_hash, decode_picture, read_bytes
+from emofuse.io.images import DecodedImage, MediaError, content_hash, decode_image, read_bytes
 from emofuse.io.malloc import reuse_memory
 from emofuse.io.video import VideoReader
 from emofuse.tables.schema import MANIFEST
@@ -47,10 +47,10 @@ class Decoder:
     """Turns a batch of manifest rows into a batch of decoded rows, one for one.
 
     It is called as a task (`decode`) where its detector runs on the CPU, and as an actor
-    where the detector is a torch network. It never sees more than one full-size picture at a time.
+    where the detector is a torch network. It never sees more than one full-size image at a time.
     """
 
-    def __init__(self, config: PerceiveConfig) -> None:
+    def __init__(self, config: InferenceConfig) -> None:
         reuse_memory()
         cv2.setNumThreads(0)
         self._media = config.media
@@ -70,9 +70,9 @@ class Decoder:
                 videos.setdefault(uri or "", {}).setdefault(frame, []).append(i)
         for uri, members in videos.items():
             wanted = batch.take([i for same in members.values() for i in same])
-            for frame, picture in self._frames(uri, wanted):
+            for frame, image in self._frames(uri, wanted):
                 for i in members[frame]:
-                    rows[i] = _failed(picture) if isinstance(picture, MediaError) else self._see(picture, boxes[i])
+                    rows[i] = _failed(image) if isinstance(image, MediaError) else self._see(image, boxes[i])
         columns = [batch.column(name) for name in MANIFEST.names]
         made = [pa.array([row.get(f.name) for row in rows], f.type) for f in DECODED if f.name not in MANIFEST.names]
         return pa.Table.from_arrays([*columns, *made], schema=DECODED)
@@ -80,12 +80,12 @@ class Decoder:
     def _row(self, uri: str | None, box: list[float] | None) -> dict[str, Any]:
         try:
             data = read_bytes(uri or "", self._media)
-            seen = self._see(decode_picture(data, self._media, ENOUGH * self._preprocessing.size), box, data)
+            seen = self._see(decode_image(data, self._media, ENOUGH * self._preprocessing.size), box, data)
             return {"content": content_hash(data), **seen}
         except MediaError as error:
             return _failed(error)
 
-    def _frames(self, uri: str, rows: pa.Table) -> Iterator[tuple[int, Picture | MediaError]]:
+    def _frames(self, uri: str, rows: pa.Table) -> Iterator[tuple[int, DecodedImage | MediaError]]:
         """The frames of one video, decoded in order whatever the order of the rows, one at a time."""
         rows = rows.group_by("frame_index").aggregate([("timestamp", "min")]).sort_by("frame_index")
         indices, times = rows.column("frame_index").to_pylist(), rows.column("timestamp_min")
@@ -94,23 +94,23 @@ class Decoder:
         except MediaError as error:
             yield from ((index, error) for index in indices)
 
-    def _see(self, picture: Picture, box: list[float] | None, data: bytes | None = None) -> dict[str, Any]:
+    def _see(self, image: DecodedImage, box: list[float] | None, data: bytes | None = None) -> dict[str, Any]:
         seen: dict[str, Any] = {
-            "scene": self._preprocessing.apply(picture.rgb).tobytes(),
-            "luma": picture.luma,
-            "width": picture.width,
-            "height": picture.height,
+            "scene": self._preprocessing.apply(image.rgb).tobytes(),
+            "luma": image.luma,
+            "width": image.width,
+            "height": image.height,
         }
-        return seen | (self._find(self._finder, picture, box, data) if self._finder else {})
+        return seen | (self._find(self._finder, image, box, data) if self._finder else {})
 
     def _find(
-        self, finder: FaceFinder, picture: Picture, box: list[float] | None, data: bytes | None
+        self, finder: FaceFinder, image: DecodedImage, box: list[float] | None, data: bytes | None
     ) -> dict[str, Any]:
-        found = finder(picture.rgb, picture.scale, box)
+        found = finder(image.rgb, image.scale, box)
         if not found.count:
             return {"face_count": 0}
-        if data is not None and picture.scale > 1:
-            found = self._closer(finder, found, picture, data)
+        if data is not None and image.scale > 1:
+            found = self._closer(finder, found, image, data)
         main = found.faces[0]
         return {
             "faces": found.crops.tobytes(),
@@ -121,13 +121,13 @@ class Decoder:
             "face_aligned": bool(found.aligned[0]),
         }
 
-    def _closer(self, finder: FaceFinder, found: FoundFaces, picture: Picture, data: bytes) -> FoundFaces:
+    def _closer(self, finder: FaceFinder, found: FoundFaces, image: DecodedImage, data: bytes) -> FoundFaces:
         """The same faces cut from more pixels, where a reduced decoding left their crops too few."""
         smallest = min(float(np.max(face.box[2:] - face.box[:2])) for face in found.faces)
         enough = smallest / (ENOUGH * CROP_SIZE)
-        if picture.scale <= max(1.0, enough):
+        if image.scale <= max(1.0, enough):
             return found
-        sharper = decode_picture(data, self._media, int(min(picture.width, picture.height) / max(1.0, enough)))
+        sharper = decode_image(data, self._media, int(min(image.width, image.height) / max(1.0, enough)))
         return finder.cut(sharper.rgb, found, sharper.scale)
 
 
@@ -136,21 +136,21 @@ def _failed(error: MediaError) -> dict[str, Any]:
 
 
 @lru_cache(maxsize=2)
-def _decoder(config: PerceiveConfig) -> Decoder:
+def _decoder(config: InferenceConfig) -> Decoder:
     return Decoder(config)
 
 
-def decode(batch: pa.Table, config: PerceiveConfig) -> pa.Table:
+def decode(batch: pa.Table, config: InferenceConfig) -> pa.Table:
     """`Decoder` as a plain function; a worker process makes its decoder once."""
     return _decoder(config)(batch)
 
 
 def pixels(column: pa.ChunkedArray, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """The pictures of a binary column, stacked, and the row of each.
+    """The images of a binary column, stacked, and the row of each.
 
     Args:
-        column: bytes of zero or more pictures in each row; null is none.
-        shape: of one picture, uint8.
+        column: bytes of zero or more images in each row; null is none.
+        shape: of one image, uint8.
 
     Returns:
         uint8 (N, *shape) and int64 (N,).

@@ -13,7 +13,7 @@ _OURS = re.compile(r"^emofuse\.[\w.]*?(\w+Error): (.+)$", re.MULTILINE)
 
 
 @contextmanager
-def told_in_one_line() -> Iterator[None]:
+def reraise_worker_errors() -> Iterator[None]:
     """Turn what Ray raises for a failed graph into the error that a worker of ours raised, if one did.
 
     Raises:

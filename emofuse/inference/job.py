@@ -1,4 +1,4 @@
-"""What is perceived, from where to where; knows no network."""
+"""What is predicted, from where to where; knows no network."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import uuid
 from dataclasses import dataclass, field
 from typing import Any
 
-from emofuse.config import PerceiveConfig
+from emofuse.config import InferenceConfig
 from emofuse.inference.resources import Plan
 
 
 @dataclass(frozen=True)
 class Job:
-    """What is perceived, from where to where.
+    """What is predicted, from where to where.
 
     Attributes:
         manifest: address of a Parquet manifest.
@@ -25,7 +25,7 @@ class Job:
 
     manifest: str
     predictions: str
-    config: PerceiveConfig
+    config: InferenceConfig
     plan: Plan
     metadata: dict[str, Any]
     marker: str = field(default_factory=lambda: f"_writing-{uuid.uuid4().hex[:12]}")

@@ -16,8 +16,8 @@ import pyarrow.parquet as pq
 from emofuse.errors import DataError
 from emofuse.inference.sink import drop_repeats, hash_ids
 from emofuse.io import storage
-from emofuse.io.addresses import shown
-from emofuse.io.retry import faults, persist, reason
+from emofuse.io.addresses import display_uri
+from emofuse.io.retry import reason, retry, storage_exceptions
 from emofuse.tables.hashes import row_hashes
 from emofuse.tables.schema import MANIFEST, check_manifest, conform, read_metadata
 
@@ -26,7 +26,7 @@ PART_ROWS = 65_536
 
 
 @dataclass(frozen=True)
-class Survey:
+class ManifestSummary:
     """What a manifest holds.
 
     Attributes:
@@ -42,26 +42,26 @@ class Survey:
     splits: frozenset[str] = frozenset()
 
 
-def survey(address: str) -> Survey:
+def scan_manifest(address: str) -> ManifestSummary:
     """Check a manifest and take its fingerprint, in one pass.
 
     Raises:
         DataError: if it is not Parquet or not a manifest.
     """
     if not storage.exists(address):
-        raise DataError(f"no manifest at {shown(address)}; make one with jobs/prepare_dataset.py")
+        raise DataError(f"no manifest at {display_uri(address)}; make one with jobs/prepare_dataset.py")
     try:
-        found, ids = persist(lambda: _look_through(address), address, storage.RETRIES)
-    except faults(pa.ArrowException, ValueError) as error:
-        raise DataError(f"{shown(address)} cannot be read as a Parquet manifest: {reason(error)}") from None
+        found, ids = retry(lambda: _scan(address), address, storage.RETRIES)
+    except storage_exceptions(pa.ArrowException, ValueError) as error:
+        raise DataError(f"{display_uri(address)} cannot be read as a Parquet manifest: {reason(error)}") from None
     if not found.rows:
-        raise DataError(f"the manifest {shown(address)} has no rows")
+        raise DataError(f"the manifest {display_uri(address)} has no rows")
     if len(np.unique(ids)) != found.rows:
-        raise DataError(f"sample_id must be unique in {shown(address)}; ids stand in more than one row")
+        raise DataError(f"sample_id must be unique in {display_uri(address)}; ids stand in more than one row")
     return found
 
 
-def _look_through(address: str) -> tuple[Survey, np.ndarray]:
+def _scan(address: str) -> tuple[ManifestSummary, np.ndarray]:
     fs, path = storage.filesystem(address)
     digest, hashes, rows, splits = hashlib.sha256(), [np.empty(0, np.uint64)], 0, set[str]()
     with fs.open(path, "rb") as handle:
@@ -73,7 +73,7 @@ def _look_through(address: str) -> tuple[Survey, np.ndarray]:
             rows += table.num_rows
             splits |= set(table.column("split").unique().to_pylist()) - {None}
         about = dict(read_metadata(parquet.schema_arrow))
-    return Survey(rows, digest.hexdigest(), about, frozenset(splits)), np.concatenate(hashes)
+    return ManifestSummary(rows, digest.hexdigest(), about, frozenset(splits)), np.concatenate(hashes)
 
 
 def manifest_parts(address: str) -> list[list[int]]:
@@ -115,12 +115,12 @@ def _opened(address: str) -> Iterator[pq.ParquetFile]:
     try:
         with fs.open(path, "rb") as handle:
             yield pq.ParquetFile(handle)
-    except faults(pa.ArrowException) as error:
-        raise DataError(f"{shown(address)} cannot be read as a Parquet manifest: {reason(error)}") from None
+    except storage_exceptions(pa.ArrowException) as error:
+        raise DataError(f"{display_uri(address)} cannot be read as a Parquet manifest: {reason(error)}") from None
 
 
 def check_whole(rows: int, record: dict[str, Any]) -> None:
-    """That a run whose predictions are to be judged has all of them.
+    """That a run whose predictions are to be evaluated has all of them.
 
     Args:
         rows: of its predictions.

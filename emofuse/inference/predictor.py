@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 
 from emofuse.affect import AXES, Affect
-from emofuse.config import PerceiveConfig
+from emofuse.config import InferenceConfig
 from emofuse.experts.face.alignment import CROP_SIZE
 from emofuse.experts.face.expert import combine_faces, make_face_expert
 from emofuse.experts.head_expert import SceneExpert
@@ -16,10 +16,10 @@ from emofuse.tables.columns import floats
 from emofuse.tables.schema import PREDICTIONS, conform
 
 
-class Perceiver:
+class Predictor:
     """Both experts in one place: decoded rows in, predictions out, one for one."""
 
-    def __init__(self, config: PerceiveConfig) -> None:
+    def __init__(self, config: InferenceConfig) -> None:
         import torch
 
         reuse_memory()
@@ -34,26 +34,26 @@ class Perceiver:
         """Rows of `decode.DECODED` to rows of `schema.PREDICTIONS`."""
         columns = {name: batch.column(name) for name in batch.column_names if name in PREDICTIONS.names}
         size = self._scene.preprocessing.size
-        pictures, rows = pixels(batch.column("scene"), (size, size, 3))
-        scene = self._scene.launch(pictures)
+        images, rows = pixels(batch.column("scene"), (size, size, 3))
+        scene = self._scene.launch(images)
         # Crops are prepared while a GPU is still at the scenes.
         face, expressions = self._faces(batch)
         columns |= _estimates("scene", batch.num_rows, rows, scene())
         columns |= _estimates("face", batch.num_rows, np.arange(batch.num_rows), face)
         columns["in_sample"] = self._in_sample(batch)
-        columns["status"] = _status(batch, sought=self._face is not None)
+        columns["status"] = _status(batch, face_detection=self._face is not None)
         table = conform(pa.table(columns), PREDICTIONS, "predictions").select(PREDICTIONS.names)
         for name, values in expressions.items():
             table = table.append_column(f"face_expression_{name}", floats(values))
         return table
 
     def _faces(self, batch: pa.Table) -> tuple[Affect, dict[str, np.ndarray]]:
-        """One opinion a row, of its faces together, and the main face's expression probabilities by name."""
+        """One prediction a row, of its faces together, and the main face's expression probabilities by name."""
         out = Affect.missing((batch.num_rows, 2))
         if self._face is None:
             return out, {}
         crops, rows = pixels(batch.column("faces"), (CROP_SIZE, CROP_SIZE, 3))
-        each, probabilities = self._face.judge(crops)
+        each, probabilities = self._face.evaluate(crops)
         named = self._face.expressions if self._config.face.expression else ()
         shown = np.full((batch.num_rows, len(named)), np.nan)
         for row, first in zip(*np.unique(rows, return_index=True), strict=True):
@@ -74,15 +74,15 @@ class Perceiver:
         return pa.array(seen)
 
 
-class Eye:
+class DecodeAndPredict:
     """Decoding and both experts in one: manifest rows in, predictions out, one for one."""
 
-    def __init__(self, config: PerceiveConfig) -> None:
-        self._decoder, self._perceiver = Decoder(config), Perceiver(config)
+    def __init__(self, config: InferenceConfig) -> None:
+        self._decoder, self._predictor = Decoder(config), Predictor(config)
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         """Rows of the manifest to rows of `schema.PREDICTIONS`."""
-        return self._perceiver(self._decoder(batch))
+        return self._predictor(self._decoder(batch))
 
 
 def _estimates(expert: str, n: int, rows: np.ndarray, affect: Affect) -> dict[str, pa.Array]:
@@ -98,8 +98,8 @@ def _estimates(expert: str, n: int, rows: np.ndarray, affect: Affect) -> dict[st
     return columns
 
 
-def _status(batch: pa.Table, *, sought: bool) -> pa.Array:
+def _status(batch: pa.Table, *, face_detection: bool) -> pa.Array:
     failed = batch.column("error").is_valid().to_pylist()
     counts = batch.column("face_count").to_pylist()
-    found = [not sought or bool(count) for count in counts]
+    found = [not face_detection or bool(count) for count in counts]
     return pa.array(["error" if bad else "ok" if face else "no_face" for bad, face in zip(failed, found, strict=True)])

@@ -7,13 +7,13 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from emofuse.config import FaceConfig, PerceiveConfig
+from emofuse.config import FaceConfig, InferenceConfig
 from emofuse.errors import CheckpointError
 from emofuse.experts.card import read_card
 from emofuse.experts.face.expert import face_card
-from emofuse.experts.head_expert import check_tower, head_path
+from emofuse.experts.head_expert import check_backbone, head_path
 
-BULKY = ("training_pictures", "folds")
+BULKY = ("training_images", "folds")
 """Card entries that do not travel with every table."""
 
 
@@ -30,7 +30,7 @@ class Experts:
     weights: dict[str, str]
 
 
-def describe(config: PerceiveConfig) -> Experts:
+def describe(config: InferenceConfig) -> Experts:
     """The cards and weights of a config, so that what is missing stops a run in its first second.
 
     Raises:
@@ -40,12 +40,15 @@ def describe(config: PerceiveConfig) -> Experts:
     head = head_path(config.scene)
     scene = read_card(head)
     _check_kind(scene, "scene", head, "--scene.head")
-    check_tower(head, scene, config.scene.tower)
-    weights = {"scene.head": _sha256(head), "scene.tower": scene["tower"]["sha256"]}
+    check_backbone(head, scene, config.scene.backbone)
+    weights = {"scene.head": _sha256(head), "scene.backbone": scene["backbone"]["sha256"]}
     face = None
     if config.face.expert != "none":
         face = face_card(config.face, config.seed)
-        weights |= {"face": str(face.get("sha256") or face["tower"]["sha256"]), "face.detector": _detector(config.face)}
+        weights |= {
+            "face": str(face.get("sha256") or face["backbone"]["sha256"]),
+            "face.detector": _detector(config.face),
+        }
         if config.face.expert == "emonet":
             from emofuse.experts.face.emonet import load_emonet
 
@@ -60,7 +63,7 @@ def describe(config: PerceiveConfig) -> Experts:
 
 
 def _check_kind(card: dict[str, Any], kind: str, path: Path, option: str) -> None:
-    """That a head was trained on what it is to judge.
+    """That a head was trained on what it is to evaluate.
 
     Raises:
         CheckpointError: if it was not.

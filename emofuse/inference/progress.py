@@ -53,7 +53,7 @@ def _poll(count: Callable[[], int], stop: threading.Event) -> Iterator[int]:
 
 def _bar(count: Callable[[], int], total: int, console: Console, stop: threading.Event) -> None:
     columns = (
-        TextColumn("perceive"),
+        TextColumn("predict"),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("{task.fields[rate]}"),
@@ -62,7 +62,7 @@ def _bar(count: Callable[[], int], total: int, console: Console, stop: threading
     )
     with Progress(*columns, console=console) as progress:
         began, first = time.monotonic(), None
-        task = progress.add_task("perceive", total=total, rate="")
+        task = progress.add_task("predict", total=total, rate="")
         for done in _poll(count, stop):
             first = done if first is None else first
             rate = (done - first) / max(time.monotonic() - began, 1e-9)
@@ -79,7 +79,7 @@ def _lines(count: Callable[[], int], total: int, console: Console, stop: threadi
             continue
         rate = (done - first) / max(now, 1e-9)
         left = f", about {(total - done) / rate:.0f} s left" if rate and done < total else ""
-        console.print(f"perceive: {done:,} of {total:,} rows, {rate:.1f} images/s{left}", highlight=False)
+        console.print(f"predict: {done:,} of {total:,} rows, {rate:.1f} images/s{left}", highlight=False)
         said, told = now, done
 
 

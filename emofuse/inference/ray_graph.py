@@ -1,4 +1,4 @@
-"""The Ray Data graph of perceive: read → repartition → decode → perceive → commit."""
+"""The Ray Data graph of predict: read → repartition → decode → predict → commit."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ class Stages:
     """The stages after reading, as arguments of `Dataset.map_batches`.
 
     Attributes:
-        decode: None where `perceive` decodes too.
-        perceive: the pool of model actors.
-        commits: whether `perceive` commits its rows itself; tasks of their own do it otherwise.
+        decode: None where `predict` decodes too.
+        predict: the pool of model actors.
+        commits: whether `predict` commits its rows itself; tasks of their own do it otherwise.
     """
 
     decode: dict[str, Any] | None
-    perceive: dict[str, Any]
+    predict: dict[str, Any]
     commits: bool = False
 
 
@@ -50,7 +50,7 @@ def build_graph(job: Job, done: ray.ObjectRef | None, stages: Stages | None = No
     """The lazy data set of committed files' names.
 
     Args:
-        job: what is perceived.
+        job: what is predicted.
         done: reference to the sorted hashes of committed ids; None where nothing is committed.
         stages: other stages than the real ones, for measuring.
     """
@@ -66,7 +66,7 @@ def build_graph(job: Job, done: ray.ObjectRef | None, stages: Stages | None = No
     ds = ds.repartition(target_num_rows_per_block=rows)
     if stages.decode is not None:
         ds = ds.map_batches(**_whole(stages.decode, rows), udf_modifying_row_count=False)
-    ds = ds.map_batches(**_whole(stages.perceive, rows), udf_modifying_row_count=stages.commits)
+    ds = ds.map_batches(**_whole(stages.predict, rows), udf_modifying_row_count=stages.commits)
     if stages.commits:
         return ds
     to = {"folder": job.predictions, "metadata": job.metadata, "marker": job.marker}
@@ -79,10 +79,13 @@ def _whole(stage: dict[str, Any], rows: int) -> dict[str, Any]:
 
     Where it asks for a GPU Ray wants a number, and a block's rows mean the same.
     """
-    return _apart(stage) | {"batch_size": rows if stage.get("num_gpus") else None, "batch_format": "pyarrow"}
+    return _prevent_operator_fusion(stage) | {
+        "batch_size": rows if stage.get("num_gpus") else None,
+        "batch_format": "pyarrow",
+    }
 
 
-def _apart(stage: dict[str, Any]) -> dict[str, Any]:
+def _prevent_operator_fusion(stage: dict[str, Any]) -> dict[str, Any]:
     """A stage that Ray does not fuse with the reader, which it does where both ask for the same.
 
     In one task with it a block that was cut would not leave the task: the stage would be serial.
@@ -96,16 +99,16 @@ def real_stages(job: Job) -> Stages:
     Where decoding is not a stage apart, the same actors do it, one block after another.
     """
     from emofuse.inference.decode import Decoder, decode
-    from emofuse.inference.predictor import Eye, Perceiver
+    from emofuse.inference.predictor import DecodeAndPredict, Predictor
 
     plan, config = job.plan, job.config
-    if not plan.apart:
-        return with_experts(job, None, Eye, (config,))
+    if not plan.separate_decode_stage:
+        return with_experts(job, None, DecodeAndPredict, (config,))
     if plan.detectors:
         decoding = actors(Decoder, (config,), (plan.detectors, plan.detectors), plan.task_cpus, plan.detector_gpus)
     else:
         decoding = {"fn": decode, "fn_kwargs": {"config": config}, "num_cpus": plan.task_cpus}
-    return with_experts(job, decoding, Perceiver, (config,))
+    return with_experts(job, decoding, Predictor, (config,))
 
 
 def with_experts(job: Job, decode: dict[str, Any] | None, model: type, arguments: tuple[Any, ...]) -> Stages:
@@ -114,13 +117,13 @@ def with_experts(job: Job, decode: dict[str, Any] | None, model: type, arguments
     Actors that leave nothing to overlap with commit to their own disk themselves: a task for it costs the same core
     and Ray's work besides. Beside a GPU, or where a write waits for a network, tasks do it meanwhile.
     """
-    within = not job.plan.apart and not is_remote(job.predictions)
+    within = not job.plan.separate_decode_stage and not is_remote(job.predictions)
     if within:
         model, arguments = Committing, (model, arguments, job.predictions, job.metadata, job.marker)
-    return Stages(decode, perceiving(job.plan, model, arguments), within)
+    return Stages(decode, predict_stage(job.plan, model, arguments), within)
 
 
-def perceiving(plan: Plan, model: type, arguments: tuple[Any, ...]) -> dict[str, Any]:
+def predict_stage(plan: Plan, model: type, arguments: tuple[Any, ...]) -> dict[str, Any]:
     """The pool of model actors."""
     return actors(model, arguments, plan.actors, plan.actor_cpus, plan.actor_gpus)
 

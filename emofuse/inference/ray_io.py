@@ -13,7 +13,7 @@ import ray
 
 from emofuse.errors import DataError
 from emofuse.inference.manifest import manifest_blocks
-from emofuse.inference.sink import commit, without
+from emofuse.inference.sink import commit, drop_completed
 from emofuse.io import storage
 
 
@@ -79,4 +79,4 @@ def remaining(part: pa.Table, manifest: str, rows: int, done: ray.ObjectRef | No
     committed = np.empty(0, np.uint64) if done is None else ray.get(done)
     for groups in part.column("groups").to_pylist():
         for block in manifest_blocks(manifest, rows, groups):
-            yield without(block, committed)
+            yield drop_completed(block, committed)

@@ -11,7 +11,7 @@ from emofuse.errors import ConfigError
 
 CPU_ACTOR_SHARE = 0.75
 """Logical CPUs of a model actor's thread on a CPU cluster, at most; the rest is for reading and writing tasks."""
-LEAST_SHARE = 0.1
+MIN_SHARE = 0.1
 TASK_SHARE = 0.25
 """Logical CPUs of a decoding or writing task beside CPU actors."""
 READER_CPUS = 1.0
@@ -20,7 +20,7 @@ DETECTOR_SHARE = 0.5
 """The part of a model actor's GPU share that goes to a detector that is a torch network itself. Equal halves fit
 however Ray deals them out: of quarters and three quarters it puts two quarters on one GPU, and a model stays out."""
 MAX_BLOCK_ROWS = 256
-"""Pictures and crops of a block this size stay below Ray's block size of 128 MiB."""
+"""Images and crops of a block this size stay below Ray's block size of 128 MiB."""
 ROUNDS = 8
 """Blocks that each actor gets at least, so that the last ones end together."""
 
@@ -37,7 +37,7 @@ class Plan:
         rows_per_block: manifest rows that travel, and are committed, together.
         detectors: decoding actors, where faces are found by a torch network; 0 for plain tasks.
         detector_gpus: GPU share of one.
-        apart: whether decoding is a stage of its own, or done by the model actors.
+        separate_decode_stage: whether decoding is a stage of its own, or done by the model actors.
     """
 
     actors: tuple[int, int]
@@ -47,7 +47,7 @@ class Plan:
     rows_per_block: int
     detectors: int = 0
     detector_gpus: float = 0.0
-    apart: bool = True
+    separate_decode_stage: bool = True
 
 
 def plan(compute: ComputeConfig, cluster: Mapping[str, float], rows: int, *, torch_detector: bool = False) -> Plan:
@@ -67,8 +67,8 @@ def plan(compute: ComputeConfig, cluster: Mapping[str, float], rows: int, *, tor
     most = max(1, math.ceil(rows / compute.batch_size))  # an actor without a batch only costs its start
     on_gpu = compute.device == "cuda" or (compute.device == "auto" and gpus > 0)
     # Beside CPU actors decoding overlaps with nothing: tasks of its own only move pixels and fight for the cores.
-    apart = compute.decode == "tasks" or (compute.decode == "auto" and on_gpu)
-    torch_detector = torch_detector and apart
+    separate_decode_stage = compute.decode == "tasks" or (compute.decode == "auto" and on_gpu)
+    torch_detector = torch_detector and separate_decode_stage
     if on_gpu:
         room = _gpu_room(gpus, compute.gpu_fraction)
         actors = compute.actors or min(most, max(1, room))
@@ -80,7 +80,7 @@ def plan(compute: ComputeConfig, cluster: Mapping[str, float], rows: int, *, tor
         actors = compute.actors or min(most, max(1, math.floor(cpus / compute.threads)))
         detectors = max(1, actors // 2) if torch_detector else 0
         cpu_share, gpu_share, task = _cpu_share(actors, detectors, compute.threads, cluster), 0.0, TASK_SHARE
-        if cpu_share < LEAST_SHARE and compute.actors is None and machines > 1:
+        if cpu_share < MIN_SHARE and compute.actors is None and machines > 1:
             # Machines of one CPU each: one of them is the reader's.
             actors = min(actors, max(1, int(machines - 1) // (2 if torch_detector else 1)))
             detectors = min(detectors, actors // 2)
@@ -88,7 +88,7 @@ def plan(compute: ComputeConfig, cluster: Mapping[str, float], rows: int, *, tor
         _check_cpus(actors, cpu_share, cpus)
     kept = gpu_share * (1 - DETECTOR_SHARE) if detectors else gpu_share
     size = compute.rows_per_block or block_rows(rows, actors, compute.batch_size)
-    return Plan((actors, actors), cpu_share, kept, task, size, detectors, gpu_share - kept, apart)
+    return Plan((actors, actors), cpu_share, kept, task, size, detectors, gpu_share - kept, separate_decode_stage)
 
 
 def local_plan(compute: ComputeConfig, rows: int) -> Plan:
@@ -142,7 +142,7 @@ def _check_decoding(detectors: int, cpus: float) -> None:
 
 
 def _check_cpus(actors: int, share: float, cpus: float) -> None:
-    if share < LEAST_SHARE:
+    if share < MIN_SHARE:
         raise ConfigError(
             f"{actors} model actor(s) beside the manifest's reader (1 CPU) do not fit the cluster's {cpus:g} CPU(s); "
             "lower --compute.actors, start Ray with more logical CPUs (--num-cpus), or run with --local"

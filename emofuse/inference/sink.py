@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from emofuse.errors import DataError
 from emofuse.io import storage
-from emofuse.io.addresses import shown
+from emofuse.io.addresses import display_uri
 from emofuse.runs.run import Run
 from emofuse.tables.hashes import row_hashes
 from emofuse.tables.schema import read_metadata, with_metadata
@@ -28,7 +28,7 @@ def commit(folder: str, table: pa.Table, metadata: dict[str, Any]) -> str:
     Args:
         folder: of predictions.
         table: the rows.
-        metadata: of the data set and the experts; it stands in every file, so that a table is judged by itself.
+        metadata: of the data set and the experts; it stands in every file, so that a table is evaluated by itself.
 
     Returns:
         The file's name, `part-<hash of its ids>-<rows>.parquet`.
@@ -37,7 +37,7 @@ def commit(folder: str, table: pa.Table, metadata: dict[str, Any]) -> str:
         DataError: if the run that the folder belongs to was finished by another job meanwhile.
     """
     if Run(storage.parent(folder)).finished:
-        raise DataError(f"{shown(folder)} belongs to a run that another job has finished; nothing is added to it")
+        raise DataError(f"{display_uri(folder)} belongs to a run that another job has finished; nothing is added to it")
     table = with_metadata(table.sort_by("sample_id"), **metadata)
     digest = hashlib.sha256(json.dumps(table.column("sample_id").to_pylist()).encode()).hexdigest()[:20]
     name = f"part-{digest}-{table.num_rows}.parquet"
@@ -96,7 +96,7 @@ def hash_ids(ids: pa.ChunkedArray) -> np.ndarray:
     return hash_array(np.array(ids.to_pylist(), dtype=object), categorize=False)
 
 
-def without(table: pa.Table, done: np.ndarray) -> pa.Table:
+def drop_completed(table: pa.Table, done: np.ndarray) -> pa.Table:
     """The rows of `table` whose ids are not among `done`, the sorted hashes of `committed_ids`."""
     if not len(done) or not table.num_rows:
         return table

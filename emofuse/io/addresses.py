@@ -51,7 +51,7 @@ def _without_secrets(parameters: str) -> str:
     return urlencode([(name, "…" if names_secret(name) else value) for name, value in parse_qsl(parameters)])
 
 
-def shown(address: str) -> str:
+def display_uri(address: str) -> str:
     """An address as messages show it: on one line, bounded, no control characters, no secrets."""
     plain = printable(redact_address(address[: 2 * SHOWN]) if is_remote(address) else address[: 2 * SHOWN])
     return plain if len(plain) <= SHOWN else plain[:SHOWN] + "…"

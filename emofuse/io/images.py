@@ -1,4 +1,4 @@
-"""Bytes to an upright RGB picture, within limits, and with a reason where that fails.
+"""Bytes to an upright RGB image, within limits, and with a reason where that fails.
 
 Pixels come from Pillow, which reads every format named here and knows when a file ends
 too early. Only raster formats are opened: nothing that starts an interpreter.
@@ -26,8 +26,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from emofuse.config import MediaConfig
 from emofuse.errors import DataError
-from emofuse.io.addresses import is_remote, shown
-from emofuse.io.retry import bound_client, persist, reason
+from emofuse.io.addresses import display_uri, is_remote
+from emofuse.io.retry import bound_client, reason, retry
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF")
 _BROKEN = (OSError, ValueError, SyntaxError, EOFError, IndexError, KeyError, TypeError, struct.error, zlib.error)
@@ -37,7 +37,7 @@ _LUMA = np.array([0.299, 0.587, 0.114])
 
 
 class MediaError(DataError):
-    """Why a picture cannot be read: `kind` is one of a few words, the message adds the particulars."""
+    """Why an image cannot be read: `kind` is one of a few words, the message adds the particulars."""
 
     def __init__(self, kind: str, detail: str) -> None:
         super().__init__(f"{kind}: {detail}")
@@ -49,13 +49,13 @@ class MediaError(DataError):
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A decoded picture.
+class DecodedImage:
+    """A decoded image.
 
     Attributes:
         rgb: uint8, (H, W, 3), upright; at reduced scale where the decoder could save work.
-        width: of the full-size upright picture, pixels.
-        height: of the full-size upright picture, pixels.
+        width: of the full-size upright image, pixels.
+        height: of the full-size upright image, pixels.
     """
 
     rgb: np.ndarray
@@ -97,7 +97,7 @@ def resolve(uri: str, root: str | None) -> str:
         return plain
     inside = _below_address(uri, root) if is_remote(root) else _below_folder(plain, root)
     if inside is None:
-        raise MediaError("outside root", f"{shown(uri)} is not below {shown(root)}")
+        raise MediaError("outside root", f"{display_uri(uri)} is not below {display_uri(root)}")
     return inside
 
 
@@ -125,17 +125,19 @@ def read_bytes(uri: str, config: MediaConfig | None = None) -> bytes:
     """
     config = config or MediaConfig()
     address = resolve(uri, config.root)
-    with told(uri):
-        data = persist(lambda: _read(address, config.max_bytes + 1), address, config.retries)
+    with as_media_error(uri):
+        data = retry(lambda: _read(address, config.max_bytes + 1), address, config.retries)
     if len(data) > config.max_bytes:
-        raise MediaError("file too large", f"{shown(uri)} has more than {config.max_bytes:,} bytes (--media.max-bytes)")
+        raise MediaError(
+            "file too large", f"{display_uri(uri)} has more than {config.max_bytes:,} bytes (--media.max-bytes)"
+        )
     if not data:
-        raise MediaError("empty", f"{shown(uri)} has 0 bytes")
+        raise MediaError("empty", f"{display_uri(uri)} has 0 bytes")
     return data
 
 
 @contextmanager
-def told(uri: str) -> Iterator[None]:
+def as_media_error(uri: str) -> Iterator[None]:
     """Turn what a file system raises while it reads `uri` into a reason for the row.
 
     Raises:
@@ -144,23 +146,23 @@ def told(uri: str) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError:
-        raise MediaError("missing", f"no file at {shown(uri)}") from None
+        raise MediaError("missing", f"no file at {display_uri(uri)}") from None
     except IsADirectoryError:
-        raise MediaError("folder", f"{shown(uri)} is a folder") from None
+        raise MediaError("folder", f"{display_uri(uri)} is a folder") from None
     except PermissionError:
-        raise MediaError("not allowed", f"no permission to read {shown(uri)}") from None
+        raise MediaError("not allowed", f"no permission to read {display_uri(uri)}") from None
     except (MediaError, MemoryError):
         raise
     except Exception as error:
         # Of the many file systems that an address may name, each raises its own: one row must not end a run.
-        raise MediaError("unreadable", f"{shown(uri)} ({reason(error)})") from None
+        raise MediaError("unreadable", f"{display_uri(uri)} ({reason(error)})") from None
 
 
 def open_file(address: str) -> Any:
     """A file opened for reading, here or at any address that fsspec opens.
 
     Raises:
-        MediaError: kind "not a file"; otherwise what the file system raises, see `told`.
+        MediaError: kind "not a file"; otherwise what the file system raises, see `as_media_error`.
     """
     if is_remote(address):
         import fsspec
@@ -170,7 +172,7 @@ def open_file(address: str) -> Any:
     kind = os.stat(address).st_mode
     if not (stat.S_ISREG(kind) or stat.S_ISDIR(kind)):
         # A pipe or a device would keep a reader waiting for ever.
-        raise MediaError("not a file", f"{shown(address)} is a pipe, a socket or a device")
+        raise MediaError("not a file", f"{display_uri(address)} is a pipe, a socket or a device")
     return open(address, "rb")
 
 
@@ -179,8 +181,8 @@ def _read(address: str, limit: int) -> bytes:
         return file.read(limit)
 
 
-def decode_picture(data: bytes, config: MediaConfig | None = None, min_side: int | None = None) -> Picture:
-    """Decode a picture, first frame only, turned upright by its EXIF orientation.
+def decode_image(data: bytes, config: MediaConfig | None = None, min_side: int | None = None) -> DecodedImage:
+    """Decode an image, first frame only, turned upright by its EXIF orientation.
 
     Transparency is laid on white, 16-bit samples keep their upper 8 bits.
 
@@ -191,7 +193,7 @@ def decode_picture(data: bytes, config: MediaConfig | None = None, min_side: int
             this many pixels; None decodes at full size.
 
     Raises:
-        MediaError: kinds "not a picture", "too many pixels", "truncated", "corrupt".
+        MediaError: kinds "not an image", "too many pixels", "truncated", "corrupt".
     """
     config = config or MediaConfig()
     Image.MAX_IMAGE_PIXELS = None  # the limit below is checked before a pixel is decoded
@@ -200,7 +202,7 @@ def decode_picture(data: bytes, config: MediaConfig | None = None, min_side: int
         try:
             image = Image.open(io.BytesIO(data), formats=FORMATS)
         except UnidentifiedImageError:
-            raise MediaError("not a picture", f"starts with {data[:8]!r}; {', '.join(FORMATS)} are read") from None
+            raise MediaError("not an image", f"starts with {data[:8]!r}; {', '.join(FORMATS)} are read") from None
         except _BROKEN as error:
             raise MediaError("corrupt", f"the header cannot be read ({error})") from None
         width, height = image.size
@@ -220,12 +222,12 @@ def decode_picture(data: bytes, config: MediaConfig | None = None, min_side: int
             raise MediaError(kind, f"{image.format} of {len(data):,} bytes ({error})") from None
     if orientation in (5, 6, 7, 8):
         width, height = height, width
-    return Picture(np.asarray(upright), width, height)
+    return DecodedImage(np.asarray(upright), width, height)
 
 
-def read_picture(uri: str, config: MediaConfig | None = None, min_side: int | None = None) -> Picture:
-    """Read and decode one picture; see `read_bytes` and `decode_picture` for what is raised."""
-    return decode_picture(read_bytes(uri, config), config, min_side)
+def read_image(uri: str, config: MediaConfig | None = None, min_side: int | None = None) -> DecodedImage:
+    """Read and decode one image; see `read_bytes` and `decode_image` for what is raised."""
+    return decode_image(read_bytes(uri, config), config, min_side)
 
 
 def _ends_early(error: BaseException, data: bytes, kind: str | None) -> bool:

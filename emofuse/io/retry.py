@@ -39,7 +39,7 @@ _CLIENTS = {
 """Modules of storage clients, and what they raise beside `OSError`; named, so that none need be installed."""
 
 
-def faults(*more: type[Exception]) -> tuple[type[Exception], ...]:
+def storage_exceptions(*more: type[Exception]) -> tuple[type[Exception], ...]:
     """What the file systems in use raise where storage fails, and `more`."""
     found: list[type[Exception]] = [OSError, *more]
     for module, names in _CLIENTS.items():
@@ -54,7 +54,7 @@ def reason(error: BaseException) -> str:
     return " ".join(str(words).split())[:SHOWN]
 
 
-def persist(action: Callable[[], Result], address: str, retries: int, wait: float = 0.25) -> Result:
+def retry(action: Callable[[], Result], address: str, retries: int, wait: float = 0.25) -> Result:
     """The result of `action`, attempted again while a remote address fails for the moment.
 
     Args:
@@ -64,7 +64,7 @@ def persist(action: Callable[[], Result], address: str, retries: int, wait: floa
         wait: seconds before the second attempt, doubled for each one after it.
 
     Raises:
-        OSError: or another of `faults()`, the last one met.
+        OSError: or another of `storage_exceptions()`, the last one met.
     """
     begun = time.monotonic()
     for attempt in range(retries if is_remote(address) else 0):
@@ -72,7 +72,7 @@ def persist(action: Callable[[], Result], address: str, retries: int, wait: floa
             return action()
         except LASTING:
             raise
-        except faults():  # asked for now: the attempt itself may have imported the client
+        except storage_exceptions():  # asked for now: the attempt itself may have imported the client
             if time.monotonic() - begun > PATIENCE:
                 raise
             time.sleep(min(wait * 2.0**attempt, LONGEST_WAIT))
@@ -83,7 +83,7 @@ def bound_client(address: str) -> None:
     """Keep the client of an address from retrying by itself for longer than a job should wait.
 
     s3fs tries 5 times within each of 5 tries, and botocore 5 times within each of those: a server that
-    takes a connection and then says nothing would hold a picture for half an hour.
+    takes a connection and then says nothing would hold an image for half an hour.
     """
     if not address.startswith(("s3://", "s3a://")):
         return

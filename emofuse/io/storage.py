@@ -14,8 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from emofuse.errors import ConfigError, DataError
-from emofuse.io.addresses import is_remote, shown
-from emofuse.io.retry import bound_client, faults, persist, reason
+from emofuse.io.addresses import display_uri, is_remote
+from emofuse.io.retry import bound_client, reason, retry, storage_exceptions
 from emofuse.tables.schema import refuse_code
 
 Result = TypeVar("Result")
@@ -60,7 +60,7 @@ def filesystem(address: str) -> tuple[Any, str]:
     try:
         return url_to_fs(absolute(address))
     except (ValueError, ImportError) as error:
-        raise ConfigError(f"cannot open {shown(address)}: {error} (for s3:// install emofuse[s3])") from None
+        raise ConfigError(f"cannot open {display_uri(address)}: {error} (for s3:// install emofuse[s3])") from None
 
 
 def exists(address: str) -> bool:
@@ -173,16 +173,16 @@ def read_table(address: str, columns: list[str] | None = None) -> pa.Table:
     if _attempt(lambda: fs.isdir(path), "reach", address):
         files = [join(address, name) for name in names(address) if name.endswith(".parquet")]
         if not files:
-            raise DataError(f"no Parquet file in {shown(address)}")
+            raise DataError(f"no Parquet file in {display_uri(address)}")
     elif not exists(address):
-        raise DataError(f"no file at {shown(address)}")
+        raise DataError(f"no file at {display_uri(address)}")
     else:
         files = [address]
     tables = [read_parquet(file, columns) for file in files]
     try:
         return pa.concat_tables(tables, promote_options="default")
     except pa.ArrowException as error:
-        raise DataError(f"the files in {shown(address)} differ in their columns: {reason(error)}") from None
+        raise DataError(f"the files in {display_uri(address)} differ in their columns: {reason(error)}") from None
 
 
 def read_parquet(address: str, columns: list[str] | None = None) -> pa.Table:
@@ -198,13 +198,13 @@ def read_parquet(address: str, columns: list[str] | None = None) -> pa.Table:
             return pq.ParquetFile(handle).read(columns=columns)
 
     try:
-        return refuse_code(persist(read, address, RETRIES), shown(address))
-    except faults(pa.ArrowException, ValueError) as error:
-        raise DataError(f"{shown(address)} cannot be read as Parquet: {reason(error)}") from None
+        return refuse_code(retry(read, address, RETRIES), display_uri(address))
+    except storage_exceptions(pa.ArrowException, ValueError) as error:
+        raise DataError(f"{display_uri(address)} cannot be read as Parquet: {reason(error)}") from None
 
 
 def _attempt(action: Callable[[], Result], verb: str, address: str) -> Result:
     try:
-        return persist(action, address, RETRIES)
-    except faults() as error:
-        raise DataError(f"cannot {verb} {shown(address)}: {reason(error)}") from None
+        return retry(action, address, RETRIES)
+    except storage_exceptions() as error:
+        raise DataError(f"cannot {verb} {display_uri(address)}: {reason(error)}") from None

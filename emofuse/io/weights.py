@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Literal
 
 from emofuse.errors import CheckpointError
-from emofuse.io.addresses import shown
+from emofuse.io.addresses import display_uri
 
 _CHUNK = 1 << 20
 _TIMEOUT = 60.0
@@ -183,7 +183,7 @@ def download(address: str, target: Path, sha256: str | None = None, known: Weigh
     if offline():
         raise CheckpointError(
             f"{target.name} is not in the cache and EMOFUSE_OFFLINE forbids downloads; "
-            f"put {shown(address)}{licence} at {target}{own}"
+            f"put {display_uri(address)}{licence} at {target}{own}"
         )
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f".{target.name}.{uuid.uuid4().hex}.part")
@@ -194,7 +194,9 @@ def download(address: str, target: Path, sha256: str | None = None, known: Weigh
         part.replace(target)
     except (http.client.HTTPException, OSError, ValueError) as error:
         reason = getattr(error, "reason", None) or error
-        raise CheckpointError(f"could not fetch {shown(address)}{licence}: {reason}; put it at {target}{own}") from None
+        raise CheckpointError(
+            f"could not fetch {display_uri(address)}{licence}: {reason}; put it at {target}{own}"
+        ) from None
     finally:
         part.unlink(missing_ok=True)
     return target

@@ -12,7 +12,7 @@ from emofuse.metrics.accuracy import mae
 from emofuse.metrics.axes import Metric
 from emofuse.metrics.resampling.intervals import Method, check_method, interval
 from emofuse.metrics.resampling.pairs import Statistic, compare
-from emofuse.metrics.resampling.permutations import p_values, swaps
+from emofuse.metrics.resampling.permutations import p_values, sign_flips
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class PermutationDifference:
     Attributes:
         difference: on all rows.
         p: chance of a difference at least as large, either way, were a and b exchangeable.
-        exact: whether all swaps were tried; else p counts the observed one among those drawn.
+        exact: whether all sign_flips were tried; else p counts the observed one among those drawn.
         n: rows that entered.
         n_groups: groups that were swapped as one.
     """
@@ -114,14 +114,14 @@ def paired_permutation(
 ) -> PermutationDifference:
     """Two-sided permutation test: within whole groups the two predictors change places.
 
-    For the mean absolute error that is the sign flip of each group's summed loss difference. All 2^groups swaps
+    For the mean absolute error that is the sign flip of each group's summed loss difference. All 2^groups sign_flips
     are tried where they are no more than `resamples`, else so many are drawn and p = (1 + hits) / (1 + drawn).
 
     Args and Raises: as `paired_bootstrap`.
     """
     pair = compare(truth, a, b, statistic, groups)
     observed = pair.observed()
-    exact, chunks = swaps(pair.n_units, resamples, np.random.default_rng(rng))
+    exact, chunks = sign_flips(pair.n_units, resamples, np.random.default_rng(rng))
     p = p_values(observed, (pair.swapped(chunk) for chunk in chunks), exact=exact)
     return PermutationDifference(pair.unpack(observed), pair.unpack(p), exact, pair.n, pair.n_groups)
 
@@ -134,7 +134,7 @@ def corrected_resampled_ttest(differences: ArrayLike, n_train: int, n_test: int)
     Args:
         differences: one for each split, shape (J,), J >= 2.
         n_train: rows (or groups) fitted on in a split.
-        n_test: rows (or groups) judged in a split.
+        n_test: rows (or groups) evaluated in a split.
 
     Returns:
         (t, p), p two-sided; (NaN, NaN) where all differences are zero, t infinite where they are equal otherwise.

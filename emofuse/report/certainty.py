@@ -16,29 +16,31 @@ from emofuse.report.run_folder import RunFolder
 from emofuse.report.tables import decimal, system_name
 from emofuse.tables.columns import both, texts
 
-FEWEST_ROWS = 20
+MIN_ROWS = 20
 """Curves of fewer rows are noise and are not drawn."""
-Opinions = Mapping[str, tuple[np.ndarray, np.ndarray]]
+ExpertPredictions = Mapping[str, tuple[np.ndarray, np.ndarray]]
 
 
 def plots(run: RunFolder) -> list[Plot]:
     """Reliability and risk-coverage of every run with labels; agreement before and after where there is a before."""
-    rows = run.fused.filter(run.judged)
+    rows = run.fused.filter(run.evaluated)
     truth = both(rows)
-    opinions = {name: (both(rows, name), both(rows, name, "variance")) for name in SYSTEM_LINES}
-    known = {name: _known(truth, *opinion) for name, opinion in opinions.items()}
-    opinions = {name: opinion for name, opinion in opinions.items() if known[name].sum(axis=0).min() >= FEWEST_ROWS}
-    made = [reliability(truth, opinions), risk(truth, opinions)] if opinions else []
+    predictions = {name: (both(rows, name), both(rows, name, "variance")) for name in SYSTEM_LINES}
+    known = {name: _known(truth, *prediction) for name, prediction in predictions.items()}
+    predictions = {
+        name: prediction for name, prediction in predictions.items() if known[name].sum(axis=0).min() >= MIN_ROWS
+    }
+    made = [reliability(truth, predictions), risk(truth, predictions)] if predictions else []
     return made + agreement(run)
 
 
-def reliability(truth: np.ndarray, opinions: Opinions) -> Plot:
+def reliability(truth: np.ndarray, predictions: ExpertPredictions) -> Plot:
     """Observed over nominal coverage of central intervals; arrays of shape (rows, 2)."""
 
     def paint(d: int, axes: Axes) -> str:
         said = []
         axes.plot([0, 100], [0, 100], color=MUTED, linewidth=0.9, linestyle=(0, (4, 3)))
-        for name, (mean, variance) in opinions.items():
+        for name, (mean, variance) in predictions.items():
             expected, observed = reliability_curve(truth[:, d], mean[:, d], variance[:, d])
             axes.plot(100 * expected, 100 * observed, label=system_name(name), **SYSTEM_LINES[name])
             at_90 = float(np.interp(0.9, expected, observed))
@@ -52,17 +54,17 @@ def reliability(truth: np.ndarray, opinions: Opinions) -> Plot:
         "reliability",
         "Reliability",
         per_axis("reliability", paint),
-        "How many ratings fall into intervals of each nominal coverage. Below the dashed line the model is too sure, "
-        "above it not sure enough.",
+        "How many ratings fall into intervals of each nominal coverage. Below the dashed line the model is "
+        "overconfident, above it not sure enough.",
     )
 
 
-def risk(truth: np.ndarray, opinions: Opinions) -> Plot:
-    """Mean absolute error of the surest share of pictures over that share; arrays of shape (rows, 2)."""
+def risk(truth: np.ndarray, predictions: ExpertPredictions) -> Plot:
+    """Mean absolute error of the surest share of images over that share; arrays of shape (rows, 2)."""
 
     def paint(d: int, axes: Axes) -> str:
         said = []
-        for name, (mean, variance) in opinions.items():
+        for name, (mean, variance) in predictions.items():
             curve = risk_coverage(truth[:, d], mean[:, d], variance[:, d])
             start = min(len(curve.risk) - 1, max(4, len(curve.risk) // 50))
             every = max(1, (len(curve.risk) - start) // 400)
@@ -78,7 +80,7 @@ def risk(truth: np.ndarray, opinions: Opinions) -> Plot:
             )
         axes.set(xlim=(0, 100), title=AXES[d].capitalize())
         axes.set_ylim(bottom=0)
-        axes.set(xlabel="surest share of pictures kept (%)", ylabel="mean absolute error (reference units)")
+        axes.set(xlabel="surest share of images kept (%)", ylabel="mean absolute error (reference units)")
         axes.legend(loc="lower right")
         return f"Risk and coverage of {AXES[d]}, mean absolute error: {'; '.join(said)}."
 
@@ -87,7 +89,7 @@ def risk(truth: np.ndarray, opinions: Opinions) -> Plot:
         "Risk and coverage",
         per_axis("risk", paint),
         "Where the variance knows which estimates are poor, the curve rises to the right; a flat one means that it "
-        "does not. Each system has its own pictures: the face only those with a face.",
+        "does not. Each system has its own images: the face only those with a face.",
     )
 
 
@@ -102,7 +104,7 @@ def agreement(run: RunFolder) -> list[Plot]:
         return []
     ids = texts(before, "sample_id")
     order = np.argsort(ids)
-    rows = run.fused.filter(run.judged)
+    rows = run.fused.filter(run.evaluated)
     at = np.searchsorted(ids, texts(rows, "sample_id"), sorter=order)
     before = before.take(order[np.clip(at, 0, len(ids) - 1)])
     found = []
@@ -115,7 +117,7 @@ def agreement(run: RunFolder) -> list[Plot]:
 
 
 def _agreement_of(name: str, truth: np.ndarray, means: Mapping[str, np.ndarray]) -> Plot | None:
-    if not all((np.isfinite(truth) & np.isfinite(mean)).sum(axis=0).min() >= FEWEST_ROWS for mean in means.values()):
+    if not all((np.isfinite(truth) & np.isfinite(mean)).sum(axis=0).min() >= MIN_ROWS for mean in means.values()):
         return None
 
     def paint(d: int, when: str, axes: Axes) -> str:

@@ -137,13 +137,13 @@ def density(axes: Axes, x: np.ndarray, y: np.ndarray, extent: tuple[float, float
         "fontsize": 7.5,
         "color": MUTED,
     }
-    axes.annotate(f"1 to {largest:,} pictures per cell", **where)
+    axes.annotate(f"1 to {largest:,} images per cell", **where)
     return largest
 
 
 def cells_note(largest: int) -> str:
     """How to read the shades of `density`, for an alternative text; empty where points were drawn."""
-    return f" Shaded by the number of pictures in each cell, 1 to {largest:,}." if largest else ""
+    return f" Shaded by the number of images in each cell, 1 to {largest:,}." if largest else ""
 
 
 SYSTEM_LINES: dict[str, Any] = {

@@ -12,7 +12,7 @@ from emofuse.report.run_folder import RunFolder
 from emofuse.tables.columns import both, column, texts
 
 REASONS_SHOWN = 40
-MOST_LISTED = 12
+MAX_LISTED = 12
 _IN_SECTIONS = {"config", "dataset", "experts", "stages", "counts", "weights", "split", "chosen"}
 
 
@@ -28,14 +28,14 @@ class Reason:
 
 @dataclass(frozen=True)
 class Counts:
-    """Rows in and out, and what became of them; `sought` is whether faces were looked for at all."""
+    """Rows in and out, and what became of them; `face_detection` is whether it was enabled."""
 
     rows_in: int
     rows_out: int
-    judged: int
+    evaluated: int
     in_sample: int
     other_split: int
-    sought: bool
+    face_detection: bool
     faces: int
     no_face: int
     errors: int
@@ -59,22 +59,22 @@ def title(run: RunFolder) -> str:
 def counts(run: RunFolder) -> Counts:
     """Rows in and out of the run, by what became of them."""
     status = texts(run.fused, "status")
-    rows, read, judged = len(status), status != "error", run.judged
+    rows, read, evaluated = len(status), status != "error", run.evaluated
     in_sample, found = column(run.fused, "in_sample").astype(bool), column(run.fused, "face_count")
     rated = np.isfinite(both(run.fused)).any(axis=1)
-    groups = {group for group in texts(run.fused, "group")[judged] if group is not None}
+    groups = {group for group in texts(run.fused, "group")[evaluated] if group is not None}
     recorded = run.section("counts").get("in", rows)
     return Counts(
         rows_in=recorded if isinstance(recorded, int) else rows,
         rows_out=rows,
-        judged=int(judged.sum()),
+        evaluated=int(evaluated.sum()),
         in_sample=int((in_sample & read).sum()),
-        other_split=int((read & ~in_sample & ~judged).sum()),
-        sought=bool(np.isfinite(found).any()),
+        other_split=int((read & ~in_sample & ~evaluated).sum()),
+        face_detection=bool(np.isfinite(found).any()),
         faces=int((found > 0).sum()),
         no_face=int((found == 0).sum()),
         errors=int((~read).sum()),
-        rated=int((judged & rated).sum()),
+        rated=int((evaluated & rated).sum()),
         groups=len(groups),
     )
 
@@ -114,7 +114,7 @@ def flat(value: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
         for key, inner in value.items():
             yield from flat(inner, f"{prefix}.{key}" if prefix else str(key))
     elif isinstance(value, Sequence) and not isinstance(value, str):
-        few = len(value) <= MOST_LISTED and not any(isinstance(item, Mapping) for item in value)
+        few = len(value) <= MAX_LISTED and not any(isinstance(item, Mapping) for item in value)
         yield prefix, _short(", ".join(map(_text, value))) if few else f"{len(value)} entries"
     else:
         yield prefix, _short(_text(value))
@@ -144,12 +144,12 @@ def experts(run: RunFolder) -> list[tuple[str, str, str, str]]:
         if not isinstance(card, Mapping):
             rows.append((str(name), "none", "–", "–"))
             continue
-        tower, head = _inner(card, "tower").get("name"), _inner(card, "head").get("kind")
-        network = card.get("network") or card.get("architecture") or f"{tower or '?'} tower, {head or '?'} head"
+        backbone, head = _inner(card, "backbone").get("name"), _inner(card, "head").get("kind")
+        network = card.get("network") or card.get("architecture") or f"{backbone or '?'} backbone, {head or '?'} head"
         data = _inner(card, "data")
         trained = str(data.get("title") or card.get("source") or "–")
         if isinstance(data.get("rows"), int):
-            trained += f", {data['rows']:,} pictures"
+            trained += f", {data['rows']:,} images"
         rows.append((str(name), str(network), trained, str(card.get("licence") or "not stated")))
     return rows
 

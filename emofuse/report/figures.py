@@ -18,7 +18,7 @@ _LIMITS = (-1.05, 1.05)
 
 def plots(run: RunFolder) -> list[Plot]:
     """Every figure this run has the columns for, over the rows its headline speaks of."""
-    rows = run.fused.filter(run.judged)
+    rows = run.fused.filter(run.evaluated)
     data = {
         "truth": both(rows),
         "fused": both(rows, "fused"),
@@ -55,7 +55,7 @@ def predicted_against_rated(truth: np.ndarray, mean: np.ndarray) -> Plot | None:
         r = float(np.corrcoef(x, y)[0, 1]) if len(x) > 2 and x.std() > 0 and y.std() > 0 else np.nan
         spread = f"standard deviation {decimal(float(y.std()), 2)} against {decimal(float(x.std()), 2)} of the ratings"
         return (
-            f"Predicted against rated {AXES[d]} for {len(x):,} pictures: correlation {decimal(r, 2)}, "
+            f"Predicted against rated {AXES[d]} for {len(x):,} images: correlation {decimal(r, 2)}, "
             f"mean absolute error {decimal(float(np.abs(x - y).mean()), 3)}; predictions have {spread}."
             + cells_note(largest)
         )
@@ -90,7 +90,7 @@ def error_against_deviation(truth: np.ndarray, mean: np.ndarray, variance: np.nd
         axes.set(xlabel="predicted standard deviation (reference units)", ylabel="absolute error (reference units)")
         trend = "rises" if len(rmse) > 1 and rmse[-1] > 1.1 * rmse[0] else "does not rise"
         return (
-            f"Error against predicted standard deviation of {AXES[d]}, {len(error):,} pictures: the root mean square "
+            f"Error against predicted standard deviation of {AXES[d]}, {len(error):,} images: the root mean square "
             f"error {trend} from the surest bin ({decimal(rmse[0], 2)}) to the least sure ({decimal(rmse[-1], 2)})."
             + cells_note(largest)
         )
@@ -102,7 +102,7 @@ def error_against_deviation(truth: np.ndarray, mean: np.ndarray, variance: np.nd
         "Error against predicted standard deviation",
         per_axis("deviation", paint),
         "Joined dots: root mean square error in bins of equal count. On the dashed line the predicted deviation is the "
-        "error made; above it the model is too sure, below it not sure enough.",
+        "error made; above it the model is overconfident, below it not sure enough.",
     )
 
 
@@ -148,12 +148,12 @@ def faces(run: RunFolder) -> Plot | None:
         share = 100 * np.array(numbers) / len(status)
         bars = axes.barh(names, share, color=[MUTED, MUTED, ACCENT, ACCENT, ACCENT], height=0.62, zorder=2)
         axes.bar_label(bars, labels=[f"{n:,}" for n in numbers], padding=4, fontsize=8.5)
-        axes.set(xlim=(0, max(share) * 1.18), xlabel="share of pictures (%)")
+        axes.set(xlim=(0, max(share) * 1.18), xlabel="share of images (%)")
         axes.invert_yaxis()
         axes.grid(visible=False, axis="y")
         with_face = sum(numbers[2:])
         return (
-            f"Coverage of faces: of {len(status):,} pictures {with_face:,} have a face "
+            f"Coverage of faces: of {len(status):,} images {with_face:,} have a face "
             f"({decimal(100 * with_face / len(status), 0)} %), {numbers[1]:,} have none, "
             f"{numbers[0]:,} could not be read."
         )
@@ -174,11 +174,11 @@ def disagreement(scene: np.ndarray, face: np.ndarray) -> Plot | None:
         axes.hist(values, bins=np.linspace(-reach, reach, _bins(len(values))).tolist(), color=ACCENT, zorder=2)
         axes.axvline(0, color=MUTED, linewidth=0.9, linestyle=(0, (4, 3)), zorder=3)
         axes.axvline(float(values.mean()), color=INK, linewidth=1.2, zorder=3)
-        axes.set(xlabel=f"face − scene, {AXES[d]} (reference units)", ylabel="pictures", title=AXES[d].capitalize())
+        axes.set(xlabel=f"face − scene, {AXES[d]} (reference units)", ylabel="images", title=AXES[d].capitalize())
         axes.yaxis.set_major_locator(MaxNLocator(integer=True))
         where = "above" if values.mean() > 0 else "below"
         return (
-            f"Disagreement on {AXES[d]} over {len(values):,} pictures with a face: the face is on average "
+            f"Disagreement on {AXES[d]} over {len(values):,} images with a face: the face is on average "
             f"{decimal(abs(float(values.mean())), 2)} {where} the scene; "
             f"standard deviation of the difference {decimal(float(values.std()), 2)}."
         )
@@ -189,26 +189,26 @@ def disagreement(scene: np.ndarray, face: np.ndarray) -> Plot | None:
         "disagreement",
         "Disagreement of scene and face",
         per_axis("disagreement", paint),
-        "Pictures in which both experts have an opinion. The solid line is the mean; off the dashed zero, the two "
+        "Images in which both experts have a prediction. The solid line is the mean; off the dashed zero, the two "
         "experts differ systematically and one of them wants calibration.",
     )
 
 
 def weights(weight: np.ndarray, has_face: np.ndarray) -> Plot | None:
-    """The distribution of the face's weight where a face was judged, shapes (rows, 2)."""
+    """The distribution of the face's weight where a face was evaluated, shapes (rows, 2)."""
     known = np.isfinite(weight) & has_face
 
     def paint(d: int, axes: Axes) -> str:
         values = weight[known[:, d], d]
         axes.hist(values, bins=np.linspace(0, 1, _bins(len(values))).tolist(), color=ACCENT, zorder=2)
         axes.axvline(float(values.mean()), color=INK, linewidth=1.2, zorder=3)
-        axes.set(xlim=(0, 1), xlabel="weight of the face (0 to 1)", ylabel="pictures", title=AXES[d].capitalize())
+        axes.set(xlim=(0, 1), xlabel="weight of the face (0 to 1)", ylabel="images", title=AXES[d].capitalize())
         axes.yaxis.set_major_locator(MaxNLocator(integer=True))
         low, high = np.quantile(values, [0.05, 0.95])
         return (
-            f"Weight of the face for {AXES[d]} over {len(values):,} pictures with a face: mean "
+            f"Weight of the face for {AXES[d]} over {len(values):,} images with a face: mean "
             f"{decimal(float(values.mean()), 2)}, from {decimal(float(low), 2)} to {decimal(float(high), 2)} "
-            "in the middle 90 % of pictures."
+            "in the middle 90 % of images."
         )
 
     if not known.any(axis=0).all():
@@ -217,7 +217,7 @@ def weights(weight: np.ndarray, has_face: np.ndarray) -> Plot | None:
         "weights",
         "Weight of the face",
         per_axis("weights", paint),
-        "Pictures in which both experts have an opinion; the scene has the rest of the weight. "
+        "Images in which both experts have a prediction; the scene has the rest of the weight. "
         "The solid line is the mean. A weight at 0 for all would make this scene only.",
     )
 

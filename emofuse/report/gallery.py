@@ -1,4 +1,4 @@
-"""The gallery: which pictures to show, their thumbnails and both experts' opinions."""
+"""The gallery: which images to show, their thumbnails and both experts' predictions."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ WHO = ("rated", "scene", "face", "fused")
 
 
 @dataclass(frozen=True)
-class Opinion:
+class Prediction:
     """One line of a card: who, and valence and arousal as `mean ± sd` or a dash."""
 
     who: str
@@ -35,11 +35,11 @@ class Opinion:
 
 @dataclass(frozen=True)
 class Card:
-    """One picture of the gallery.
+    """One image of the gallery.
 
     Attributes:
         name: of the file.
-        image: a data address of the thumbnail; empty where the picture cannot be read.
+        image: a data address of the thumbnail; empty where the image cannot be read.
         problem: why it cannot be read; empty where it can.
         keys: what each order sorts by, larger first; NaN where it is unknown.
     """
@@ -51,7 +51,7 @@ class Card:
     problem: str
     alt: str
     note: str
-    opinions: tuple[Opinion, ...]
+    predictions: tuple[Prediction, ...]
     keys: dict[str, float]
 
 
@@ -107,23 +107,23 @@ def alike(run: RunFolder) -> np.ndarray:
 
 
 def gallery(run: RunFolder, most: int, media: MediaConfig | None = None) -> list[Card]:
-    """At most `most` cards of judged pictures; an unreadable picture has a card with the reason."""
+    """At most `most` cards of evaluated images; an unreadable image has a card with the reason."""
     if not run.fused.num_rows or most < 1:
         return []
     keys = rank_keys(run)
-    allowed = run.judged & np.isfinite(both(run.fused, "fused")).any(axis=-1)
+    allowed = run.evaluated & np.isfinite(both(run.fused, "fused")).any(axis=-1)
     if not allowed.any():
         return []
     rows = choose(keys, allowed, most, alike(run))
     records = run.fused.take(rows).to_pylist()
-    pictures = thumbnails(records, media or MediaConfig())
+    images = thumbnails(records, media or MediaConfig())
     return [
-        _card(record, {name: float(values[i]) for name, values in keys.items()}, picture)
-        for i, record, picture in zip(rows, records, pictures, strict=True)
+        _card(record, {name: float(values[i]) for name, values in keys.items()}, image)
+        for i, record, image in zip(rows, records, images, strict=True)
     ]
 
 
-def _card(row: dict[str, Any], keys: dict[str, float], picture: Thumbnail) -> Card:
+def _card(row: dict[str, Any], keys: dict[str, float], image: Thumbnail) -> Card:
     name = _name(row)
     box = "; the main face is boxed" if row["face_box"] else ""
     notes = []
@@ -136,9 +136,9 @@ def _card(row: dict[str, Any], keys: dict[str, float], picture: Thumbnail) -> Ca
         notes.append("face weight " + " / ".join(decimal(1 - weight, 2) for weight in weights))
     if not row["face_box"]:
         notes.append("no face")
-    opinions = tuple(_opinion(row, who) for who in WHO)
-    shown = tuple(o for o in opinions if o.valence != "–" or o.arousal != "–")
-    return Card(name, row["sample_id"], row["uri"] or "", *picture, f"{name}{box}", " · ".join(notes), shown, keys)
+    predictions = tuple(_prediction(row, who) for who in WHO)
+    shown = tuple(o for o in predictions if o.valence != "–" or o.arousal != "–")
+    return Card(name, row["sample_id"], row["uri"] or "", *image, f"{name}{box}", " · ".join(notes), shown, keys)
 
 
 def _name(row: dict[str, Any]) -> str:
@@ -147,7 +147,7 @@ def _name(row: dict[str, Any]) -> str:
     return file if row["frame_index"] is None else f"{file}, frame {row['frame_index']}"
 
 
-def _opinion(row: dict[str, Any], who: str) -> Opinion:
+def _prediction(row: dict[str, Any], who: str) -> Prediction:
     prefix = "" if who == "rated" else f"{who}_"
     texts = []
     for axis in AXES:
@@ -160,4 +160,4 @@ def _opinion(row: dict[str, Any], who: str) -> Opinion:
         missing = mean is None or not math.isfinite(mean)
         known = spread is not None and math.isfinite(spread)
         texts.append("–" if missing else decimal(mean, 2, sign=True) + (f" ± {decimal(spread, 2)}" if known else ""))
-    return Opinion(who, *texts)
+    return Prediction(who, *texts)

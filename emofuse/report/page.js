@@ -19,7 +19,7 @@
     listed.forEach((card, place) => { card.hidden = place >= shown; list.append(card); });
     const visible = Math.min(shown, listed.length);
     more.hidden = visible >= listed.length;
-    status.textContent = `${label}: ${visible} of ${listed.length} pictures shown.`;
+    status.textContent = `${label}: ${visible} of ${listed.length} images shown.`;
   }
 
   const inputs = [...sorter.querySelectorAll("input")];

@@ -27,8 +27,8 @@ def build_report(
 
     Args:
         run_dir: a run directory with run.json; tables that are absent leave their sections out.
-        config: how many pictures the gallery holds, and the confidence of the intervals.
-        media: how pictures are read for thumbnails; one that cannot be read gets a placeholder.
+        config: how many images the gallery holds, and the confidence of the intervals.
+        media: how images are read for thumbnails; one that cannot be read gets a placeholder.
 
     Returns:
         The page's path (of a run elsewhere than on local disk: the last parts of its address).
@@ -55,7 +55,7 @@ def render(run: RunFolder, config: StatisticsConfig | None = None, media: MediaC
             script=Markup(script),
             script_hash=f"sha256-{digest}",
             **_what(run),
-            **_judgement(run, config),
+            **_evaluation(run, config),
             **_drawn(run, media),
             gallery=gallery.gallery(run, config.gallery, media),
             orders=gallery.ORDERS,
@@ -105,9 +105,9 @@ def _drawn(run: RunFolder, media: MediaConfig | None) -> dict[str, Any]:
     }
 
 
-def _judgement(run: RunFolder, config: StatisticsConfig) -> dict[str, Any]:
+def _evaluation(run: RunFolder, config: StatisticsConfig) -> dict[str, Any]:
     """The tables, the verdicts and the sentences."""
-    weight = verdicts.face_weights(run.fused, run.judged)
+    weight = verdicts.face_weights(run.fused, run.evaluated)
     blocks = {
         kind: [_block(run, subset, in_sample, wanted) for subset, in_sample in _cases(run)]
         for kind, wanted in (("accuracy", tables.ACCURACY), ("uncertainty", tables.UNCERTAINTY))

@@ -1,4 +1,4 @@
-"""A finished run as the report reads it: tables and facts, no models, no pictures."""
+"""A finished run as the report reads it: tables and facts, no models, no images."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class RunFolder:
     Attributes:
         run: the directory and the paths in it.
         facts: the content of run.json.
-        fused: one row per picture (`schema.FUSED`), possibly without rows (a calibration or sweep run).
+        fused: one row per image (`schema.FUSED`), possibly without rows (a calibration or sweep run).
         metrics: `schema.METRICS`.
         comparisons: `schema.COMPARISONS`.
     """
@@ -51,12 +51,12 @@ class RunFolder:
 
     @property
     def split(self) -> str:
-        """The split that was judged."""
+        """The split that was evaluated."""
         return str(self.facts.get("split") or headline_split(self.metrics))
 
     @cached_property
-    def judged(self) -> np.ndarray:
-        """bool, shape (rows,): rows of the judged split that could be read and no expert was trained on."""
+    def evaluated(self) -> np.ndarray:
+        """bool, shape (rows,): rows of the evaluated split that could be read and no expert was trained on."""
         mask = (texts(self.fused, "status") != "error") & ~column(self.fused, "in_sample").astype(bool)
         return mask & (texts(self.fused, "split") == self.split) if self.split in schema.SPLITS else mask
 

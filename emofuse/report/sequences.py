@@ -1,4 +1,4 @@
-"""Sequences: traces of the raw and the steadied estimates beside frames of the clip."""
+"""Sequences: traces of the raw and the smoothed estimates beside frames of the clip."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ POINTS = 1500
 
 @dataclass(frozen=True)
 class Frame:
-    """A frame beside the traces: its time, and its picture or why there is none."""
+    """A frame beside the traces: its time, and its image or why there is none."""
 
     when: str
     image: str
@@ -56,10 +56,10 @@ def _clip(key: str, rows: pa.Table, media: MediaConfig) -> Clip:
     time, unit = _clock(rows)
     panels = tuple(_trace(f"{key}-{axis}", rows, time, unit, d) for d, axis in enumerate(AXES))
     at = np.unique(np.linspace(0, rows.num_rows - 1, FRAMES).round().astype(int))
-    pictures = thumbnails(rows.take(at).to_pylist(), media)
+    images = thumbnails(rows.take(at).to_pylist(), media)
     digits = 1 if unit == "s" else 0
     frames = tuple(
-        Frame(f"{decimal(float(time[i]), digits)} {unit}", *picture) for i, picture in zip(at, pictures, strict=True)
+        Frame(f"{decimal(float(time[i]), digits)} {unit}", *image) for i, image in zip(at, images, strict=True)
     )
     faces = int((column(rows, "face_count") > 0).sum())
     note = f"{rows.num_rows:,} frames, {faces:,} with a face"
@@ -77,7 +77,7 @@ def _clock(rows: pa.Table) -> tuple[np.ndarray, str]:
 
 def _trace(key: str, rows: pa.Table, time: np.ndarray, unit: str, d: int) -> Panel:
     axis = AXES[d]
-    raw, steady, truth = (both(rows, name)[:, d] for name in ("fused", "steady", ""))
+    raw, steady, truth = (both(rows, name)[:, d] for name in ("fused", "smoothed", ""))
     deviation = np.sqrt(both(rows, "fused", "variance")[:, d])
     held = column(rows, f"held_{axis}") == 1
 
@@ -86,7 +86,7 @@ def _trace(key: str, rows: pa.Table, time: np.ndarray, unit: str, d: int) -> Pan
         band: dict[str, Any] = {"color": MUTED, "alpha": 0.16, "linewidth": 0, "label": "fusion ± standard deviation"}
         axes.fill_between(time[some], (raw - deviation)[some], (raw + deviation)[some], **band)
         axes.plot(time[some], raw[some], color=MUTED, linewidth=0.8, label="fusion")
-        axes.plot(time[some], steady[some], color=ACCENT, linewidth=1.8, label="steadied")
+        axes.plot(time[some], steady[some], color=ACCENT, linewidth=1.8, label="smoothed")
         if np.isfinite(truth).any():
             axes.plot(time[some], truth[some], color=INK, linewidth=1.0, linestyle=(0, (1, 1.5)), label="rated")
         if held.any():
@@ -107,5 +107,5 @@ def _finding(axis: str, raw: np.ndarray, steady: np.ndarray, held: np.ndarray) -
     change = 100 * (1 - after / before) if before > 0 else np.nan
     return (
         f"Trace of {axis} over {len(raw):,} frames: the mean step per frame is {decimal(before)} raw and "
-        f"{decimal(after)} steadied ({decimal(change, 0)} % less); {int(held.sum()):,} frames held."
+        f"{decimal(after)} smoothed ({decimal(change, 0)} % less); {int(held.sum()):,} frames held."
     )

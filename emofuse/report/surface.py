@@ -19,7 +19,7 @@ from emofuse.tables import schema
 OBJECTIVES = ("objective", "score", "loss", "mae", "mae_avg", "nll")
 """Columns that are minimised, by preference, where the table's metadata names no `objective`."""
 MEASURED = ("value", "ci_low", "ci_high", "se", "std", "n", "rank", "seconds", "chosen", "pareto", "within_one_se")
-MOST_PARAMETERS = 12
+MAX_PARAMETERS = 12
 _FRONTS: list[dict[str, Any]] = [
     {"color": ACCENT, "marker": "o", "markersize": 4},
     {"color": INK, "marker": "s", "markersize": 4, "linestyle": (0, (5, 2))},
@@ -35,7 +35,7 @@ _MEDIAN: dict[str, Any] = {
     "label": "median",
 }
 _BEST: dict[str, Any] = {"color": ACCENT, "marker": "o", "markersize": 4.5, "linestyle": "-", "label": "best"}
-MOST_LEVELS = 14
+MAX_LEVELS = 14
 POINTS = 500
 """At most so many configurations of a filter are drawn beside its front."""
 ROOM = 32
@@ -58,7 +58,7 @@ def by_parameter(table: pa.Table) -> Plot | None:
         return None
     value, label = _floats(table, objective), _objective_name(table, objective)
     names = [name for name in parameters_of(table, objective) if len(set(table.column(name).to_pylist())) > 1]
-    names = names[:MOST_PARAMETERS]
+    names = names[:MAX_PARAMETERS]
 
     def paint(name: str, axes: Axes) -> str:
         levels, number = _levels(table.column(name).to_pylist())
@@ -161,13 +161,13 @@ def _levels(values: list[object]) -> tuple[list[str], np.ndarray]:
     """The distinct values in order, many numbers gathered into equal-count bins, and which one each row has."""
     distinct = sorted(set(values), key=lambda v: (v is None, isinstance(v, str), v if v is not None else 0))
     numeric = [value for value in distinct if isinstance(value, int | float) and not isinstance(value, bool)]
-    if len(numeric) <= MOST_LEVELS or len(numeric) + (None in distinct) < len(distinct):
-        shown = distinct[: 2 * MOST_LEVELS]
+    if len(numeric) <= MAX_LEVELS or len(numeric) + (None in distinct) < len(distinct):
+        shown = distinct[: 2 * MAX_LEVELS]
         place = {value: k for k, value in enumerate(shown)}
         return [_label(value) for value in shown], np.array([place.get(value, -1) for value in values])
     numbers = np.array([np.nan if value is None else value for value in values], dtype=np.float64)
     known = np.isfinite(numbers)
-    edges = np.unique(np.quantile(numbers[known], np.linspace(0, 1, MOST_LEVELS)))
+    edges = np.unique(np.quantile(numbers[known], np.linspace(0, 1, MAX_LEVELS)))
     middle = (edges[:-1] + edges[1:]) / 2
     level = np.clip(np.searchsorted(edges, numbers, side="right") - 1, 0, len(middle) - 1)
     return [_label(float(m)) for m in middle], np.where(known, level, -1)

@@ -16,7 +16,7 @@ SYSTEM_NAMES = {
     "equal": "Equal weights",
     "fixed_60_40": "Fixed 0.6 / 0.4",
     "constant_weight": "Fitted weight",
-    "steady": "Fusion, steadied",
+    "smoothed": "Fusion, smoothed",
     "scene_raw": "Scene, raw",
     "face_raw": "Face, raw",
     "fused_raw": "Fusion, raw",
@@ -68,10 +68,10 @@ UNCERTAINTY = (
 )
 STABILITY = ("jitter", "jitter_reduction", "noise_variance", "window_variance", "hold_rate", "response_time", "lag")
 CORRELATIONS = ("ccc", "pearson", "spearman", "sigma_error_spearman")
-FEWEST_CORRELATED = 5
-"""Correlations of fewer pictures than this say nothing, and are not shown."""
+MIN_CORRELATED = 5
+"""Correlations of fewer images than this say nothing, and are not shown."""
 STAND_INS = "The ratings here are stand-ins, few, and for demonstration only."
-SUBSET_NAMES = {"all": "all pictures", "face": "pictures with a face", "no_face": "pictures without a face"}
+SUBSET_NAMES = {"all": "all images", "face": "images with a face", "no_face": "images without a face"}
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ def systems(
     for row in metrics.to_pylist():
         if (row["axis"], row["subset"], row["split"], row["in_sample"]) == key:
             value, low, high = (_number(row[name]) for name in ("value", "ci_low", "ci_high"))
-            if row["metric"] in CORRELATIONS and row["n"] < FEWEST_CORRELATED:
+            if row["metric"] in CORRELATIONS and row["n"] < MIN_CORRELATED:
                 value = low = high = math.nan
             estimate = Estimate(value, low, high, row["n"], row["n_groups"])
             found.setdefault(row["system"], {})[row["metric"]] = estimate
@@ -186,13 +186,13 @@ METRIC_HELP = {
     "ccc": "concordance correlation (Lin 1989, 1/n): 1 is perfect, a constant has 0; higher is better",
     "pearson": "linear correlation; not defined for a constant; higher is better",
     "spearman": "rank correlation; not defined for a constant; higher is better",
-    "sagr": "share of pictures with the right sign; higher is better",
+    "sagr": "share of images with the right sign; higher is better",
     "bias": "mean of prediction minus rating, reference units; 0 is best",
     "nll": "mean negative log-likelihood of a normal distribution, nats; lower is better",
     "crps": "continuous ranked probability score, reference units; lower is better",
-    "zms": "mean squared z-score: 1 is calibrated, above it too sure, below it not sure enough",
+    "zms": "mean squared z-score: 1 is calibrated, above it overconfident, below it not sure enough",
     "ence": "expected normalised calibration error over bins of predicted deviation; compare with the next column",
-    "ence_expected": "the ENCE that a perfectly calibrated model has with this many pictures",
+    "ence_expected": "the ENCE that a perfectly calibrated model has with this many images",
     "miscalibration_area": "area between nominal and observed coverage, 0 to 0.5; lower is better",
     "sharpness": "root mean predicted variance, reference units",
     "coverage_50": "share of ratings inside the 50 % interval; 0.50 is calibrated",

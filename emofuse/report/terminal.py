@@ -38,7 +38,7 @@ def overview(run_dir: str | Path) -> tuple[list[Table], list[str]]:
     made = []
     if run.metrics.num_rows:
         made.append(systems_table(run.metrics, split=run.split, in_sample=bool(inside) and all(inside), note=note))
-    weight = face_weights(run.fused, run.judged)
+    weight = face_weights(run.fused, run.evaluated)
     return made, summary_sentences(run.metrics, run.comparisons, face_weight=weight, split=run.split)
 
 

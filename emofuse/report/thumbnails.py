@@ -1,4 +1,4 @@
-"""Small pictures for the page: read through the project's own readers, the face boxed, never failing the page."""
+"""Small images for the page: read through the project's own readers, the face boxed, never failing the page."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from typing import Any
 from PIL import Image, ImageDraw
 
 from emofuse.config import MediaConfig
-from emofuse.datasets.root import is_picture
+from emofuse.datasets.root import is_image
 from emofuse.errors import DataError
-from emofuse.io.images import MediaError, Picture, read_picture
+from emofuse.io.images import DecodedImage, MediaError, read_image
 from emofuse.io.video import VideoReader
 
 LONGER_SIDE = 320
 """Of a thumbnail, pixels."""
 SECONDS = 30.0
-"""Pictures not yet begun after this time are left out, so that slow storage or long films do not hold up a report."""
+"""Images not yet begun after this time are left out, so that slow storage or long films do not hold up a report."""
 READERS = 8
-_LATE = f"left out: the pictures before it took {SECONDS:.0f} s"
+_LATE = f"left out: the images before it took {SECONDS:.0f} s"
 _FRAME = (255, 255, 255)
 _UNDER = (20, 60, 90)
 
@@ -37,19 +37,19 @@ def thumbnails(rows: Sequence[dict[str, Any]], media: MediaConfig) -> list[Thumb
 
     Args:
         rows: with `uri`, `frame_index`, `timestamp` and `face_box`.
-        media: the limits under which pictures are read.
+        media: the limits under which images are read.
     """
     until = time.monotonic() + SECONDS
     made: list[Thumbnail] = [("", _LATE)] * len(rows)
     videos: dict[str, list[int]] = defaultdict(list)
-    pictures = []
+    images = []
     for i, row in enumerate(rows):
-        if row["frame_index"] is not None and not is_picture(row["uri"] or ""):
+        if row["frame_index"] is not None and not is_image(row["uri"] or ""):
             videos[row["uri"] or ""].append(i)
         else:
-            pictures.append(i)
+            images.append(i)
     with ThreadPoolExecutor(READERS) as pool:
-        for i, done in zip(pictures, pool.map(lambda i: _picture(rows[i], media, until), pictures), strict=True):
+        for i, done in zip(images, pool.map(lambda i: _image(rows[i], media, until), images), strict=True):
             made[i] = done
     for uri, places in videos.items():
         for i, done in _frames(uri, places, rows, media, until).items():
@@ -57,11 +57,11 @@ def thumbnails(rows: Sequence[dict[str, Any]], media: MediaConfig) -> list[Thumb
     return made
 
 
-def _picture(row: dict[str, Any], media: MediaConfig, until: float) -> Thumbnail:
+def _image(row: dict[str, Any], media: MediaConfig, until: float) -> Thumbnail:
     if time.monotonic() > until:
         return "", _LATE
     try:
-        return _small(read_picture(row["uri"] or "", media, min_side=LONGER_SIDE), row)
+        return _small(read_image(row["uri"] or "", media, min_side=LONGER_SIDE), row)
     except DataError as error:
         return "", str(error)
 
@@ -84,16 +84,16 @@ def _frames(
     return {i: made.get(at[int(rows[i]["frame_index"])], ("", _LATE)) for i in places}
 
 
-def _small(picture: Picture, row: dict[str, Any]) -> Thumbnail:
-    image = Image.fromarray(picture.rgb)
-    image.thumbnail((LONGER_SIDE, LONGER_SIDE), Image.Resampling.LANCZOS)
+def _small(image: DecodedImage, row: dict[str, Any]) -> Thumbnail:
+    small = Image.fromarray(image.rgb)
+    small.thumbnail((LONGER_SIDE, LONGER_SIDE), Image.Resampling.LANCZOS)
     if row["face_box"]:
-        draw_box(image, row["face_box"], picture.width)
-    return data_address(image), ""
+        draw_box(small, row["face_box"], image.width)
+    return data_address(small), ""
 
 
 def draw_box(image: Image.Image, box: Sequence[float], full_width: int) -> None:
-    """Outline a box given in pixels of the full-size picture; one with a corner that is not finite draws nothing."""
+    """Outline a box given in pixels of the full-size image; one with a corner that is not finite draws nothing."""
     if len(box) != 4 or not all(math.isfinite(edge) for edge in box):
         return
     left, top, right, bottom = (edge * image.width / full_width for edge in box)
@@ -104,7 +104,7 @@ def draw_box(image: Image.Image, box: Sequence[float], full_width: int) -> None:
 
 
 def data_address(image: Image.Image) -> str:
-    """A picture as a JPEG in a data address."""
+    """An image as a JPEG in a data address."""
     stream = io.BytesIO()
     image.save(stream, "JPEG", quality=72, optimize=True)
     return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode("ascii")

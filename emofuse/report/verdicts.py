@@ -22,12 +22,12 @@ SCENE_ONLY_BELOW = 0.05
 """Mean weight of the face below which a result is called scene only."""
 PRIMARY = "mae"
 NO_LABELS = (
-    "No picture of this split has both a label and an estimate, so nothing may be concluded about accuracy; "
+    "No image of this split has both a label and an estimate, so nothing may be concluded about accuracy; "
     "what needs no labels is shown below."
 )
 IN_SAMPLE_ONLY = (
-    "Nothing may be concluded: an expert or the calibration was fitted on every labelled picture of this split, "
-    "so there is no score on pictures that are new to it."
+    "Nothing may be concluded: an expert or the calibration was fitted on every labelled image of this split, "
+    "so there is no score on images that are new to it."
 )
 BETTER, WORSE, NOT_SHOWN = "better", "worse", "not shown"
 
@@ -180,16 +180,16 @@ def _conclude(rows: tuple[Row, ...], found: list[Verdict], axis: str, weight: fl
     claims = ["this is scene only, not fusion"] * alone + (claims or ["nothing was compared"])
     spoken = ("fused", "scene", constant.b if constant else "")
     values = [_spoken(row, fused, axis, found) for row in rows if row.cells[0] and row.system in spoken]
-    evidence = [f"Mean absolute error over {fused.n:,} pictures in {fused.n_groups:,} groups: {', '.join(values)}."]
+    evidence = [f"Mean absolute error over {fused.n:,} images in {fused.n_groups:,} groups: {', '.join(values)}."]
     evidence += [f"Fusion minus {_called(v.b)}: {evidence_of(v)}." for v in (scene, constant) if v is not None]
     evidence += [] if weight is None else [weight_sentence(weight)]
     return Conclusion(axis, f"{axis.capitalize()}: {'; '.join(claims)}.", " ".join(evidence))
 
 
 def _spoken(row: Row, fused: Row, axis: str, found: list[Verdict]) -> str:
-    """A system's mean absolute error on the pictures that have a fused estimate.
+    """A system's mean absolute error on the images that have a fused estimate.
 
-    Its own error is over all that it judged; where those are more, the paired difference gives that on the same ones.
+    Its own error is over all that it evaluated; where those are more, the paired difference gives that on the same.
     """
     own, ours, verdict = row.cells[0], fused.cells[0], find(found, "fused", row.system, axis)
     value = own.value if own else math.nan
@@ -201,7 +201,7 @@ def _spoken(row: Row, fused: Row, axis: str, found: list[Verdict]) -> str:
 def weight_sentence(weight: float) -> str:
     """What the mean weight of the face makes of the result."""
     if not math.isfinite(weight):
-        return "No picture has a fused estimate."
+        return "No image has a fused estimate."
     if weight < SCENE_ONLY_BELOW:
         return f"The face's mean weight is {decimal(weight)}: this is scene only, not fusion."
     return f"The face's mean weight is {decimal(weight, 2)}."

@@ -68,7 +68,7 @@ def _load(path: Path) -> dict[str, Any] | None:
 
 def _row(run: Path, folder: Path, record: dict[str, Any]) -> dict[str, Any]:
     kind = kind_of(record)
-    held_out, figures = _trained(record) if kind == "train" else _judged(run, record)
+    held_out, figures = _trained(record) if kind == "train" else _evaluated(run, record)
     chosen = (record.get("search") or {}).get("chosen") or record.get("chosen")
     return {
         "run": str(run.relative_to(folder)),
@@ -95,7 +95,7 @@ def _trained(record: dict[str, Any]) -> tuple[str | None, dict[str, float]]:
     return "out of fold", {f"{axis}_{figure}": part[axis][figure] for axis in AXES for figure in FIGURES}
 
 
-def _judged(run: Path, record: dict[str, Any]) -> tuple[str | None, dict[str, float]]:
+def _evaluated(run: Path, record: dict[str, Any]) -> tuple[str | None, dict[str, float]]:
     """Figures of the fused system on all rows that no expert was trained on."""
     path = run / "metrics.parquet"
     if not path.is_file():
@@ -139,10 +139,10 @@ def _setting(kind: str, record: dict[str, Any]) -> str:
     config = record.get("config") or {}
     if kind == "train":
         training = (record.get("head") or {}).get("training") or config.get("training") or {}
-        rate = training.get("rate")
-        parts = [config.get("expert"), config.get("tower"), training.get("head"), record.get("served")]
+        rate = training.get("learning_rate")
+        parts = [config.get("expert"), config.get("backbone"), training.get("head"), record.get("served")]
         return ", ".join([str(part) for part in parts if part] + ([f"rate {rate:.2g}"] if rate else []))
-    fusion = ((config.get("judge") or {}).get("fusion") or {}).get("method")
-    calibration = (config.get("judge") or {}).get("calibration")
+    fusion = ((config.get("evaluate") or {}).get("fusion") or {}).get("method")
+    calibration = (config.get("evaluate") or {}).get("calibration")
     parts = [fusion, "calibrated" if calibration else None, "searched" if record.get("chosen") else None]
     return ", ".join(str(part) for part in parts if part)

@@ -2,8 +2,8 @@
 
     RUN/  run.json  predictions/  fused/  metrics.parquet  comparisons.parquet  report.html  _SUCCESS
 
-Two fingerprints stand in run.json. Perceive's covers all that can change a prediction,
-judge's adds all that can change the judgement. `_SUCCESS` is written last.
+Two fingerprints stand in run.json. Predict's covers all that can change a prediction,
+evaluate's adds all that can change the evaluation. `_SUCCESS` is written last.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ import pyarrow as pa
 
 import emofuse
 from emofuse.io import storage
-from emofuse.config import JudgeConfig, PerceiveConfig
+from emofuse.config import EvaluationConfig, InferenceConfig
 from emofuse.errors import ConfigError, DataError
-from emofuse.io.addresses import is_remote, names_secret, redact_address, shown
+from emofuse.io.addresses import is_remote, names_secret, redact_address, display_uri
 
 LIBRARIES = ("ray", "torch", "torchvision", "timm", "open_clip_torch", "opencv-python", "numpy", "pyarrow", "pillow")
 
@@ -78,9 +78,9 @@ class Run:
         try:
             record = json.loads(storage.read_bytes(address))
         except (ValueError, RecursionError):
-            raise ConfigError(f"{shown(address)} is not JSON; is {shown(self.address)} a run directory?") from None
+            raise ConfigError(f"{display_uri(address)} is not JSON; is {display_uri(self.address)} a run directory?") from None
         if not isinstance(record, dict) or "emofuse" not in record:
-            raise ConfigError(f"{shown(address)} was not written by emofuse")
+            raise ConfigError(f"{display_uri(address)} was not written by emofuse")
         return record
 
     def save(self, record: dict[str, Any]) -> None:
@@ -101,7 +101,7 @@ class Run:
         """Claim the directory for a run with these fingerprints, new or resumed.
 
         Args:
-            marks: fingerprint by stage, "perceive" before "judge".
+            marks: fingerprint by stage, "predict" before "evaluate".
 
         Returns:
             The run's record so far, with the fingerprints in it.
@@ -111,22 +111,22 @@ class Run:
         """
         record = self.load()
         if not record and storage.names(self.address):
-            raise ConfigError(f"{shown(self.address)} is not empty and holds no run; name a new directory with --out")
+            raise ConfigError(f"{display_uri(self.address)} is not empty and holds no run; name a new directory with --out")
         for stage, mark in marks.items():
             found = record.get("fingerprints", {}).get(stage)
-            # What judges is written last: before that, a judgement with corrected options may take its place.
-            if found not in (None, mark) and (stage != "judge" or self.finished):
+            # What evaluates is written last: before that, an evaluation with corrected options may take its place.
+            if found not in (None, mark) and (stage != "evaluate" or self.finished):
                 marks_differ = f"another {stage} fingerprint ({found[:12]}, now {mark[:12]})"
                 raise ConfigError(
-                    f"{shown(self.address)} holds a run with {marks_differ}: "
-                    f"{_DIFFERS.get(stage, _DIFFERS['perceive'])}"
+                    f"{display_uri(self.address)} holds a run with {marks_differ}: "
+                    f"{_DIFFERS.get(stage, _DIFFERS['predict'])}"
                 )
         return {"emofuse": emofuse.__version__, **record, "fingerprints": marks}
 
 
 _DIFFERS = {
-    "perceive": "data, weights or options differ; name a new directory with --out",
-    "judge": "options of the judgement differ; judge its predictions anew with --predictions and a new --out",
+    "predict": "data, weights or options differ; name a new directory with --out",
+    "evaluate": "options of the evaluation differ; evaluate its predictions anew with --predictions and a new --out",
 }
 
 
@@ -140,7 +140,7 @@ def predictions_of(address: str) -> tuple[str, dict[str, Any]]:
         DataError: if nothing is there.
     """
     if not storage.exists(address):
-        raise DataError(f"there are no predictions at {shown(address)}")
+        raise DataError(f"there are no predictions at {display_uri(address)}")
     run = Run(address)
     if storage.exists(run.predictions):
         return run.predictions, run.load()
@@ -183,7 +183,7 @@ def fingerprint(*parts: object) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def perceive_fingerprint(manifest: str, config: PerceiveConfig, weights: dict[str, str]) -> str:
+def inference_fingerprint(manifest: str, config: InferenceConfig, weights: dict[str, str]) -> str:
     """Of all that can change a prediction.
 
     Args:
@@ -199,9 +199,9 @@ def perceive_fingerprint(manifest: str, config: PerceiveConfig, weights: dict[st
     return fingerprint(emofuse.__version__, manifest, names, compute, media, weights)
 
 
-def judge_fingerprint(perceive: str, config: JudgeConfig, calibration: str | None) -> str:
-    """Of all that can change a judgement: perceive's fingerprint, the options, the calibration file's sha256."""
-    return fingerprint(emofuse.__version__, perceive, config, calibration)
+def evaluation_fingerprint(predict: str, config: EvaluationConfig, calibration: str | None) -> str:
+    """Of all that can change an evaluation: predict's fingerprint, the options, the calibration file's sha256."""
+    return fingerprint(emofuse.__version__, predict, config, calibration)
 
 
 def provenance() -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Steadying a sequence: gated EMA, local-level Kalman, One-Euro.
+"""Smoothing a sequence: gated EMA, local-level Kalman, One-Euro.
 
 One frame at a time (`GatedEma`, `LocalLevelKalman`, `OneEuro`), one sequence (`steady`), or
 configurations x sequences x frames at once (`run_ema`, `run_kalman`, `run_one_euro`).
@@ -12,10 +12,10 @@ from numpy.typing import ArrayLike
 from emofuse.affect import Affect
 from emofuse.config import StabilizerConfig
 from emofuse.errors import ConfigError
-from emofuse.stabilizer.laws import Law
 from emofuse.stabilizer.likelihood import fit_process_variance
 from emofuse.stabilizer.steps import GatedEma, LocalLevelKalman, OneEuro, Stabilizer, Timing, Window
-from emofuse.stabilizer.sweeps import Frame, Sequences, Steady, run, run_ema, run_kalman, run_one_euro
+from emofuse.stabilizer.sweeps import Frame, Sequences, Smooth, run, run_ema, run_kalman, run_one_euro
+from emofuse.stabilizer.updates import FilterUpdate
 
 FILTERS = ("ema", "soft_ema", "kalman", "one_euro", "none")
 
@@ -26,8 +26,8 @@ __all__ = [
     "LocalLevelKalman",
     "OneEuro",
     "Sequences",
+    "Smooth",
     "Stabilizer",
-    "Steady",
     "Timing",
     "Window",
     "fit_process_variance",
@@ -36,7 +36,7 @@ __all__ = [
     "run_ema",
     "run_kalman",
     "run_one_euro",
-    "steady",
+    "smooth",
 ]
 
 
@@ -73,7 +73,7 @@ def make_stabilizer(config: StabilizerConfig) -> Stabilizer | None:
     raise ConfigError(f"unknown filter {config.filter!r}; known: {', '.join(FILTERS)}")
 
 
-def steady(
+def smooth(
     mean: ArrayLike, variance: ArrayLike, timestamp: ArrayLike | None, config: StabilizerConfig
 ) -> tuple[Affect, np.ndarray]:
     """One sequence, in the order of its frames, under the configured filter.
@@ -85,22 +85,22 @@ def steady(
         config: the filter.
 
     Returns:
-        The steadied estimates (T, 2), and where the sample was held (T, 2).
+        The smoothed estimates (T, 2), and where the sample was held (T, 2).
 
     Raises:
         ConfigError: for an unknown filter or a parameter out of range.
     """
     raw = Affect.of(mean, variance)
-    law = _law(config)
-    if law is None or not len(raw):
+    update = _law(config)
+    if update is None or not len(raw):
         return raw, np.zeros(raw.mean.shape, dtype=bool)
     timing = Timing(config.frame_rate, config.max_gap, config.max_hold)
     times = None if timestamp is None else np.asarray(timestamp)[None]
     sequences = Sequences.of(np.asarray(mean)[None], np.asarray(variance)[None], times, timing=timing)
-    result = Steady.gather(run(law, sequences, 1, timing=timing))
+    result = Smooth.gather(run(update, sequences, 1, timing=timing))
     return Affect(result.mean[0, 0], result.variance[0, 0], result.valid[0, 0]), result.held[0, 0]
 
 
-def _law(config: StabilizerConfig) -> Law | None:
+def _law(config: StabilizerConfig) -> FilterUpdate | None:
     stabilizer = make_stabilizer(config)
-    return None if stabilizer is None else stabilizer.law
+    return None if stabilizer is None else stabilizer.filter_update

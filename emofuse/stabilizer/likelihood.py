@@ -9,11 +9,11 @@ from numpy.typing import ArrayLike
 from scipy.optimize import minimize_scalar
 
 from emofuse.errors import DataError
-from emofuse.stabilizer.laws import KalmanLaw, State, advance
 from emofuse.stabilizer.steps import Timing
 from emofuse.stabilizer.sweeps import AXIS_COUNT, Sequences
+from emofuse.stabilizer.updates import KalmanUpdate, State, advance
 
-LEAST, GREATEST = 1e-8, 1.0
+MIN, GREATEST = 1e-8, 1.0
 """Bounds of the search, reference units squared per frame; the range [-1, 1] has a greatest variance of 1."""
 
 GRID = 33
@@ -37,7 +37,7 @@ def log_likelihood(process_variance: ArrayLike, sequences: Sequences, timing: Ti
     """
     timing = timing or Timing()
     candidates = np.asarray(process_variance, dtype=np.float64)[:, None, None]
-    law = KalmanLaw(candidates)
+    update = KalmanUpdate(candidates)
     shape = (len(candidates), len(sequences.lengths), AXIS_COUNT)
     start = state = State.initial(shape, None, None)
     restarts = timing.restarts(sequences.elapsed)
@@ -47,7 +47,7 @@ def log_likelihood(process_variance: ArrayLike, sequences: Sequences, timing: Ti
         sample = np.where(inside, sequences.mean[:, t], np.nan)
         state = state.restarted(restarts[:, t, None], start)
         spread = state.variance + candidates + sequences.variance[:, t]
-        after, held = advance(law, state, sample, sequences.variance[:, t], 0.0)
+        after, held = advance(update, state, sample, sequences.variance[:, t], 0.0)
         term = -0.5 * (np.log(2 * np.pi * spread) + (sample - state.mean) ** 2 / spread)
         total += np.where(state.started & ~held, term, 0.0)
         state = after
@@ -74,7 +74,7 @@ def fit_process_variance(sequences: Sequences | Iterable[Sequences], timing: Tim
     def likelihood(candidates: np.ndarray) -> np.ndarray:
         return np.sum([log_likelihood(candidates, group, timing) for group in groups], axis=0)
 
-    grid = np.logspace(np.log10(LEAST), np.log10(GREATEST), GRID)
+    grid = np.logspace(np.log10(MIN), np.log10(GREATEST), GRID)
     surface = likelihood(grid)
     if (surface == 0).all(axis=0).any():
         raise DataError("the process variance needs sequences of at least two samples with known variance on each axis")

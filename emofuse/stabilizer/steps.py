@@ -11,7 +11,7 @@ from OneEuroFilter import OneEuroFilter
 
 from emofuse.affect import Affect
 from emofuse.errors import ConfigError
-from emofuse.stabilizer.laws import EmaLaw, KalmanLaw, Law, OneEuroLaw, State, advance
+from emofuse.stabilizer.updates import EmaUpdate, FilterUpdate, KalmanUpdate, OneEuroUpdate, State, advance
 
 AXIS_COUNT = 2
 
@@ -84,8 +84,8 @@ class Stabilizer:
         window: the last outputs; `window.jitter` and `window.variance` say how calm they are.
     """
 
-    def __init__(self, law: Law, timing: Timing, window: int, initial: State) -> None:
-        self.law, self.timing, self._initial = law, timing, initial
+    def __init__(self, update: FilterUpdate, timing: Timing, window: int, initial: State) -> None:
+        self.filter_update, self.timing, self._initial = update, timing, initial
         self._time: float | None = None
         self._frames = window
         self.reset()
@@ -97,7 +97,7 @@ class Stabilizer:
         self.window = Window(self._frames)
 
     def update(self, mean: ArrayLike, variance: ArrayLike, timestamp: float | None = None) -> Affect:
-        """The steadied estimate after one more frame.
+        """The smoothed estimate after one more frame.
 
         Args:
             mean: shape (2,), reference scale; NaN = no sample on that axis.
@@ -117,9 +117,9 @@ class Stabilizer:
             elapsed = 0.0
         self._state, self.held = self._advance(mean, variance, elapsed)
         valid = self._state.started & (self._state.age <= self.timing.max_hold)
-        steadied = Affect.of(self._state.mean, self._state.variance, valid)
-        self.window.append(steadied.mean)
-        return steadied
+        smoothed = Affect.of(self._state.mean, self._state.variance, valid)
+        self.window.append(smoothed.mean)
+        return smoothed
 
     def _elapse(self, timestamp: float | None) -> float:
         """Seconds since the frame before, moving the clock to this frame."""
@@ -134,7 +134,7 @@ class Stabilizer:
         self._state = self._initial
 
     def _advance(self, mean: np.ndarray, variance: np.ndarray, elapsed: float) -> tuple[State, np.ndarray]:
-        return advance(self.law, self._state, mean, variance, elapsed)
+        return advance(self.filter_update, self._state, mean, variance, elapsed)
 
 
 class GatedEma(Stabilizer):
@@ -166,8 +166,8 @@ class GatedEma(Stabilizer):
         process_variance: float | np.ndarray = 0.01,
         timing: Timing | None = None,
     ) -> None:
-        law = EmaLaw(alpha, uncertainty_threshold, process_variance, time_constant, soft)
-        super().__init__(law, timing or Timing(), window, State.initial((AXIS_COUNT,), None, None))
+        update = EmaUpdate(alpha, uncertainty_threshold, process_variance, time_constant, soft)
+        super().__init__(update, timing or Timing(), window, State.initial((AXIS_COUNT,), None, None))
 
 
 class LocalLevelKalman(Stabilizer):
@@ -193,7 +193,7 @@ class LocalLevelKalman(Stabilizer):
         if (initial_mean is None) != (initial_variance is None):
             raise ConfigError("initial_mean and initial_variance go together: give both or neither")
         initial = State.initial((AXIS_COUNT,), initial_mean, initial_variance)
-        super().__init__(KalmanLaw(np.asarray(process_variance)), timing or Timing(), window, initial)
+        super().__init__(KalmanUpdate(np.asarray(process_variance)), timing or Timing(), window, initial)
 
 
 class OneEuro(Stabilizer):
@@ -219,9 +219,9 @@ class OneEuro(Stabilizer):
         timing: Timing | None = None,
     ) -> None:
         timing = timing or Timing()
-        law = OneEuroLaw(min_cutoff, beta, derivative_cutoff, timing.frame_rate, process_variance)
-        self._euro = law
-        super().__init__(law, timing, window, State.initial((AXIS_COUNT,), None, None))
+        update = OneEuroUpdate(min_cutoff, beta, derivative_cutoff, timing.frame_rate, process_variance)
+        self._euro = update
+        super().__init__(update, timing, window, State.initial((AXIS_COUNT,), None, None))
 
     def _restart(self) -> None:
         super()._restart()
@@ -233,7 +233,7 @@ class OneEuro(Stabilizer):
         self._filters = _one_euro_filters(self._euro)
 
     def _advance(self, mean: np.ndarray, variance: np.ndarray, elapsed: float) -> tuple[State, np.ndarray]:
-        """The law gives the variance, the package the mean.
+        """The update gives the variance, the package the mean.
 
         The package takes a timestamp of 0 for none, so it is told the rate instead.
         """
@@ -247,8 +247,8 @@ class OneEuro(Stabilizer):
         return replace(state, mean=level), held
 
 
-def _one_euro_filters(law: OneEuroLaw) -> list[OneEuroFilter]:
-    settings = (float(law.frame_rate), float(law.min_cutoff), float(law.beta), float(law.derivative_cutoff))
+def _one_euro_filters(update: OneEuroUpdate) -> list[OneEuroFilter]:
+    settings = (float(update.frame_rate), float(update.min_cutoff), float(update.beta), float(update.derivative_cutoff))
     return [OneEuroFilter(*settings) for _ in range(AXIS_COUNT)]
 
 

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from emofuse.affect import Affect
-from emofuse.stabilizer.laws import EmaLaw, KalmanLaw, Law, OneEuroLaw, State, advance
 from emofuse.stabilizer.steps import Timing
+from emofuse.stabilizer.updates import EmaUpdate, FilterUpdate, KalmanUpdate, OneEuroUpdate, State, advance
 
 AXIS_COUNT = 2
 
@@ -87,8 +87,8 @@ class Frame:
 
 
 @dataclass(frozen=True)
-class Steady:
-    """Steadied sequences.
+class Smooth:
+    """SmoothedSequences sequences.
 
     Attributes:
         mean: (C, S, T, 2), NaN where not valid.
@@ -103,12 +103,12 @@ class Steady:
     valid: np.ndarray
 
     @classmethod
-    def gather(cls, frames: Iterator[Frame]) -> Steady:
+    def gather(cls, frames: Iterator[Frame]) -> Smooth:
         """All frames of `frames` in one; mind that this is configurations x frames in size."""
         kept = [(f.mean, f.variance, f.held, f.valid) for f in frames]
         mean, variance, held, valid = (np.stack(column, axis=2) for column in zip(*kept, strict=True))
-        steadied = Affect.of(mean, variance, valid)
-        return cls(steadied.mean, steadied.variance, held, steadied.valid)
+        smoothed = Affect.of(mean, variance, valid)
+        return cls(smoothed.mean, smoothed.variance, held, smoothed.valid)
 
 
 def elapsed_seconds(timestamps: np.ndarray, frame_rate: float) -> np.ndarray:
@@ -131,7 +131,7 @@ def elapsed_seconds(timestamps: np.ndarray, frame_rate: float) -> np.ndarray:
 
 
 def run(
-    law: Law,
+    update: FilterUpdate,
     sequences: Sequences,
     configurations: int,
     *,
@@ -141,7 +141,7 @@ def run(
     """Every frame in turn, for all configurations and sequences; nothing is kept.
 
     Args:
-        law: with parameters that broadcast to (C, S, 2), as from `per_configuration`.
+        update: with parameters that broadcast to (C, S, 2), as from `per_configuration`.
         sequences: what to steady.
         configurations: C.
         timing: gaps and holds.
@@ -158,7 +158,7 @@ def run(
             state = state.restarted(restarts[:, t, None], start)
         inside = (t < sequences.lengths)[:, None]
         sample = np.where(inside, sequences.mean[:, t], np.nan)
-        state, held = advance(law, state, sample, sequences.variance[:, t], elapsed[:, t, None])
+        state, held = advance(update, state, sample, sequences.variance[:, t], elapsed[:, t, None])
         valid = state.started & (state.age <= timing.max_hold) & inside
         yield Frame(t, state.mean, state.variance, held & inside, valid)
 
@@ -183,7 +183,7 @@ def run_ema(
     process_variance: ArrayLike = (0.01,),
     soft: bool = False,
     timing: Timing | None = None,
-) -> Steady:
+) -> Smooth:
     """`GatedEma` for configurations x sequences x frames.
 
     Args:
@@ -200,10 +200,10 @@ def run_ema(
     """
     tau = None if time_constant is None else per_configuration(time_constant)
     weight, gate, growth = (per_configuration(p) for p in (alpha, threshold, process_variance))
-    law = EmaLaw(weight, gate, growth, tau, soft)
+    update = EmaUpdate(weight, gate, growth, tau, soft)
     count = max(len(p) for p in (weight, gate, growth, tau) if p is not None)
     sequences = Sequences.of(mean, variance, timestamps, lengths, timing=timing)
-    return Steady.gather(run(law, sequences, count, timing=timing))
+    return Smooth.gather(run(update, sequences, count, timing=timing))
 
 
 def run_kalman(
@@ -216,7 +216,7 @@ def run_kalman(
     initial_mean: float | np.ndarray | None = None,
     initial_variance: float | np.ndarray | None = None,
     timing: Timing | None = None,
-) -> Steady:
+) -> Smooth:
     """`LocalLevelKalman` for configurations x sequences x frames; arguments as for `run_ema`.
 
     Args:
@@ -228,7 +228,7 @@ def run_kalman(
     sequences = Sequences.of(mean, variance, timestamps, lengths, timing=timing)
     shape = (len(parts), len(sequences.lengths), AXIS_COUNT)
     initial = State.initial(shape, initial_mean, initial_variance)
-    return Steady.gather(run(KalmanLaw(parts), sequences, len(parts), timing=timing, initial=initial))
+    return Smooth.gather(run(KalmanUpdate(parts), sequences, len(parts), timing=timing, initial=initial))
 
 
 def run_one_euro(
@@ -242,7 +242,7 @@ def run_one_euro(
     derivative_cutoff: ArrayLike = (1.0,),
     process_variance: ArrayLike = (0.01,),
     timing: Timing | None = None,
-) -> Steady:
+) -> Smooth:
     """`OneEuro` for configurations x sequences x frames; arguments as for `run_ema`.
 
     Args:
@@ -251,7 +251,7 @@ def run_one_euro(
         derivative_cutoff: (C,) or (1,) Hz.
     """
     rest, rise, speed, growth = (per_configuration(p) for p in (min_cutoff, beta, derivative_cutoff, process_variance))
-    law = OneEuroLaw(rest, rise, speed, (timing or Timing()).frame_rate, growth)
+    update = OneEuroUpdate(rest, rise, speed, (timing or Timing()).frame_rate, growth)
     count = max(len(p) for p in (rest, rise, speed, growth))
     sequences = Sequences.of(mean, variance, timestamps, lengths, timing=timing)
-    return Steady.gather(run(law, sequences, count, timing=timing))
+    return Smooth.gather(run(update, sequences, count, timing=timing))

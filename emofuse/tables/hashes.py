@@ -1,4 +1,4 @@
-"""Hashes by which rows and pictures are known again, and tables by their values."""
+"""Hashes by which rows and images are known again, and tables by their values."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The Arrow schema of every table, and the check of one.
 
 Valence and arousal stand on the reference scale [-1, 1], variances in its square, times
-in seconds, boxes in pixels of the full-size upright picture, luma in 0-255.
+in seconds, boxes in pixels of the full-size upright image, luma in 0-255.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ MANIFEST = pa.schema(
         _field("person_box", pa.list_(pa.float32())),
     ]
 )
-"""One row per picture, frame or person in it; labels on the reference scale, null where there is none.
-`person_box` is left, top, right, bottom of the rated person: only a face in it is judged."""
+"""One row per image, frame or person in it; labels on the reference scale, null where there is none.
+`person_box` is left, top, right, bottom of the rated person: only a face in it is evaluated."""
 
 PERCEIVED = pa.schema(
     [
@@ -70,7 +70,7 @@ PERCEIVED = pa.schema(
         _field("error", pa.string()),
     ]
 )
-"""What perceiving adds to a manifest row. Variances are the experts' own, before any recalibration."""
+"""What inference adds to a manifest row. Variances are the experts' own, before any recalibration."""
 
 PREDICTIONS = pa.unify_schemas([MANIFEST, PERCEIVED])
 
@@ -82,7 +82,7 @@ FUSED = pa.unify_schemas(
                 *_estimates("fused"),
                 *[_field(f"scene_weight_{axis}", pa.float32()) for axis in AXES],
                 *[_field(f"gate_{gate}", pa.bool_()) for gate in ("score", "std", "luma")],
-                *[_field(f"steady_{axis}", pa.float32()) for axis in AXES],
+                *[_field(f"smoothed_{axis}", pa.float32()) for axis in AXES],
                 *[_field(f"held_{axis}", pa.bool_()) for axis in AXES],
             ]
         ),

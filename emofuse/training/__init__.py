@@ -1,1 +1,1 @@
-"""Phase 0: the training of a head, and of the tower under it."""
+"""Phase 0: the training of a head, and of the backbone under it."""

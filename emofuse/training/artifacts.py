@@ -14,15 +14,15 @@ import pyarrow.parquet as pq
 
 from emofuse.affect import AXES
 from emofuse.config import TrainingConfig
-from emofuse.experts.backbone import Tower
+from emofuse.experts.backbone import Backbone
 from emofuse.experts.card import FORMAT
 from emofuse.experts.head_file import save_head
 from emofuse.tables import schema
 from emofuse.tables.hashes import pack_hashes
 from emofuse.training.cross_validation import Estimates, fitting, out_of_fold, predict
-from emofuse.training.features import FeatureSet, tower_features
+from emofuse.training.features import FeatureSet, backbone_features
 from emofuse.training.image_source import FeatureSource
-from emofuse.training.image_store import PictureStore
+from emofuse.training.image_store import ImageStore
 from emofuse.training.lr_finder import RangeTest
 from emofuse.training.phase import Rows
 from emofuse.training.trainer import PhaseResult
@@ -55,31 +55,31 @@ class HeldOut:
 
     @property
     def basis(self) -> Estimates:
-        """The predictions behind the card's pooled error and variance scale: the folds', as long as the tower is
-        frozen; an unfrozen tower has seen the training rows of every fold, so then it is the valid rows'."""
+        """The predictions behind the card's pooled error and variance scale: the folds', as long as the backbone is
+        frozen; an unfrozen backbone has seen the training rows of every fold, so then it is the valid rows'."""
         return self.folds if self.served == "frozen" or self.valid is None else self.valid
 
 
 def held_out_predictions(
     result: PhaseResult, rows: FeatureSet, valid: FeatureSet, config: TrainingConfig, source: FeatureSource,
-    store: PictureStore, *, seed: int,
+    store: ImageStore, *, seed: int,
 ) -> HeldOut:  # fmt: skip
-    """Predict the training rows out of fold, and the valid rows with the head and tower that are served."""
+    """Predict the training rows out of fold, and the valid rows with the head and backbone that are served."""
     folds = out_of_fold(rows, fitting(config, seed=seed), seed=seed)
     features = valid.features
     if result.served == "unfrozen" and len(valid):
-        assert result.tower is not None
-        features = features_from(result.tower, store(valid), source)
+        assert result.backbone is not None
+        features = features_from(result.backbone, store(valid), source)
     estimates = Estimates(valid.labels, *predict(result.head, features, seed=seed)) if len(valid) else None
     return HeldOut(folds, estimates, rows, valid, result.served)
 
 
-def features_from(tower: Tower, pictures: Rows, source: FeatureSource) -> np.ndarray:
-    """Features float32 (N, D) of prepared pictures, in batches of the one shape."""
-    order = iter(np.arange(len(pictures)))
+def features_from(backbone: Backbone, images: Rows, source: FeatureSource) -> np.ndarray:
+    """Features float32 (N, D) of prepared images, in batches of the one shape."""
+    order = iter(np.arange(len(images)))
     parts = []
     while len(chunk := np.array(list(islice(order, source.compute.batch_size)), dtype=np.int64)):
-        parts.append(tower_features(tower, list(pictures[chunk]), source))
+        parts.append(backbone_features(backbone, list(images[chunk]), source))
     return np.concatenate(parts)
 
 
@@ -88,22 +88,27 @@ def make_card(
     about: dict[str, Any],
 ) -> dict[str, Any]:  # fmt: skip
     """The card of the head that a run serves."""
-    tower, rows, valid = result.tower, held.folds_rows, held.valid_rows
-    assert tower is not None
+    backbone, rows, valid = result.backbone, held.folds_rows, held.valid_rows
+    assert backbone is not None
     changed = result.served == "unfrozen"
     return {
         "format": FORMAT,
         "expert": plan.expert,
         "head": dataclasses.asdict(result.head.spec),
-        "tower": {
-            "name": tower.name,
-            "weights": tower.weights,
-            "sha256": tower.fingerprint(),
-            "file": "tower.safetensors" if changed else None,
+        "backbone": {
+            "name": backbone.name,
+            "weights": backbone.weights,
+            "sha256": backbone.fingerprint(),
+            "file": "backbone.safetensors" if changed else None,
         },
         "preprocessing": source.preprocessing.to_json(),
         "preprocessing_choice": plan.preprocessing,
-        "training": {**dataclasses.asdict(config), "rate": result.rate, "phase": result.served, "seed": plan.seed},
+        "training": {
+            **dataclasses.asdict(config),
+            "learning_rate": result.learning_rate,
+            "phase": result.served,
+            "seed": plan.seed,
+        },
         "data": {
             **{key: value for key, value in about.items() if key in ABOUT},
             "fingerprint": rows.fingerprint,
@@ -115,12 +120,12 @@ def make_card(
             "median": np.median(rows.labels, axis=0).tolist(),
             "variance": rows.labels.var(axis=0).tolist(),
         },
-        "training_pictures": pack_hashes(rows.content_hash),
+        "training_images": pack_hashes(rows.content_hash),
         "metrics": {
             "out_of_fold": {**held.folds.figures(), "rows": len(rows), "groups": len(set(rows.group))},
             "valid": held.valid.figures() if held.valid else None,
             "protocol": "out_of_fold: GroupKFold(5, shuffle=True, random_state=0) on group over the training rows, "
-            "predictions pooled, tower frozen, what the options leave open chosen inside the folds; "
+            "predictions pooled, backbone frozen, what the options leave open chosen inside the folds; "
             "valid: the served head on the valid split, which also decided when to stop",
         },
         "pooled_error": held.basis.pooled_error,
@@ -132,9 +137,9 @@ def make_card(
 
 
 def write_run(out: Path, result: PhaseResult, card: dict[str, Any], held: HeldOut) -> None:
-    """The head, its tower where that was trained along, and the tables of a run."""
-    if result.served == "unfrozen" and result.tower is not None:
-        result.tower.save(out / "tower.safetensors")
+    """The head, its backbone where that was trained along, and the tables of a run."""
+    if result.served == "unfrozen" and result.backbone is not None:
+        result.backbone.save(out / "backbone.safetensors")
     save_head(out / "head.safetensors", result.head, card)
     pq.write_table(pa.Table.from_pylist(result.history), out / "history.parquet")
     if result.range_test is not None:
@@ -148,7 +153,7 @@ def write_run(out: Path, result: PhaseResult, card: dict[str, Any], held: HeldOu
 def write_range_test(out: Path, test: RangeTest) -> None:
     """range_test.parquet: rate, loss and smoothed loss of each step; the suggested rate in its metadata."""
     table = pa.table({"lr": test.lrs, "loss": test.losses, "smoothed": test.smoothed})
-    pq.write_table(schema.with_metadata(table, rate=test.rate), out / "range_test.parquet")
+    pq.write_table(schema.with_metadata(table, learning_rate=test.learning_rate), out / "range_test.parquet")
 
 
 def _table(part: str, rows: FeatureSet, estimates: Estimates) -> pa.Table:

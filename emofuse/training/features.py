@@ -1,4 +1,4 @@
-"""A tower's features of a manifest's pictures: computed once, then read from Parquet."""
+"""A backbone's features of a manifest's images: computed once, then read from Parquet."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import torch
 
 from emofuse.affect import AXES
 from emofuse.errors import DataError
-from emofuse.experts.backbone import Tower
+from emofuse.experts.backbone import Backbone
 from emofuse.io.images import MediaError, content_hash, read_bytes
 from emofuse.runs import run as runs
 from emofuse.tables import schema
@@ -30,14 +30,14 @@ class FeatureSet:
 
     Attributes:
         sample_id: str, (N,).
-        uri: where the picture lies, str, (N,).
-        person: whose face of the picture is meant, box or None, (N,).
-        content_hash: sha256 of each picture's file, str, (N,).
+        uri: where the image lies, str, (N,).
+        person: whose face of the image is meant, box or None, (N,).
+        content_hash: sha256 of each image's file, str, (N,).
         group: str, (N,).
         split: str or None, (N,).
         labels: float64, (N, 2), reference scale; NaN where there is none.
         features: float32, (N, D).
-        fingerprint: of pictures, tower, weights and preprocessing: the key of the cache.
+        fingerprint: of images, backbone, weights and preprocessing: the key of the cache.
         cached: whether the features were read and not computed.
         left_out: reason → number of rows.
     """
@@ -65,7 +65,7 @@ class FeatureSet:
 
     @property
     def keys(self) -> list[str]:
-        """What `prepared` is asked for, one key a row; rows of the same part of a picture have the same."""
+        """What `prepared` is asked for, one key a row; rows of the same part of an image have the same."""
         return [key_of(*one) for one in zip(self.content_hash, self.person, strict=True)]
 
     def parts(self) -> dict[str, tuple[str, Box | None]]:
@@ -74,25 +74,25 @@ class FeatureSet:
 
 
 def key_of(content: str, person: Box | None) -> str:
-    """The key of a picture, or of a person in it."""
+    """The key of an image, or of a person in it."""
     return content if person is None else f"{content} {person}"
 
 
-def features_of(manifest: pa.Table, tower: Tower, source: FeatureSource, cache: Path) -> FeatureSet:
-    """Features of every readable picture of a manifest, from `cache` where they are there already.
+def features_of(manifest: pa.Table, backbone: Backbone, source: FeatureSource, cache: Path) -> FeatureSet:
+    """Features of every readable image of a manifest, from `cache` where they are there already.
 
     Args:
         manifest: of `schema.MANIFEST`; frames of videos are refused.
-        tower: computes the features, with the mean and standard deviation of the source's preprocessing.
-        source: how pictures are read, cut and prepared.
+        backbone: computes the features, with the mean and standard deviation of the source's preprocessing.
+        source: how images are read, cut and prepared.
         cache: folder of feature tables, one for each fingerprint.
 
     Raises:
-        DataError: if no picture can be read, or the manifest holds frames of videos.
+        DataError: if no image can be read, or the manifest holds frames of videos.
     """
     manifest = schema.conform(manifest, schema.MANIFEST, "manifest", required=("uri",))
     if manifest.column("frame_index").null_count < manifest.num_rows:
-        raise DataError("training takes pictures; this manifest holds frames of videos")
+        raise DataError("training takes images; this manifest holds frames of videos")
     uris = manifest.column("uri").to_pylist()
     hashes: list[str | None] = []
     left_out: dict[str, int] = {}
@@ -105,39 +105,39 @@ def features_of(manifest: pa.Table, tower: Tower, source: FeatureSource, cache: 
     boxes = manifest.column("person_box").to_pylist()
     persons = [tuple(box) if box and source.cut == "face" else None for box in boxes]
     keys = [value and key_of(value, person) for value, person in zip(hashes, persons, strict=True)]
-    key = _fingerprint([value for value in keys if value], tower, source)
+    key = _fingerprint([value for value in keys if value], backbone, source)
     path = cache / f"features-{key[:16]}.parquet"
     cached = path.is_file()
     if not cached:
         parts = {value: part for value, part in zip(keys, zip(uris, persons, strict=True), strict=True) if value}
         cache.mkdir(parents=True, exist_ok=True)
         beside = path.with_suffix(".part")
-        pq.write_table(_compute(parts, tower, source), beside)
+        pq.write_table(_compute(parts, backbone, source), beside)
         beside.replace(path)
     columns: dict[str, list[Any]] = {"person": persons, "content_hash": hashes}
     return _join(manifest, columns, keys, pq.read_table(path), key, cached, left_out)
 
 
-def _fingerprint(keys: list[str], tower: Tower, source: FeatureSource) -> str:
+def _fingerprint(keys: list[str], backbone: Backbone, source: FeatureSource) -> str:
     face = source.face if source.cut == "face" else None
     shape = (source.compute.batch_size, source.compute.dtype)
     return runs.fingerprint(
-        LAYOUT, sorted(set(keys)), tower.name, tower.fingerprint(), source.preprocessing, source.cut, face, shape,
+        LAYOUT, sorted(set(keys)), backbone.name, backbone.fingerprint(), source.preprocessing, source.cut, face, shape,
         source.media.max_pixels,
     )  # fmt: skip
 
 
-def _compute(parts: dict[str, tuple[str, Box | None]], tower: Tower, source: FeatureSource) -> pa.Table:
+def _compute(parts: dict[str, tuple[str, Box | None]], backbone: Backbone, source: FeatureSource) -> pa.Table:
     keys, reasons, rows = [], [], []
-    pictures = prepared(parts, source)
-    while chunk := list(islice(pictures, source.compute.batch_size)):
-        usable = [picture for _, picture, _ in chunk if picture is not None]
-        features = iter(tower_features(tower, usable, source) if usable else [])
-        for value, picture, reason in chunk:
+    images = prepared(parts, source)
+    while chunk := list(islice(images, source.compute.batch_size)):
+        usable = [image for _, image, _ in chunk if image is not None]
+        features = iter(backbone_features(backbone, usable, source) if usable else [])
+        for value, image, reason in chunk:
             keys.append(value)
             reasons.append(reason)
-            rows.append(None if picture is None else next(features))
-    kind = pa.list_(pa.float32(), tower.dimension)
+            rows.append(None if image is None else next(features))
+    kind = pa.list_(pa.float32(), backbone.dimension)
     columns = {
         "key": pa.array(keys),
         "reason": pa.array(reasons, pa.string()),
@@ -146,14 +146,14 @@ def _compute(parts: dict[str, tuple[str, Box | None]], tower: Tower, source: Fea
     return pa.table(columns)
 
 
-def tower_features(tower: Tower, pictures: list[np.ndarray], source: FeatureSource) -> np.ndarray:
-    """Features float32 (n, D) of n prepared pictures, n at most the batch size; padded to the one batch shape."""
+def backbone_features(backbone: Backbone, images: list[np.ndarray], source: FeatureSource) -> np.ndarray:
+    """Features float32 (n, D) of n prepared images, n at most the batch size; padded to the one batch shape."""
     size, batch = source.preprocessing.size, source.compute.batch_size
     full = np.zeros((batch, size, size, 3), np.uint8)
-    full[: len(pictures)] = pictures
-    device = next(tower.parameters()).device
+    full[: len(images)] = images
+    device = next(backbone.parameters()).device
     with torch.inference_mode():
-        return tower(torch.from_numpy(full).to(device)).float().cpu().numpy()[: len(pictures)]
+        return backbone(torch.from_numpy(full).to(device)).float().cpu().numpy()[: len(images)]
 
 
 def _join(
@@ -172,7 +172,7 @@ def _join(
         if value is not None and (reason := reasons[place[value]]) is not None:
             left_out[reason] = left_out.get(reason, 0) + 1
     if not kept:
-        raise DataError(f"no picture of the manifest can be used: {left_out}")
+        raise DataError(f"no image of the manifest can be used: {left_out}")
     column = table.column("features").combine_chunks()
     width = column.type.list_size
     # flatten() leaves nulls out, so the place of a row is its place among those that have features

@@ -1,4 +1,4 @@
-"""From an address to the prepared picture, or face crop, that a tower is trained on."""
+"""From an address to the prepared image, or face crop, that a backbone is trained on."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ import numpy as np
 
 from emofuse.config import ComputeConfig, FaceConfig, MediaConfig
 from emofuse.experts.preprocess import Preprocessing
-from emofuse.io.images import MediaError, Picture, decode_picture, read_bytes
+from emofuse.io.images import DecodedImage, MediaError, decode_image, read_bytes
 
 Box = tuple[float, ...]
-"""left, top, right, bottom of a person, in pixels of the full-size picture."""
-Cutter = Callable[[Picture, Box | None], np.ndarray | None]
-"""From a decoded picture and a person in it to the part that is judged, or None where there is none."""
+"""left, top, right, bottom of a person, in pixels of the full-size image."""
+Cutter = Callable[[DecodedImage, Box | None], np.ndarray | None]
+"""From a decoded image and a person in it to the part that is evaluated, or None where there is none."""
 
 
 @dataclass(frozen=True)
 class FeatureSource:
-    """What features are made of and with, besides the tower.
+    """What features are made of and with, besides the backbone.
 
     Attributes:
-        preprocessing: applied to each picture or crop.
-        cut: which part of a picture is judged: all of it, or its main face.
+        preprocessing: applied to each image or crop.
+        cut: which part of an image is evaluated: all of it, or its main face.
         face: how faces are found, where they are.
-        media: how pictures are read.
+        media: how images are read.
         compute: batch shape, precision and device.
     """
 
@@ -37,15 +37,15 @@ class FeatureSource:
     compute: ComputeConfig = field(default_factory=ComputeConfig)
 
     def cutter(self) -> Cutter:
-        """The function that takes the judged part out of a decoded picture."""
+        """The function that takes the evaluated part out of a decoded image."""
         if self.cut == "scene":
-            return lambda picture, _: picture.rgb
+            return lambda image, _: image.rgb
         from emofuse.experts.face.finder import FaceFinder
 
         finder = FaceFinder(self.face)
 
-        def main_face(picture: Picture, person: Box | None) -> np.ndarray | None:
-            crops = finder(picture.rgb, picture.scale, person).crops
+        def main_face(image: DecodedImage, person: Box | None) -> np.ndarray | None:
+            crops = finder(image.rgb, image.scale, person).crops
             return crops[0] if len(crops) else None
 
         return main_face
@@ -54,17 +54,17 @@ class FeatureSource:
 def prepared(
     parts: Mapping[str, tuple[str, Box | None]], source: FeatureSource
 ) -> Iterator[tuple[str, np.ndarray | None, str | None]]:
-    """Key, prepared picture and, where there is none, the reason; for each of `parts` in turn.
+    """Key, prepared image and, where there is none, the reason; for each of `parts` in turn.
 
     Args:
-        parts: key → address of a picture, and the person in it whose face is meant.
-        source: how pictures are read, cut and prepared.
+        parts: key → address of an image, and the person in it whose face is meant.
+        source: how images are read, cut and prepared.
     """
     cut = source.cutter()
     least = source.preprocessing.min_side if source.cut == "scene" else None
     for value, (uri, person) in parts.items():
         try:
-            part = cut(decode_picture(read_bytes(uri, source.media), source.media, least), person)
+            part = cut(decode_image(read_bytes(uri, source.media), source.media, least), person)
         except MediaError as error:
             yield value, None, error.kind
             continue

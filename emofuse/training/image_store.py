@@ -1,4 +1,4 @@
-"""Prepared pictures on disk: what an unfrozen phase reads again in every epoch."""
+"""Prepared images on disk: what an unfrozen phase reads again in every epoch."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from emofuse.training.features import FeatureSet
 from emofuse.training.image_source import FeatureSource, prepared
 
 
-class PictureRows:
-    """Rows of a picture store, read from disk as they are asked for.
+class ImageRows:
+    """Rows of an image store, read from disk as they are asked for.
 
     Args:
         store: uint8 (M, S, S, 3), memory-mapped.
-        order: for each row the place of its picture in the store.
+        order: for each row the place of its image in the store.
     """
 
     def __init__(self, store: np.ndarray, order: np.ndarray) -> None:
@@ -30,12 +30,12 @@ class PictureRows:
         return np.asarray(self._store[self._order[rows]])
 
 
-class PictureStore:
-    """Every distinct picture of some rows, decoded and prepared once, in one memory-mapped file.
+class ImageStore:
+    """Every distinct image of some rows, decoded and prepared once, in one memory-mapped file.
 
     Args:
         rows: all rows that may be asked for.
-        source: how pictures are read, cut and prepared.
+        source: how images are read, cut and prepared.
         cache: folder of the file.
     """
 
@@ -45,14 +45,14 @@ class PictureStore:
         self._source = source
         face = source.face if source.cut == "face" else None
         key = runs.fingerprint(list(self._parts), source.preprocessing, source.cut, face)
-        self._path = cache / f"pictures-{key[:16]}.npy"
+        self._path = cache / f"images-{key[:16]}.npy"
 
-    def __call__(self, rows: FeatureSet) -> PictureRows:
-        """The pictures of these rows, in their order."""
+    def __call__(self, rows: FeatureSet) -> ImageRows:
+        """The images of these rows, in their order."""
         if not self._path.is_file():
             self._write()
         store = np.load(self._path, mmap_mode="r")
-        return PictureRows(store, np.array([self._places[value] for value in rows.keys], dtype=np.int64))
+        return ImageRows(store, np.array([self._places[value] for value in rows.keys], dtype=np.int64))
 
     def _write(self) -> None:
         size = self._source.preprocessing.size
@@ -60,10 +60,10 @@ class PictureStore:
         beside = self._path.with_suffix(".part")
         shape = (len(self._parts), size, size, 3)
         store = np.lib.format.open_memmap(beside, mode="w+", dtype=np.uint8, shape=shape)
-        for place, (_, picture, reason) in enumerate(prepared(self._parts, self._source)):
-            if picture is None:
+        for place, (_, image, reason) in enumerate(prepared(self._parts, self._source)):
+            if image is None:
                 uri, _ = list(self._parts.values())[place]
                 raise MediaError("changed", f"{uri} could be used before, now: {reason}")
-            store[place] = picture
+            store[place] = image
         store.flush()
         beside.replace(self._path)

@@ -31,18 +31,21 @@ class RangeTest:
         lrs: learning rates, rising geometrically, (n,).
         losses: the loss of each step, as it came, (n,).
         smoothed: its debiased exponential average, (n,).
-        rate: the suggested learning rate, of `valley`.
+        learning_rate: the suggested learning rate, of `valley`.
     """
 
     lrs: np.ndarray
     losses: np.ndarray
     smoothed: np.ndarray
-    rate: float
+    learning_rate: float
 
     def to_json(self) -> dict[str, object]:
         """The curve as JSON values, for run.json."""
         curve = {"lr": self.lrs, "loss": self.losses, "smoothed": self.smoothed}
-        return {"rate": self.rate, **{key: [float(v) for v in values] for key, values in curve.items()}}
+        return {
+            "learning_rate": self.learning_rate,
+            **{key: [float(v) for v in values] for key, values in curve.items()},
+        }
 
 
 def valley(lrs: ArrayLike, losses: ArrayLike) -> float:

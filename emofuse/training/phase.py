@@ -31,7 +31,7 @@ class Examples:
     """Inputs and labels, row by row.
 
     Attributes:
-        inputs: features float32 (N, D), or prepared pictures uint8 (N, S, S, 3), possibly on disk.
+        inputs: features float32 (N, D), or prepared images uint8 (N, S, S, 3), possibly on disk.
         labels: float (N, 2), reference scale.
     """
 
@@ -170,7 +170,7 @@ class Phase:
         steps = math.ceil(count / plan.batch_size)
         rng = np.random.default_rng([plan.seed, epoch])
         total, device = 0.0, next(self.model.parameters()).device
-        # Normalisation layers of a tower keep their running statistics: batches here are small.
+        # Normalisation layers of a backbone keep their running statistics: batches here are small.
         self.model.eval()
         self.head.train()
         with torch.random.fork_rng(devices=[]):
@@ -185,12 +185,14 @@ class Phase:
         return total / count
 
     def _note(self, train_loss: float) -> None:
-        """Judge the weights as they are now, keep them if they are the best so far, and write the checkpoint."""
+        """Evaluate the weights as they are now, keep them if they are the best so far, and write the checkpoint."""
         state, plan = self.state, self.plan
         valid_loss, errors = evaluate(self.model, self.head, self.valid_rows, plan.batch_size)
         row = {"phase": plan.name, "epoch": state.epoch, "train_loss": train_loss, "valid_loss": valid_loss}
         row |= {f"mae_{axis}": error for axis, error in zip(AXES, errors, strict=True)}
-        state.history.append(row | {"rate": self.optimizer.param_groups[-1]["lr"] if state.epoch else math.nan})
+        state.history.append(
+            row | {"learning_rate": self.optimizer.param_groups[-1]["lr"] if state.epoch else math.nan}
+        )
         if not len(self.valid_rows) or valid_loss < state.best_loss:
             state.best_loss, state.best_epoch = valid_loss, state.epoch
             state.best = copy.deepcopy(self.model.state_dict())

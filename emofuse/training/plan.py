@@ -18,7 +18,7 @@ class TrainPlan:
     """What is trained, on what, and with what."""
 
     expert: Literal["scene", "face"] = "scene"
-    tower: str = "embedded"
+    backbone: str = "embedded"
     weights: str | None = None
     preprocessing: str = "own"
     rows: Literal["train", "all"] = "train"

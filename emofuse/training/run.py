@@ -1,6 +1,6 @@
 """Phase 0 from a manifest to a run directory: features, search, training, held-out figures, a head with its card.
 
-RUN/  run.json  head.safetensors  [tower.safetensors]  history.parquet  range_test.parquet  [trials.parquet]
+RUN/  run.json  head.safetensors  [backbone.safetensors]  history.parquet  range_test.parquet  [trials.parquet]
       held_out.parquet  features/  checkpoints/  _SUCCESS
 """
 
@@ -18,7 +18,7 @@ import torch
 
 from emofuse.config import TrainingConfig, at_least
 from emofuse.errors import ConfigError, DataError
-from emofuse.experts.backbone import Tower, load_tower
+from emofuse.experts.backbone import Backbone, load_backbone
 from emofuse.experts.device import device_of
 from emofuse.io import storage
 from emofuse.io.malloc import reuse_memory
@@ -28,11 +28,11 @@ from emofuse.tables.columns import both, texts
 from emofuse.training.artifacts import held_out_predictions, make_card, write_range_test, write_run
 from emofuse.training.features import FeatureSet, features_of
 from emofuse.training.image_source import FeatureSource
-from emofuse.training.image_store import PictureStore
+from emofuse.training.image_store import ImageStore
 from emofuse.training.plan import Searcher, TrainPlan
 from emofuse.training.trainer import OnEpoch, PhaseResult, PhaseTrainer
 
-SUMMARISED = ("tower", "head", "training", "pooled_error", "variance_scale", "variance_floor", "mean_squared_z")
+SUMMARISED = ("backbone", "head", "training", "pooled_error", "variance_scale", "variance_floor", "mean_squared_z")
 """What of a head's card stands in run.json."""
 
 
@@ -46,9 +46,9 @@ def train(
         The run's record, as in run.json.
 
     Raises:
-        DataError: if there are no labelled rows to train on, or train and valid share a group or a picture.
+        DataError: if there are no labelled rows to train on, or train and valid share a group or an image.
         ConfigError: if `out` holds another run.
-        CheckpointError: if the tower's weights are missing or do not fit.
+        CheckpointError: if the backbone's weights are missing or do not fit.
     """
     run, started = runs.Run(str(out)), time.perf_counter()
     mark = runs.fingerprint(runs.content_sha256(str(manifest)), plan, searcher is not None)
@@ -61,16 +61,16 @@ def train(
     check_training(table, plan)
     torch.set_num_threads(plan.compute.threads)
     reuse_memory()
-    tower, source = prepare_tower(plan)
+    backbone, source = prepare_backbone(plan)
     run.save(record)
     cache = cache or out / "features"
-    features = features_of(table, tower, source, cache)
+    features = features_of(table, backbone, source, cache)
     rows, valid = split_rows(features, plan.rows)
     config = searched(run, record, searcher, rows, valid, plan) if searcher else plan.training
-    store = PictureStore(features, source, cache)
+    store = ImageStore(features, source, cache)
     folder, device = out / "checkpoints", device_of(plan.compute)
     trainer = PhaseTrainer(
-        rows, valid, config, seed=plan.seed, folder=folder, tower=tower, pictures=store, device=device
+        rows, valid, config, seed=plan.seed, folder=folder, backbone=backbone, images=store, device=device
     )  # fmt: skip
     result = trainer.train_phase_0(on_epoch)
     held = held_out_predictions(result, rows, valid, config, source, store, seed=plan.seed)
@@ -96,8 +96,8 @@ def check_training(table: pa.Table, plan: TrainPlan) -> None:
     device_of(plan.compute)
     at_least(1, plan, "training", "batch_size", "epochs", "patience", "depth_groups")
     at_least(1, plan, "compute", "batch_size", "threads")
-    if training.rate is not None and not training.rate > 0:
-        raise ConfigError(f"training.rate must be positive; got {training.rate:g}")
+    if training.learning_rate is not None and not training.learning_rate > 0:
+        raise ConfigError(f"training.learning_rate must be positive; got {training.learning_rate:g}")
     if training.weight_decay < 0:
         raise ConfigError(f"training.weight_decay must not be negative; got {training.weight_decay:g}")
     if training.dropout is not None and not 0 <= training.dropout < 1:
@@ -126,20 +126,20 @@ def searched(
     return TrainingConfig(**record["search"]["chosen"])
 
 
-def prepare_tower(plan: TrainPlan) -> tuple[Tower, FeatureSource]:
-    """The tower of a plan, and how pictures come to it."""
-    tower = load_tower(plan.tower, plan.weights).to(device_of(plan.compute))
-    tower = tower.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    preprocessing = tower.own_preprocessing.chosen(plan.preprocessing)
-    tower.normalise_with(preprocessing)
-    return tower, FeatureSource(preprocessing, plan.expert, plan.face, plan.media, plan.compute)
+def prepare_backbone(plan: TrainPlan) -> tuple[Backbone, FeatureSource]:
+    """The backbone of a plan, and how images come to it."""
+    backbone = load_backbone(plan.backbone, plan.weights).to(device_of(plan.compute))
+    backbone = backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    preprocessing = backbone.own_preprocessing.chosen(plan.preprocessing)
+    backbone.normalise_with(preprocessing)
+    return backbone, FeatureSource(preprocessing, plan.expert, plan.face, plan.media, plan.compute)
 
 
 def split_rows(features: FeatureSet, which: str) -> tuple[FeatureSet, FeatureSet]:
     """The labelled rows to fit and those to stop by: the train and valid splits, or all and none.
 
     Raises:
-        DataError: if there are none to fit, one has no group, or the two share a group or a picture.
+        DataError: if there are none to fit, one has no group, or the two share a group or an image.
     """
     labelled = np.isfinite(features.labels).all(1)
     rows = features.rows(labelled & (features.split == "train") if which == "train" else labelled)
@@ -151,7 +151,7 @@ def split_rows(features: FeatureSet, which: str) -> tuple[FeatureSet, FeatureSet
     for what in ("group", "content_hash"):
         shared = set(getattr(rows, what)) & set(getattr(valid, what))
         if shared:
-            kind = "group" if what == "group" else "picture"
+            kind = "group" if what == "group" else "image"
             raise DataError(
                 f"train and valid share {len(shared)} {kind}(s), first {min(shared)!r}; split by group anew"
             )
@@ -161,7 +161,7 @@ def split_rows(features: FeatureSet, which: str) -> tuple[FeatureSet, FeatureSet
 def summary(result: PhaseResult, card: dict[str, Any]) -> dict[str, Any]:
     """What run.json tells about the training itself."""
     return {
-        "rate": result.rate,
+        "learning_rate": result.learning_rate,
         **({"range_test": result.range_test.to_json()} if result.range_test else {}),
         "served": result.served,
         "best_valid_loss": result.best,

@@ -1,4 +1,4 @@
-"""Phase 0: the range test, a frozen phase on stored features, an unfrozen phase on pictures, the better one kept."""
+"""Phase 0: the range test, a frozen phase on stored features, an unfrozen phase on images, the better one kept."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import nn
 
 from emofuse.config import TrainingConfig
 from emofuse.errors import ConfigError
-from emofuse.experts.backbone import EMBEDDED, Tower
+from emofuse.experts.backbone import EMBEDDED, Backbone
 from emofuse.experts.head import Head, HeadSpec
 from emofuse.training.features import FeatureSet
 from emofuse.training.lr_finder import RangeTest, range_test
@@ -32,18 +32,18 @@ class PhaseResult:
 
     Attributes:
         head: the head that is served, best weights, in evaluation mode.
-        tower: the tower it was trained on: the given one, or that of the unfrozen phase if that was better.
+        backbone: the backbone it was trained on: the given one, or that of the unfrozen phase if that was better.
         served: which phase that is.
-        rate: the peak rate.
+        learning_rate: the peak rate.
         range_test: the curve behind it; None where the rate was given.
         history: a row for each phase and epoch: losses, MAE per axis, rate. Epoch 0 is the start.
         best: the valid loss of each phase at its best epoch.
     """
 
     head: Head
-    tower: Tower | None
+    backbone: Backbone | None
     served: Literal["frozen", "unfrozen"]
-    rate: float
+    learning_rate: float
     range_test: RangeTest | None
     history: list[dict[str, Any]]
     best: dict[str, float]
@@ -87,7 +87,7 @@ def make_head(config: TrainingConfig, rows: FeatureSet, seed: int) -> Head:
 
 
 class PhaseTrainer:
-    """Trains one head on one tower's features.
+    """Trains one head on one backbone's features.
 
     Args:
         rows: labelled rows to fit.
@@ -95,8 +95,8 @@ class PhaseTrainer:
         config: how to train.
         seed: fixes everything that is drawn.
         folder: for checkpoints, one for each phase; with None nothing is kept and nothing resumed.
-        tower: the tower of the features, needed for unfreezing.
-        pictures: prepared pictures of given rows, uint8 (N, S, S, 3), needed for unfreezing.
+        backbone: the backbone of the features, needed for unfreezing.
+        images: prepared images of given rows, uint8 (N, S, S, 3), needed for unfreezing.
         device: where it is trained; the head that comes out is on the CPU.
     """
 
@@ -108,13 +108,13 @@ class PhaseTrainer:
         *,
         seed: int = 0,
         folder: Path | None = None,
-        tower: Tower | None = None,
-        pictures: Callable[[FeatureSet], Rows] | None = None,
+        backbone: Backbone | None = None,
+        images: Callable[[FeatureSet], Rows] | None = None,
         device: str | torch.device = "cpu",
     ) -> None:
         self.config = resolve(config, rows)
         self.rows, self.valid = rows, valid
-        self._seed, self._folder, self._tower, self._pictures = seed, folder, tower, pictures
+        self._seed, self._folder, self._backbone, self._images = seed, folder, backbone, images
         self.head = make_head(self.config, rows, seed).to(device)
         self._device = device
         self._train = Examples(rows.features, rows.labels)
@@ -144,39 +144,39 @@ class PhaseTrainer:
             on_epoch: is given each epoch's row of the history as it is made.
         """
         trains = self.config.epochs > 0 or self.unfrozen_epochs > 0
-        found = self.range_test() if trains and self.config.rate is None else None
-        rate = found.rate if found is not None else float(self.config.rate or 0)
+        found = self.range_test() if trains and self.config.learning_rate is None else None
+        rate = found.learning_rate if found is not None else float(self.config.learning_rate or 0)
         frozen = self._phase("frozen", self.head, [list(self.head.parameters())], [rate], self.config.epochs)
         states = {"frozen": frozen.run(on_epoch)}
-        head, tower = self.head, self._tower
+        head, backbone = self.head, self._backbone
         if self.unfrozen_epochs:
             model, changed = self._unfrozen(rate, on_epoch)
             states["unfrozen"] = changed
             if changed.best_loss < states["frozen"].best_loss:
-                tower, head = model[0], model[1]  # type: ignore[assignment]
+                backbone, head = model[0], model[1]  # type: ignore[assignment]
         served: Literal["frozen", "unfrozen"] = "frozen" if head is self.head else "unfrozen"
         history = [row for state in states.values() for row in state.history]
         best = {name: state.best_loss for name, state in states.items()}
-        return PhaseResult(head.cpu().eval(), tower, served, rate, found, history, best)
+        return PhaseResult(head.cpu().eval(), backbone, served, rate, found, history, best)
 
     @property
     def unfrozen_epochs(self) -> int:
-        """How many epochs the tower is trained along: by default 5, none for the embedded tower or without one."""
-        if self._tower is None or self._pictures is None:
+        """How many epochs the backbone is trained along: 5, none for the embedded one or without one."""
+        if self._backbone is None or self._images is None:
             return 0
         chosen = self.config.unfrozen_epochs
-        return chosen if chosen is not None else (0 if self._tower.name == EMBEDDED else 5)
+        return chosen if chosen is not None else (0 if self._backbone.name == EMBEDDED else 5)
 
     def _unfrozen(self, rate: float, on_epoch: OnEpoch | None) -> tuple[nn.Sequential, PhaseState]:
-        assert self._tower is not None
-        assert self._pictures is not None
+        assert self._backbone is not None
+        assert self._images is not None
         # Both are copied: the frozen pair must still be there if it turns out to be the better one.
-        model = nn.Sequential(copy.deepcopy(self._tower), copy.deepcopy(self.head)).to(self._device)
-        tower, head = model[0], model[1]
-        groups = [*tower.depth_groups(self.config.depth_groups), list(head.parameters())]  # type: ignore[operator]
+        model = nn.Sequential(copy.deepcopy(self._backbone), copy.deepcopy(self.head)).to(self._device)
+        backbone, head = model[0], model[1]
+        groups = [*backbone.depth_groups(self.config.depth_groups), list(head.parameters())]  # type: ignore[operator]
         rates = discriminative_rates(rate, len(groups))
-        train = Examples(self._pictures(self.rows), self.rows.labels)
-        held = Examples(self._pictures(self.valid), self.valid.labels)
+        train = Examples(self._images(self.rows), self.rows.labels)
+        held = Examples(self._images(self.valid), self.valid.labels)
         phase = self._phase("unfrozen", model, groups, rates, self.unfrozen_epochs, head, train, held)
         return model, phase.run(on_epoch)
 

@@ -64,7 +64,7 @@ class Searcher:
         untuned = PhaseTrainer(rows, valid, plain, seed=seed).train_phase_0()
         # The range test is of a head that has still to learn: one that starts at its optimum has no valley.
         test = PhaseTrainer(rows, valid, replace(plain, start="random"), seed=seed).range_test()
-        centre = config.rate or test.rate
+        centre = config.learning_rate or test.learning_rate
         started = time.perf_counter()
         with ray_cluster() as resources:
             results = self._fit(rows, valid, plain, centre, seed, self.gpu_share if resources.get("GPU") else 0)
@@ -116,7 +116,7 @@ class Searcher:
 def search_space(centre: float) -> dict[str, Any]:
     """What is searched: the rate a decade around `centre`, weight decay, dropout, and the head."""
     return {
-        "rate": tune.loguniform(centre / 10, centre * 10),
+        "learning_rate": tune.loguniform(centre / 10, centre * 10),
         "weight_decay": tune.loguniform(1e-4, 1.0),
         "dropout": tune.uniform(0.1, 0.8),
         "head": tune.choice(["linear", "two_layer"]),
@@ -125,7 +125,7 @@ def search_space(centre: float) -> dict[str, Any]:
 
 def chosen_config(config: TrainingConfig, values: dict[str, Any]) -> TrainingConfig:
     """`config` with a trial's values; its start is random, since a closed form has no rate to search."""
-    known = {key: values[key] for key in ("rate", "weight_decay", "dropout", "head")}
+    known = {key: values[key] for key in ("learning_rate", "weight_decay", "dropout", "head")}
     return replace(config, start="random", **known)
 
 

@@ -6,12 +6,12 @@ from pathlib import Path
 
 from attacks.common import attack, refused
 from emofuse.config import MediaConfig
-from emofuse.io.images import read_bytes, read_picture, resolve
+from emofuse.io.images import read_bytes, read_image, resolve
 
 
 @attack("a manifest address of 10 MB")
 def long_address(folder: Path) -> str:
-    return refused(lambda: read_picture("x" * 10_000_000), kind="no address")
+    return refused(lambda: read_image("x" * 10_000_000), kind="no address")
 
 
 @attack("a NUL character in an address, plain and encoded, with and without a root")

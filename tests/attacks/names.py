@@ -11,7 +11,7 @@ import pyarrow as pa
 from broken import encoded, scene
 
 from attacks.common import Owner, attack, refused
-from emofuse.config import JudgeConfig, MediaConfig, StatisticsConfig
+from emofuse.config import EvaluationConfig, MediaConfig, StatisticsConfig
 from emofuse.io import storage
 from emofuse.io.images import read_bytes
 from emofuse.runs import run as runs
@@ -34,18 +34,18 @@ def predictions(ids: list[str], uri: str = "a.jpg", group: str = "g") -> pa.Tabl
 
 @attack("HTML and scripts as file names, ids, groups and title of a data set, in the report")
 def hostile_names(folder: Path) -> str:
-    from emofuse.evaluation.evaluate_table import judge
+    from emofuse.evaluation.evaluate_table import evaluate_table
     from emofuse.report import build_report
 
     script = "<script>fetch('http://evil')</script>\"'><img src=x onerror=alert(1)>"
     table = predictions([f"{script}{i}" for i in range(6)], uri=f"javascript:alert(1)//{script}", group=script)
     table = schema.with_metadata(table, dataset={"title": script, "licence": script, "label_note": script})
-    judged = judge(table, JudgeConfig(statistics=StatisticsConfig(resamples=20)))
+    evaluated = evaluate_table(table, EvaluationConfig(statistics=StatisticsConfig(resamples=20)))
     run = Run(str(folder / "run"))
-    storage.write_table(storage.join(run.fused, "part-0.parquet"), judged.fused)
-    storage.write_table(run.metrics, judged.metrics)
-    storage.write_table(run.comparisons, judged.comparisons)
-    run.save({"emofuse": "0", "dataset": {"title": script}, "manifest": {"address": script}, "split": judged.split})
+    storage.write_table(storage.join(run.fused, "part-0.parquet"), evaluated.fused)
+    storage.write_table(run.metrics, evaluated.metrics)
+    storage.write_table(run.comparisons, evaluated.comparisons)
+    run.save({"emofuse": "0", "dataset": {"title": script}, "manifest": {"address": script}, "split": evaluated.split})
     build_report(run.address)
     page = storage.read_bytes(run.report).decode()
     assert "<script>fetch" not in page
@@ -103,17 +103,20 @@ def secrets(folder: Path) -> str:
     return line
 
 
-@attack("a sample id of 10 MB, and ids of control characters, through the whole judgement")
+@attack("a sample id of 10 MB, and ids of control characters, through the whole evaluation")
 def hostile_ids(folder: Path) -> str:
-    from emofuse.evaluation.evaluate_table import judge
+    from emofuse.evaluation.evaluate_table import evaluate_table
     from emofuse.inference.sink import commit
 
     table = predictions(["x" * 10_000_000, "\x1b[2J", "a/../../b", "\n", "‮gpj.exe", "😀"])
     name = commit(str(folder / "predictions"), table, {})
     assert len(name) < 60
     assert [path.name for path in (folder / "predictions").iterdir()] == [name]
-    assert judge(table, JudgeConfig(statistics=StatisticsConfig(resamples=20))).fused.num_rows == table.num_rows
-    return f"judged; the file is called {name}"
+    assert (
+        evaluate_table(table, EvaluationConfig(statistics=StatisticsConfig(resamples=20))).fused.num_rows
+        == table.num_rows
+    )
+    return f"evaluated; the file is called {name}"
 
 
 @attack("a table of NumPy objects (a pickle) where AffectNet keeps a number")

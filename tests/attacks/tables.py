@@ -31,9 +31,9 @@ def rows(**columns: list[object]) -> pa.Table:
 
 def look(address: str) -> object:
     """Look a manifest through, as a job does first."""
-    from emofuse.inference.manifest import survey
+    from emofuse.inference.manifest import scan_manifest
 
-    return survey(address)
+    return scan_manifest(address)
 
 
 @attack("a manifest cut off in the middle")

@@ -17,7 +17,7 @@ import ray
 from emofuse.benchmark import benchmark
 from emofuse.benchmark.events import read_events
 from emofuse.benchmark.simulate import TimedExperts, estimates, simulated_stages
-from emofuse.config import PerceiveConfig
+from emofuse.config import InferenceConfig
 from emofuse.inference.job import Job
 from emofuse.inference.manifest import PART_ROWS, check_complete, manifest_blocks, manifest_parts
 from emofuse.inference.ray_graph import actors, build_graph, configure, write
@@ -45,7 +45,7 @@ def test_timed_experts_lose_and_double_nothing_through_ray(ray_cluster: object, 
 
 def test_timed_experts_begin_together_and_note_their_calls(ray_cluster: object, tmp_path: Path) -> None:
     configure()
-    width = Plan((3, 3), 1.0, 0.0, 0.25, 50, apart=False)
+    width = Plan((3, 3), 1.0, 0.0, 0.25, 50, separate_decode_stage=False)
     job = Job(manifest(tmp_path / "m.parquet", 900), str(tmp_path / "out"), None, width, {})  # type: ignore[arg-type]
     (tmp_path / "events").mkdir()
     write(build_graph(job, None, simulated_stages(width, 0.02, 10, str(tmp_path / "events"))), job)
@@ -116,7 +116,7 @@ def test_plain_processes_and_the_pipeline_take_turns(demo_manifest: Path, monkey
     monkeypatch.setattr(benchmark, "piped", piped)
     monkeypatch.setattr(benchmark, "serial", lambda *_, reuse: 16.0 if reuse else 10.0)
     monkeypatch.setattr("emofuse.inference.cluster.ray_cluster", lambda _: nullcontext({"CPU": 2.0}))
-    found = {f.name: f.value for f in benchmark.compared(str(demo_manifest), PerceiveConfig(), 2, 20, 3)}
+    found = {f.name: f.value for f in benchmark.compared(str(demo_manifest), InferenceConfig(), 2, 20, 3)}
     assert turns == ["plain", "piped"] * 3
     assert found["achieved / attainable"] == 1.0
     assert found["achieved / attainable, least of 3"] == 0.5
@@ -125,9 +125,9 @@ def test_plain_processes_and_the_pipeline_take_turns(demo_manifest: Path, monkey
     assert found["pipeline / that loop, memory used again"] == 1.25
 
 
-def test_the_figure_is_a_picture() -> None:
+def test_the_figure_is_a_image() -> None:
     found = [benchmark.Figure("pipeline, steady", w, 10.0 * w, "images/s") for w in (1, 2)]
-    shares = (("", 0.9), (benchmark.LEAST + " of 3", 0.8), (benchmark.MOST + " of 3", 1.0))
+    shares = (("", 0.9), (benchmark.MIN + " of 3", 0.8), (benchmark.MAX + " of 3", 1.0))
     found += [benchmark.Figure(f"achieved{end}", 1, value, "share") for end, value in shares]
     assert benchmark.draw(found)[:4] == b"\x89PNG"
 

@@ -15,7 +15,7 @@ GROUPS = np.repeat(np.arange(300), 2)
 
 
 def data(seed=0, n=600):
-    """A scene model that is near, and a face model of another domain that is far too sure of itself."""
+    """A scene model that is near, and a face model of another domain that is far overconfident of itself."""
     rng = np.random.default_rng(seed)
     truth = np.clip(0.4 * rng.normal(size=(n, 2)), -1, 1)
     scene = truth + 0.2 * rng.normal(size=(n, 2))
@@ -132,7 +132,7 @@ def test_the_scene_alone_can_be_calibrated():
         calibration.apply("face", *experts["face"])
 
 
-def test_an_expert_without_opinions_is_left_out_and_passes():
+def test_an_expert_without_predictions_is_left_out_and_passes():
     truth, experts = data()
     nothing = np.full_like(truth, np.nan)
     calibration = fit_calibration(

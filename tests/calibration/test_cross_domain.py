@@ -158,7 +158,7 @@ def test_the_best_parameters_are_restored_not_the_last(monkeypatch):
 
 
 def test_the_targets_pull_apart():
-    # Least squares: CCC 2r²/(1+r²); matching variances: CCC r (closed forms, at the sample's own r).
+    # Minimum squares: CCC 2r²/(1+r²); matching variances: CCC r (closed forms, at the sample's own r).
     rng = np.random.default_rng(0)
     x = rng.normal(size=4000)
     y = np.clip((0.3 * x + np.sqrt(1 - 0.09) * rng.normal(size=4000)) / 5, -1, 1)

@@ -1,4 +1,4 @@
-"""Real predictions of EmoNet on pictures of another domain; `tests/proof/calibration.py` is the full run."""
+"""Real predictions of EmoNet on images of another domain; `tests/proof/calibration.py` is the full run."""
 
 import importlib.util
 from pathlib import Path

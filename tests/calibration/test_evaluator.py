@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import ttest_rel
 
 from emofuse.calibration import CalibrationEvaluator, CalibrationTrainer, CrossDomainCalibration, bland_altman
-from emofuse.calibration.evaluator import effect_size, group_pulls
+from emofuse.calibration.evaluator import effect_size, jackknife_pseudovalues
 from emofuse.calibration.trainer import SIX
 from emofuse.errors import ConfigError, DataError
 from emofuse.metrics import accuracy
@@ -73,7 +73,7 @@ def test_nothing_to_correct_is_not_shown_to_help():
 
 def test_the_t_test_is_the_corrected_one(helped):
     for entry in helped.values():
-        # 160 groups are left beside the test set: 128 are fitted, 32 judged in each run.
+        # 160 groups are left beside the test set: 128 are fitted, 32 evaluated in each run.
         t, p = corrected_resampled_ttest(entry["runs"], 128, 32)
         assert (entry["t"], entry["p_resampled"]) == (pytest.approx(t), pytest.approx(p))
         naive = ttest_rel(entry["runs"], np.zeros(5))
@@ -106,7 +106,7 @@ def test_false_positives_are_five_in_a_hundred(per_group):
         shared = rng.normal(size=(100 // per_group, 2))[groups]
         errors = np.sqrt(0.5) * shared + np.sqrt(0.5) * rng.normal(size=(100, 2))
         truth = rng.normal(size=100)
-        pulls = group_pulls(truth, truth + errors[:, 0], truth + errors[:, 1], accuracy.concordance, groups)
+        pulls = jackknife_pseudovalues(truth, truth + errors[:, 0], truth + errors[:, 1], accuracy.concordance, groups)
         flips = rng.choice([-1.0, 1.0], size=(499, len(pulls)))
         rejected += (1 + (np.abs(flips @ pulls) >= abs(pulls.sum())).sum()) / 500 <= 0.05
     assert abs(rejected / 400 - 0.05) < 3 * np.sqrt(0.05 * 0.95 / 400)
@@ -115,7 +115,7 @@ def test_false_positives_are_five_in_a_hundred(per_group):
 def test_for_the_mae_it_is_the_permutation_test():
     predictions, labels = shifted(60)
     groups = np.arange(60) // 5
-    pulls = group_pulls(labels[:, 0], predictions[:, 0], labels[:, 0] * 0.7, accuracy.mae, groups)
+    pulls = jackknife_pseudovalues(labels[:, 0], predictions[:, 0], labels[:, 0] * 0.7, accuracy.mae, groups)
     zeros = np.zeros_like(pulls)
     flipped = paired_permutation(zeros, pulls, zeros, accuracy.bias)
     swapped = paired_permutation(labels[:, 0], predictions[:, 0], labels[:, 0] * 0.7, accuracy.mae, groups)
@@ -133,7 +133,7 @@ def test_effect_size_golden():
 def test_the_test_set_is_untouched(monkeypatch):
     from emofuse.calibration import evaluator as module
 
-    seen, judged = [], []
+    seen, evaluated = [], []
     predictions, labels = shifted(200)
     groups = np.arange(200) // 4
     fit, bootstrap = CalibrationTrainer.fit, module.paired_bootstrap
@@ -143,14 +143,14 @@ def test_the_test_set_is_untouched(monkeypatch):
         return fit(self, x, y, **kwargs)
 
     def kept(truth, a, b, *args, **kwargs):
-        judged.append(np.asarray(b))
+        evaluated.append(np.asarray(b))
         return bootstrap(truth, a, b, *args, **kwargs)
 
     monkeypatch.setattr(CalibrationTrainer, "fit", watched)
     monkeypatch.setattr(module, "paired_bootstrap", kept)
     CalibrationEvaluator(resamples=50).ablation_study(predictions, labels, n_runs=3, groups=groups)
     group_of = dict(zip(predictions[:, 0], groups, strict=True))
-    test_groups = {group_of[value] for value in judged[0]}
+    test_groups = {group_of[value] for value in evaluated[0]}
     assert len(seen) == 4
     for fitted in seen:
         assert not test_groups & {group_of[value] for value in fitted}

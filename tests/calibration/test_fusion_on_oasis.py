@@ -1,4 +1,4 @@
-"""The proof on photographs of people, on small made-up features: nothing of a judged row enters its own estimate."""
+"""The proof on photographs of people, on made-up features: nothing of an evaluated row enters its own estimate."""
 
 import importlib.util
 import sys
@@ -27,7 +27,7 @@ def made_up(proof, n=240, seed=0):
     face = np.column_stack([labels + 0.3 * rng.normal(size=(n, 2)), rng.normal(size=(n, 4))]).astype(np.float32)
     face[::3] = np.nan
     groups = np.array([f"group {i // 3}" for i in range(n)])
-    return proof.Pictures(labels, groups, np.arange(n) % 4 > 0, scene, face)
+    return proof.Images(labels, groups, np.arange(n) % 4 > 0, scene, face)
 
 
 def test_a_face_that_knows_more_is_used(proof):
@@ -40,16 +40,16 @@ def test_a_face_that_knows_more_is_used(proof):
         assert line["face_share"] > proof.SCENE_ONLY
 
 
-def test_labels_of_judged_rows_change_no_estimate(proof):
-    pictures = made_up(proof, 160)
-    judged, systems, share, chosen = next(iter(proof.folds(pictures, 1)))
-    held_groups = np.unique(pictures.groups[judged])
-    held = np.isin(pictures.groups, held_groups)
-    labels = pictures.labels.copy()
+def test_labels_of_evaluated_rows_change_no_estimate(proof):
+    images = made_up(proof, 160)
+    evaluated, systems, share, chosen = next(iter(proof.folds(images, 1)))
+    held_groups = np.unique(images.groups[evaluated])
+    held = np.isin(images.groups, held_groups)
+    labels = images.labels.copy()
     labels[held] = np.random.default_rng(1).uniform(-1, 1, (held.sum(), 2))
-    other = proof.Pictures(labels, pictures.groups, pictures.person, pictures.scene, pictures.face)
+    other = proof.Images(labels, images.groups, images.person, images.scene, images.face)
     again, systems_again, share_again, chosen_again = next(iter(proof.folds(other, 1)))
-    np.testing.assert_array_equal(judged, again)
+    np.testing.assert_array_equal(evaluated, again)
     assert chosen == chosen_again
     np.testing.assert_array_equal(share, share_again)
     for name, mean in systems.items():

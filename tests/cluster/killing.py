@@ -40,14 +40,14 @@ if folder := os.environ.get("{calls}"):
             run = spec.loader.exec_module
             def exec_module(module):
                 run(module)
-                plain = module.Perceiver.__call__
+                plain = module.Predictor.__call__
                 def counted(self, batch):
                     time.sleep(float(os.environ["{pause}"]))
                     out = plain(self, batch)
                     with open(os.path.join(folder, str(os.getpid())), "a") as file:
                         file.write(str(batch.num_rows) + chr(10))
                     return out
-                module.Perceiver.__call__ = counted
+                module.Predictor.__call__ = counted
             spec.loader.exec_module = exec_module
             return spec
 
@@ -81,7 +81,7 @@ def forget(folder: Path) -> None:
 
 
 def make_manifest(source: Path, path: Path, copies: int = 1) -> int:
-    """A manifest of the pictures of another, each under `copies` ids; how many rows it has."""
+    """A manifest of the images of another, each under `copies` ids; how many rows it has."""
     rows = pq.read_table(source).to_pylist()
     many = [{**row, "sample_id": f"{row['sample_id']}-{copy}"} for copy in range(copies) for row in rows]
     pq.write_table(pa.Table.from_pylist(many, schema=MANIFEST), path)

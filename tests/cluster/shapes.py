@@ -19,7 +19,7 @@ import ray
 from ray.cluster_utils import Cluster
 
 from emofuse.benchmark.simulate import TimedExperts, write_rows
-from emofuse.config import ComputeConfig, PerceiveConfig
+from emofuse.config import ComputeConfig, InferenceConfig
 from emofuse.inference.cluster import ray_cluster
 from emofuse.inference.job import Job
 from emofuse.inference.ray_graph import Stages, actors, build_graph, configure, real_stages, write
@@ -94,14 +94,14 @@ def run(options: argparse.Namespace, address: str) -> dict[str, object]:
     with ray_cluster(address) as found:
         configure(PATIENCE)
         width = plan(compute, found, ROWS, torch_detector=options.detectors)
-        job = Job(manifest, str(options.folder / "predictions"), PerceiveConfig(compute=compute), width, {})
+        job = Job(manifest, str(options.folder / "predictions"), InferenceConfig(compute=compute), width, {})
         real, noted = real_stages(job), {"fn": Noting, "fn_constructor_args": (str(notes),)}
         decode = None
         if width.detectors:
             decode = actors(Detecting, (str(notes),), (width.detectors,) * 2, width.task_cpus, width.detector_gpus)
         elif real.decode is not None:
             decode = real.decode | {"fn": decoded, "fn_kwargs": {"folder": str(notes)}}
-        write(build_graph(job, None, Stages(decode, real.perceive | noted)), job)
+        write(build_graph(job, None, Stages(decode, real.predict | noted)), job)
     ids = storage.read_table(job.predictions).column("sample_id").to_pylist()
     places: dict[str, list[dict[str, object]]] = defaultdict(list)
     for file in sorted(notes.iterdir()):

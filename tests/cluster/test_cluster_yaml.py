@@ -115,7 +115,7 @@ def test_the_command_that_warms_the_cache_runs(cluster: dict[str, Any], tmp_path
     done = subprocess.run(
         [sys.executable, *arguments[1:]], cwd=ROOT, capture_output=True, text=True, timeout=300, check=True
     )
-    assert "scene.tower" in done.stdout
+    assert "scene.backbone" in done.stdout
 
 
 def test_the_readme_holds_a_ray_job_for_kubernetes() -> None:

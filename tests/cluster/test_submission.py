@@ -44,7 +44,7 @@ def test_submitted_with_no_argument_at_all_it_gives_the_same_bits_as_one_process
     assert predictions(run).equals(predictions(tmp_path / "local"))
     for name in ("metrics.parquet", "comparisons.parquet", "fused"):
         assert storage.read_table(str(run / name)).equals(storage.read_table(str(tmp_path / "local" / name))), name
-    told = [line for line in plain_lines(done.stdout) if line.startswith("perceive:")]
+    told = [line for line in plain_lines(done.stdout) if line.startswith("predict:")]
     assert 1 <= len(told) <= 20, "progress belongs into the log, at a bounded rate"
 
 

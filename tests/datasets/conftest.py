@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-MakePicture = Callable[..., Path]
+MakeImage = Callable[..., Path]
 
 
 @pytest.fixture
-def make_picture(tmp_path: Path) -> MakePicture:
-    """Write a picture below `tmp_path`; another `look` gives other bytes, the same gives the same."""
+def make_image(tmp_path: Path) -> MakeImage:
+    """Write an image below `tmp_path`; another `look` gives other bytes, the same gives the same."""
 
     def make(path: str, look: int | None = None) -> Path:
         file = tmp_path / path

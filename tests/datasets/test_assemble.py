@@ -1,4 +1,4 @@
-"""The promise every manifest keeps: no id, group or picture in two splits, whatever was published."""
+"""The promise every manifest keeps: no id, group or image in two splits, whatever was published."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Row = tuple[int, int, str | None]
 def root_of(contents: list[int]) -> Root:
     """Files in memory, `content` deciding their bytes."""
     memory = fsspec.filesystem("memory")
-    files = {f"p{i:03}.jpg": b"picture %d" % content for i, content in enumerate(contents)}
+    files = {f"p{i:03}.jpg": b"image %d" % content for i, content in enumerate(contents)}
     memory.pipe({f"/made/{name}": data for name, data in files.items()})
     return Root("memory://made", {n: len(d) for n, d in files.items()}, {n: f"/made/{n}" for n in files}, memory)
 
@@ -36,7 +36,7 @@ rows_strategy = st.lists(
 
 @settings(max_examples=60, deadline=None)
 @given(rows_strategy, st.booleans())
-def test_no_id_group_or_picture_is_in_two_splits(made: list[Row], published: bool) -> None:
+def test_no_id_group_or_image_is_in_two_splits(made: list[Row], published: bool) -> None:
     root = root_of([content for _, content, _ in made])
     rows = pd.DataFrame({"path": list(root.sizes), "group": [f"g{group}" for group, _, _ in made]})
     rows["valence"] = rows["arousal"] = np.linspace(0, 1, len(rows))
@@ -67,5 +67,5 @@ def test_the_order_of_the_rows_does_not_matter() -> None:
 def test_nothing_left_is_a_data_error_that_says_why() -> None:
     root, report = root_of([1]), Report(read=2)
     rows = report.drop(pd.DataFrame({"path": ["a", "b"]}), [True, True], "lost")
-    with pytest.raises(DataError, match=r"no picture of made is left below memory://made: lost: 2 \(first: a\)"):
+    with pytest.raises(DataError, match=r"no image of made is left below memory://made: lost: 2 \(first: a\)"):
         assemble(rows, ORIGIN, root, report, seed=0)

@@ -19,10 +19,10 @@ def write(folder: Path, name: str, text: str) -> None:
     (folder / name).write_text(text, encoding="utf-8")
 
 
-def test_ratings_become_reference_units_and_paths_addresses(tmp_path: Path, make_picture) -> None:
+def test_ratings_become_reference_units_and_paths_addresses(tmp_path: Path, make_image) -> None:
     paths = ["a b.jpg", "c+d.png", "50%.jpg", "é/ü.jpg", "deep/er/f#g.jpg"]
     for path in paths:
-        make_picture(path)
+        make_image(path)
     lines = [
         f"{path},{v},{a},1.5" for path, (v, a) in zip(paths, [(1, 7), (4, 4), (7, 1), (5.5, 2.5), (2, 4)], strict=True)
     ]
@@ -39,10 +39,10 @@ def test_ratings_become_reference_units_and_paths_addresses(tmp_path: Path, make
     assert (built.report.read, built.report.kept, built.report.dropped) == (5, 5, {})
 
 
-def test_ids_are_the_same_wherever_the_folder_lies(tmp_path: Path, make_picture) -> None:
+def test_ids_are_the_same_wherever_the_folder_lies(tmp_path: Path, make_image) -> None:
     for root in ("here", "some/where else"):
         for i in range(4):
-            make_picture(f"{root}/{i}.jpg", look=i)
+            make_image(f"{root}/{i}.jpg", look=i)
         write(tmp_path / root, "x.csv", "image_path,valence,arousal\n" + "".join(f"{i}.jpg,0,0\n" for i in range(4)))
     one, other = (build(str(tmp_path / root), scale="reference").table for root in ("here", "some/where else"))
     for column in ("sample_id", "split", "group"):
@@ -50,23 +50,23 @@ def test_ids_are_the_same_wherever_the_folder_lies(tmp_path: Path, make_picture)
     assert not one.column("uri").equals(other.column("uri"))
 
 
-def test_odd_ways_of_writing_a_path_find_the_picture(tmp_path: Path, make_picture) -> None:
-    make_picture("sub/a.jpg"), make_picture("sub/b.jpg"), make_picture("sub/c.jpg"), make_picture("sub/d é.jpg")
+def test_odd_ways_of_writing_a_path_find_the_image(tmp_path: Path, make_image) -> None:
+    make_image("sub/a.jpg"), make_image("sub/b.jpg"), make_image("sub/c.jpg"), make_image("sub/d é.jpg")
     ways = ["/sub/a.jpg", "sub\\b.jpg", str(tmp_path / "sub" / "c.jpg"), " ./sub/d e\u0301.jpg "]
     write(tmp_path, "x.csv", "image_path,valence,arousal\n" + "".join(f'"{way}",0,0\n' for way in ways))
     assert build(str(tmp_path), scale="reference").report.kept == 4
 
 
-def test_a_row_with_one_rating_is_not_called_unlabelled(tmp_path: Path, make_picture) -> None:
-    make_picture("a.jpg"), make_picture("b.jpg"), make_picture("c.jpg")
+def test_a_row_with_one_rating_is_not_called_unlabelled(tmp_path: Path, make_image) -> None:
+    make_image("a.jpg"), make_image("b.jpg"), make_image("c.jpg")
     write(tmp_path, "x.csv", "image_path,valence,arousal\na.jpg,0,\nb.jpg,,\nc.jpg,0,0\n")
     notes = build(str(tmp_path), scale="reference").report.notes
     assert f"1 {NO_LABEL}" in notes
     assert f"1 {ONE_LABEL}" in notes
 
 
-def test_missing_repeated_and_unlabelled_rows_are_counted(tmp_path: Path, make_picture) -> None:
-    make_picture("a.jpg"), make_picture("b.jpg")
+def test_missing_repeated_and_unlabelled_rows_are_counted(tmp_path: Path, make_image) -> None:
+    make_image("a.jpg"), make_image("b.jpg")
     write(tmp_path, "x.csv", "image_path,valence,arousal\na.jpg,0,0\nb.jpg,,nan\na.jpg,1,1\ngone.jpg,0,0\n,0,0\n")
     report = build(str(tmp_path), scale="reference").report
     assert report.dropped == {MISSING: 2, REPEATED: 1}
@@ -75,10 +75,10 @@ def test_missing_repeated_and_unlabelled_rows_are_counted(tmp_path: Path, make_p
     assert report.read == report.kept + sum(report.dropped.values()) == 5
 
 
-def test_split_files_are_kept_and_the_later_split_keeps_a_shared_picture(tmp_path: Path, make_picture) -> None:
+def test_split_files_are_kept_and_the_later_split_keeps_a_shared_image(tmp_path: Path, make_image) -> None:
     for i in range(10):
-        make_picture(f"{i}.jpg", look=i)
-    make_picture("copy of 9.jpg", look=9)
+        make_image(f"{i}.jpg", look=i)
+    make_image("copy of 9.jpg", look=9)
     head = "image_path,valence,arousal\n"
     write(tmp_path, "train.csv", head + "".join(f"{i}.jpg,0,0\n" for i in range(6)) + "copy of 9.jpg,0,0\n")
     write(tmp_path, "valid.csv", head + "6.jpg,0,0\n7.jpg,0,0\n")
@@ -96,9 +96,9 @@ def test_split_files_are_kept_and_the_later_split_keeps_a_shared_picture(tmp_pat
     assert built.report.dropped == {REPEATED: 1, STRADDLING: 1}
 
 
-def test_without_a_valid_split_a_part_of_train_becomes_it(tmp_path: Path, make_picture) -> None:
+def test_without_a_valid_split_a_part_of_train_becomes_it(tmp_path: Path, make_image) -> None:
     for i in range(40):
-        make_picture(f"{i}.jpg")
+        make_image(f"{i}.jpg")
     lines = "".join(f"{i}.jpg,{(i % 5) / 4},{(i % 3) / 2},{'test' if i >= 30 else 'train'}\n" for i in range(40))
     write(tmp_path, "x.csv", "image_path,valence,arousal,split\n" + lines)
     split = build(str(tmp_path), scale="unit").table.column("split").to_pylist()
@@ -106,11 +106,11 @@ def test_without_a_valid_split_a_part_of_train_becomes_it(tmp_path: Path, make_p
     assert 4 <= split.count("valid") <= 7
 
 
-def test_pictures_of_the_same_bytes_share_a_group_and_a_split(tmp_path: Path, make_picture) -> None:
+def test_images_of_the_same_bytes_share_a_group_and_a_split(tmp_path: Path, make_image) -> None:
     rng = np.random.default_rng(0)
     looks = rng.integers(0, 25, 60)
     for i, look in enumerate(looks):
-        make_picture(f"{i:02}.png", look=int(look))
+        make_image(f"{i:02}.png", look=int(look))
     lines = "".join(f"{i:02}.png,{rng.uniform()},{rng.uniform()},g{i // 2}\n" for i in range(60))
     write(tmp_path, "x.csv", "image_path,valence,arousal,group\n" + lines)
     rows = build(str(tmp_path), scale="unit").table.to_pylist()
@@ -125,10 +125,10 @@ def test_pictures_of_the_same_bytes_share_a_group_and_a_split(tmp_path: Path, ma
         assert all(len(found) == 1 for found in splits.values())
 
 
-def test_a_picture_shared_by_two_published_splits_costs_only_itself(tmp_path: Path, make_picture) -> None:
+def test_a_image_shared_by_two_published_splits_costs_only_itself(tmp_path: Path, make_image) -> None:
     looks = {"a0": 0, "a1": 1, "b0": 0, "b1": 2, "c0": 3, "d0": 3, "e0": 4}
     for name, look in looks.items():
-        make_picture(f"{name}.png", look=look)
+        make_image(f"{name}.png", look=look)
     split = {"a": "train", "b": "test", "c": "valid", "d": "valid", "e": ""}
     lines = "".join(f"{name}.png,0,0,{name[0]},{split[name[0]]}\n" for name in looks)
     write(tmp_path, "x.csv", "image_path,valence,arousal,group,split\n" + lines)
@@ -152,16 +152,16 @@ def test_a_picture_shared_by_two_published_splits_costs_only_itself(tmp_path: Pa
         ("image_path,valence,arousal\na.jpg,high,0\n", {"scale": "unit"}, DataError, "data row 1 has 'high'"),
         ("image_path,valence\na.jpg,0\n", {"scale": "unit"}, DataError, "lacks arousal"),
         ("image_path,valence,arousal\na.jpg,0,0\n", {"scale": "percent"}, ConfigError, "unknown scale 'percent'"),
-        ("image_path,valence,arousal\nb.jpg,0,0\n", {"scale": "unit"}, DataError, "picture missing: 1 (first: b.jpg)"),
+        ("image_path,valence,arousal\nb.jpg,0,0\n", {"scale": "unit"}, DataError, "image missing: 1 (first: b.jpg)"),
         ("image_path,valence,arousal,split\na.jpg,0,0,dev\n", {"scale": "unit"}, DataError, "got dev"),
         ("", {"scale": "unit"}, DataError, "no CSV table"),
         ("image_path,valence,arousal\n", {"scale": "unit", "table": "y.csv"}, DataError, "looked for y.csv"),
     ],
 )
 def test_mistakes_are_named(
-    tmp_path: Path, make_picture, text: str, options: dict[str, str], kind: type[Exception], words: str
+    tmp_path: Path, make_image, text: str, options: dict[str, str], kind: type[Exception], words: str
 ) -> None:
-    make_picture("a.jpg")
+    make_image("a.jpg")
     write(tmp_path, "x.csv", text)
     with pytest.raises(kind) as raised:
         build(str(tmp_path), **options)
@@ -175,12 +175,12 @@ def test_two_tables_ask_which(tmp_path: Path) -> None:
         build(str(tmp_path), scale="unit")
 
 
-def test_an_fsspec_address_serves_as_root(make_picture, tmp_path: Path) -> None:
+def test_an_fsspec_address_serves_as_root(make_image, tmp_path: Path) -> None:
     import fsspec
 
     memory = fsspec.filesystem("memory")
     for i in range(5):
-        memory.pipe(f"/set one/p {i}.jpg", make_picture(f"{i}.jpg").read_bytes())
+        memory.pipe(f"/set one/p {i}.jpg", make_image(f"{i}.jpg").read_bytes())
     memory.pipe("/set one/x.csv", b"image_path,valence,arousal\n" + b"".join(b"p %d.jpg,0,0\n" % i for i in range(5)))
     try:
         table = build("memory://set one", scale="reference").table

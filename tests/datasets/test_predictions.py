@@ -69,13 +69,13 @@ def test_variances_are_in_squared_units(tmp_path: Path) -> None:
     table = pa.table({"image_path": ["a", "b"], "p": [0.0, 3.0], "q": [3.0, 6.0], "u": [9.0, 1.0], "w": [2.25, None]})
     pq.write_table(table, tmp_path / "t.parquet")
     columns = Columns(scene=("p", "q"), scene_spread=("u", "w"))
-    built = build(str(tmp_path), scale="findingemo", columns=columns, pictures=str(tmp_path / "pictures"))
+    built = build(str(tmp_path), scale="findingemo", columns=columns, images=str(tmp_path / "images"))
     rows = rows_of(built.table)
     assert rows["a"]["scene_valence_variance"] == pytest.approx(1.0)
     assert rows["a"]["scene_arousal_variance"] == pytest.approx(0.25)
     assert rows["b"]["scene_arousal_variance"] is None
     assert rows["a"]["valence"] is None
-    assert rows["a"]["uri"] == str(tmp_path / "pictures/a")
+    assert rows["a"]["uri"] == str(tmp_path / "images/a")
     assert {row["status"] for row in rows.values()} == {"ok"}
 
 

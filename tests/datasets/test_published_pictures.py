@@ -1,4 +1,4 @@
-"""Published picture sets, in small, in the form in which they are published."""
+"""Published image sets, in small, in the form in which they are published."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def by_name(built) -> dict[str, dict[str, object]]:
     return {Path(row["uri"]).name: row for row in built.table.to_pylist()}
 
 
-def test_oasis_as_published_with_old_line_ends_and_trailing_spaces(tmp_path: Path, make_picture) -> None:
+def test_oasis_as_published_with_old_line_ends_and_trailing_spaces(tmp_path: Path, make_image) -> None:
     for name in ("Acorns 1", "Acorns 2", "Happy face 10", "Wall 3", "Yarn 1"):
-        make_picture(f"Images/{name}.jpg")
+        make_image(f"Images/{name}.jpg")
     lines = [
         OASIS_HEAD,
         "I1,Acorns 1 ,Object,Pixabay,4.68627451,0.954202712,102,2.346534653,1.602720459,101",
@@ -83,9 +83,9 @@ def test_the_demo_carries_ten_stand_ins_and_says_so() -> None:
     assert all(Path(row["uri"]).is_file() for row in rows.values())
 
 
-def test_a_folder_gives_every_picture_and_follows_links(tmp_path: Path, make_picture) -> None:
-    make_picture("in/a.JPG"), make_picture("in/b/c.webp"), make_picture("out/d.png"), make_picture("in/.hidden/e.jpg")
-    (tmp_path / "in/notes.txt").write_text("no picture")
+def test_a_folder_gives_every_image_and_follows_links(tmp_path: Path, make_image) -> None:
+    make_image("in/a.JPG"), make_image("in/b/c.webp"), make_image("out/d.png"), make_image("in/.hidden/e.jpg")
+    (tmp_path / "in/notes.txt").write_text("no image")
     (tmp_path / "in/link").symlink_to(tmp_path / "out")
     (tmp_path / "in/b/loop").symlink_to(tmp_path / "in")
     built = CONVERTERS["folder"](str(tmp_path / "in"))
@@ -126,15 +126,15 @@ def findingemo_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(tmp_path / "packages")
 
 
-def test_findingemo_keeps_odd_names_and_counts_the_missing(tmp_path: Path, make_picture, findingemo_package) -> None:
+def test_findingemo_keeps_odd_names_and_counts_the_missing(tmp_path: Path, make_image, findingemo_package) -> None:
     for name in (
         "Run_2/Loving toddlers sports/a b.jpg",
         "Run_2/Joyful forty-something sports/Ann+Hobson+Pilot_01.jpg",
         "Run_1/Joyful forty-something sports/50%25 off.png",
         "Run_1/Awe people court/082699_aa~mv2.jpg",
     ):
-        make_picture(f"pictures/{name}")
-    built = CONVERTERS["findingemo"](str(tmp_path / "pictures"))
+        make_image(f"images/{name}")
+    built = CONVERTERS["findingemo"](str(tmp_path / "images"))
     rows = by_name(built)
     assert built.report.dropped == {MISSING: 1}
     assert (rows["a b.jpg"]["valence"], rows["a b.jpg"]["arousal"]) == (-1, 1)
@@ -154,7 +154,7 @@ def test_findingemo_labels_of_the_package() -> None:
 
 
 def emotic_mat() -> dict[str, np.ndarray]:
-    """Two pictures of train, one of val, one of test, in the nesting of the published Annotations.mat."""
+    """Two images of train, one of val, one of test, in the nesting of the published Annotations.mat."""
 
     def struct(**fields: object) -> np.ndarray:
         out = np.empty((1, 1), dtype=[(name, object) for name in fields])
@@ -187,7 +187,7 @@ def emotic_mat() -> dict[str, np.ndarray]:
             age="Adult",
         )
 
-    def picture(folder: str, name: str, persons: list[np.ndarray]) -> np.ndarray:
+    def image(folder: str, name: str, persons: list[np.ndarray]) -> np.ndarray:
         return struct(
             filename=name,
             folder=folder,
@@ -200,18 +200,18 @@ def emotic_mat() -> dict[str, np.ndarray]:
     return {
         "train": listed(
             [
-                picture("mscoco/images", "COCO 1.jpg", two),
-                picture("ade20k/images", "gone.jpg", [trained([0, 0, 1, 1], 5, 5)]),
+                image("mscoco/images", "COCO 1.jpg", two),
+                image("ade20k/images", "gone.jpg", [trained([0, 0, 1, 1], 5, 5)]),
             ]
         ),
-        "val": picture("framesdb/images", "frame.jpg", [tested([(4, 6), (6, 6)], (5, 6))]),
-        "test": picture("emodb_small/images", "small.png", [tested([(10, 1)], (10, 1))]),
+        "val": image("framesdb/images", "frame.jpg", [tested([(4, 6), (6, 6)], (5, 6))]),
+        "test": image("emodb_small/images", "small.png", [tested([(10, 1)], (10, 1))]),
     }
 
 
-def test_emotic_mat_gives_a_row_for_each_rated_person(tmp_path: Path, make_picture) -> None:
+def test_emotic_mat_gives_a_row_for_each_rated_person(tmp_path: Path, make_image) -> None:
     for name in ("mscoco/images/COCO 1.jpg", "framesdb/images/frame.jpg", "emodb_small/images/small.png"):
-        make_picture(f"emotic/{name}")
+        make_image(f"emotic/{name}")
     (tmp_path / "Annotations").mkdir()
     savemat(tmp_path / "Annotations/Annotations.mat", emotic_mat())
     built = CONVERTERS["emotic"](str(tmp_path))
@@ -226,9 +226,9 @@ def test_emotic_mat_gives_a_row_for_each_rated_person(tmp_path: Path, make_pictu
     assert (frame["split"], small["split"], small["valence"], small["valence_std"]) == ("valid", "test", 1, None)
 
 
-def test_emotic_csv_has_the_same_rows(tmp_path: Path, make_picture) -> None:
+def test_emotic_csv_has_the_same_rows(tmp_path: Path, make_image) -> None:
     for name in ("mscoco/images/COCO 1.jpg", "framesdb/images/frame.jpg"):
-        make_picture(name)
+        make_image(name)
     head = "Index,Folder,Filename,Image Size,BBox,Categorical_Labels,Continuous_Labels,Gender,Age\n"
     (tmp_path / "annots_train.csv").write_text(
         head
@@ -246,10 +246,10 @@ def test_emotic_csv_has_the_same_rows(tmp_path: Path, make_picture) -> None:
     assert built.report.dropped == {UNRATED: 1}
 
 
-def test_affectnet_csv_drops_what_is_marked_invalid(tmp_path: Path, make_picture) -> None:
+def test_affectnet_csv_drops_what_is_marked_invalid(tmp_path: Path, make_image) -> None:
     for i in range(30):
-        make_picture(f"Manually_Annotated_Images/{i % 3}/{i:02}.jpg", look=i)
-    make_picture("Manually_Annotated_Images/9/copy.JPG", look=0)
+        make_image(f"Manually_Annotated_Images/{i % 3}/{i:02}.jpg", look=i)
+    make_image("Manually_Annotated_Images/9/copy.JPG", look=0)
     head = "subDirectory_filePath,face_x,face_y,face_width,face_height,facial_landmarks,expression,valence,arousal\n"
     line = "{}/{:02}.jpg,1,1,2,2,1.0;2.0,{},{},{}\n".format
     train = [line(i % 3, i, 1, i / 30, -i / 30) for i in range(25)]
@@ -264,12 +264,12 @@ def test_affectnet_csv_drops_what_is_marked_invalid(tmp_path: Path, make_picture
     assert sum(row["split"] == "valid" for row in rows.values()) in range(3, 7)
 
 
-def test_affectnet_arrays_hold_numbers_or_text_but_never_objects(tmp_path: Path, make_picture) -> None:
+def test_affectnet_arrays_hold_numbers_or_text_but_never_objects(tmp_path: Path, make_image) -> None:
     ratings = {"train_set": [(0.5, "0.25"), ("-0.5", 0.0), (-2, -2), (1, -1)], "val_set": [(0.0, 0.0)]}
     for folder, pairs in ratings.items():
         (tmp_path / folder / "annotations").mkdir(parents=True)
         for i, pair in enumerate(pairs):
-            make_picture(f"{folder}/images/{i}.jpg")
+            make_image(f"{folder}/images/{i}.jpg")
             for axis, value in zip(("val", "aro"), pair, strict=True):
                 np.save(tmp_path / folder / f"annotations/{i}_{axis}.npy", np.array(value))
     built = CONVERTERS["affectnet"](str(tmp_path))

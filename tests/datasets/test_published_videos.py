@@ -84,13 +84,13 @@ def test_a_folder_without_them_is_a_data_error(tmp_path: Path, name: str) -> Non
         CONVERTERS[name](str(tmp_path))
 
 
-def test_afewva_groups_clips_by_actor(tmp_path: Path, make_picture) -> None:
+def test_afewva_groups_clips_by_actor(tmp_path: Path, make_image) -> None:
     for number, actor in [("001", "A. Smith"), ("002", "A. Smith"), ("003", "B. Lee"), ("004", "")]:
         frames = {}
         for i in range(4):
             frames[f"{i:05}"] = {"landmarks": [[1.0, 2.0]] * 68, "valence": 5.0 * i - 10, "arousal": -2.0}
             if (number, i) != ("003", 3):
-                make_picture(f"{'01' if number < '003' else '02'}/{number}/{i:05}.png")
+                make_image(f"{'01' if number < '003' else '02'}/{number}/{i:05}.png")
         folder = tmp_path / ("01" if number < "003" else "02") / number
         (folder / f"{number}.json").write_text(json.dumps({"video_id": number, "actor": actor, "frames": frames}))
     built = CONVERTERS["afewva"](str(tmp_path), fps=25)
@@ -149,17 +149,17 @@ def test_affwild2_videos_keep_unlabelled_frames_without_a_label(tmp_path: Path, 
     assert rows.groupby("sequence").split.nunique().max() == 1
 
 
-def test_affwild2_crops_belong_to_the_frame_of_their_number(tmp_path: Path, make_picture) -> None:
+def test_affwild2_crops_belong_to_the_frame_of_their_number(tmp_path: Path, make_image) -> None:
     affwild2_annotations(tmp_path)
     for name, frames in {"1-30-1280x720": (1, 4), "2": (1, 2, 3), "4_left": (1, 2), "5": (1, 2)}.items():
         for frame in frames:
-            make_picture(f"cropped_aligned/{name}/{frame:05}.jpg")
+            make_image(f"cropped_aligned/{name}/{frame:05}.jpg")
     built = CONVERTERS["affwild2"](str(tmp_path), frames="cropped")
     rows = built.table.to_pandas()
     first = rows[rows.sequence == "1-30-1280x720"]
     assert first[["frame", "valence"]].to_numpy().tolist() == [[0, 0.5], [3, 1]]
     np.testing.assert_allclose(first.timestamp, [0, 0.1])
-    assert first.frame_index.isna().all()  # an index is a place in a video; these are pictures
+    assert first.frame_index.isna().all()  # an index is a place in a video; these are images
     assert rows[rows.sequence == "4_left"].group.unique().tolist() == ["4"]
     assert built.report.dropped == {NO_FRAME: 2 + 3 + 1 + 2}
     with pytest.raises(ConfigError, match="use --every"):

@@ -1,4 +1,4 @@
-"""Splits: disjoint by group and by picture, of the right size, alike in their labels, and repeatable."""
+"""Splits: disjoint by group and by image, of the right size, alike in their labels, and repeatable."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_another_seed_is_another_deal() -> None:
     assert (splits.assign(labels, groups, 0) != splits.assign(labels, groups, 1)).mean() > 0.2
 
 
-def test_groups_that_share_a_picture_are_joined_however_far_the_chain_goes() -> None:
+def test_groups_that_share_a_image_are_joined_however_far_the_chain_goes() -> None:
     groups = ["b", "a", "c", "d", "e", "e"]
     contents = ["1", "1", "2", "2", "3", "1"]
     assert splits.join_groups(groups, contents).tolist() == ["a", "a", "c", "c", "a", "a"]

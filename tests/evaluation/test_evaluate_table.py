@@ -6,16 +6,16 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from emofuse.config import FusionConfig, JudgeConfig, StabilizerConfig, StatisticsConfig
+from emofuse.config import EvaluationConfig, FusionConfig, StabilizerConfig, StatisticsConfig
 from emofuse.errors import DataError
-from emofuse.evaluation.evaluate_table import judge
+from emofuse.evaluation.evaluate_table import evaluate_table
 from emofuse.evaluation.statistics import better
 from emofuse.fusion.select import recalibrated
 from emofuse.metrics import accuracy
 from emofuse.tables.columns import both, column, texts
 from emofuse.tables.schema import COMPARISONS, FUSED, METRICS, PREDICTIONS, conform, with_metadata
 
-QUICK = JudgeConfig(statistics=StatisticsConfig(resamples=200))
+QUICK = EvaluationConfig(statistics=StatisticsConfig(resamples=200))
 CARDS = {
     "scene": {"variance_scale": [2.0, 2.0], "pooled_error": [0.1, 0.1]},
     "face": {"variance_scale": [1.0, 1.0], "pooled_error": [0.2, 0.2]},
@@ -59,7 +59,7 @@ def value(metrics: pa.Table, system: str, metric: str, axis: str = "valence", su
 
 
 def test_the_tables_have_the_form_of_the_schema() -> None:
-    done = judge(predictions(), QUICK)
+    done = evaluate_table(predictions(), QUICK)
     assert done.fused.schema.names == FUSED.names
     assert done.metrics.schema.equals(METRICS)
     assert done.comparisons.schema.equals(COMPARISONS)
@@ -68,7 +68,7 @@ def test_the_tables_have_the_form_of_the_schema() -> None:
 
 
 def test_the_cards_scale_variances_before_they_weigh() -> None:
-    done = judge(predictions(), QUICK)
+    done = evaluate_table(predictions(), QUICK)
     found = column(done.fused, "face_count") > 0
     weight = both(done.fused, "scene_weight")
     # .02 x 2 against .09: the scene's weight is .09 / .13.
@@ -79,7 +79,7 @@ def test_the_cards_scale_variances_before_they_weigh() -> None:
 
 
 def test_a_missing_face_passes_the_scene_through_unchanged() -> None:
-    done = judge(predictions(), QUICK).fused
+    done = evaluate_table(predictions(), QUICK).fused
     alone = column(done, "face_count") == 0
     np.testing.assert_array_equal(both(done, "fused")[alone], both(done, "scene")[alone])
     np.testing.assert_array_equal(both(done, "fused", "variance")[alone], both(done, "scene", "variance")[alone])
@@ -93,9 +93,9 @@ def test_unknown_variances_are_pooled_and_say_so() -> None:
     assert none.tolist() == [["none", "none"]]
 
 
-def test_metrics_are_those_of_the_rows_with_opinion_and_label() -> None:
+def test_metrics_are_those_of_the_rows_with_prediction_and_label() -> None:
     table = predictions()
-    done = judge(table, QUICK)
+    done = evaluate_table(table, QUICK)
     truth, scene = both(table), both(table, "scene")
     row = value(done.metrics, "scene", "mae")
     assert row["value"] == pytest.approx(accuracy.mae(truth, np.clip(scene, -1, 1))[0], abs=1e-6)
@@ -107,7 +107,7 @@ def test_metrics_are_those_of_the_rows_with_opinion_and_label() -> None:
 
 def test_fusing_two_independent_experts_is_shown_to_help_where_there_is_a_face() -> None:
     # A permutation p cannot fall below 1 / (1 + resamples), and Holm multiplies it: few resamples show nothing.
-    done = judge(predictions(1200), replace(QUICK, statistics=StatisticsConfig(resamples=4000)))
+    done = evaluate_table(predictions(1200), replace(QUICK, statistics=StatisticsConfig(resamples=4000)))
     rows = [r for r in done.comparisons.to_pylist() if (r["a"], r["b"], r["metric"]) == ("fused", "scene", "mae")]
     faces = [row for row in rows if row["subset"] == "face"]
     assert {row["axis"] for row in faces} == {"valence", "arousal"}
@@ -130,9 +130,9 @@ def test_a_verdict_knows_its_direction(metric: str, interval: tuple[float, float
     assert better("a", "b", metric, interval, p) == expected
 
 
-def test_test_is_judged_by_default_and_constants_come_from_train() -> None:
+def test_test_is_evaluated_by_default_and_constants_come_from_train() -> None:
     table = predictions(240, splits=True)
-    done = judge(table, QUICK)
+    done = evaluate_table(table, QUICK)
     assert done.split == "test"
     assert set(done.metrics.column("split").to_pylist()) == {"test"}
     assert value(done.metrics, "scene", "mae")["n"] == 80
@@ -149,7 +149,7 @@ def test_shuffling_test_labels_changes_no_estimate() -> None:
     valence[test] = valence[np.random.default_rng(0).permutation(test)]
     at = table.schema.get_field_index("valence")
     shuffled = table.set_column(at, "valence", pa.array(valence, pa.float32()))
-    first, second = judge(table, QUICK).fused, judge(shuffled, QUICK).fused
+    first, second = evaluate_table(table, QUICK).fused, evaluate_table(shuffled, QUICK).fused
     kept = [name for name in first.column_names if name != "valence"]
     assert first.select(kept).equals(second.select(kept))
 
@@ -158,14 +158,14 @@ def test_rows_an_expert_was_trained_on_stay_out_of_every_headline() -> None:
     table = predictions()
     seen = np.arange(120) < 40
     table = table.set_column(table.schema.get_field_index("in_sample"), "in_sample", pa.array(seen))
-    done = judge(table, QUICK)
+    done = evaluate_table(table, QUICK)
     assert value(done.metrics, "scene", "mae", in_sample=False)["n"] == 80
     assert value(done.metrics, "scene", "mae", in_sample=True)["n"] == 40
     assert set(done.comparisons.column("in_sample").to_pylist()) == {False, True}
 
 
 def test_data_without_labels_gets_everything_that_needs_none() -> None:
-    done = judge(predictions(labels=False), QUICK)
+    done = evaluate_table(predictions(labels=False), QUICK)
     assert done.metrics.num_rows == 0
     assert np.isfinite(both(done.fused, "fused")).all()
 
@@ -173,14 +173,14 @@ def test_data_without_labels_gets_everything_that_needs_none() -> None:
 def test_gates_shut_the_face_out_and_say_which() -> None:
     table = predictions()
     config = replace(QUICK, fusion=FusionConfig(max_face_std=0.29))
-    done = judge(table, config).fused
+    done = evaluate_table(table, config).fused
     found = column(done, "face_count") > 0
     np.testing.assert_array_equal(column(done, "gate_std") > 0, found)
     assert not (column(done, "gate_score") > 0).any()
     np.testing.assert_allclose(both(done, "scene_weight"), 1.0)
 
 
-def test_sequences_are_steadied_in_order_however_the_rows_come() -> None:
+def test_sequences_are_smoothed_in_order_however_the_rows_come() -> None:
     table = predictions(90)
     frames = np.arange(90) % 30
     names = np.array([f"clip{i // 30}" for i in range(90)], dtype=object)
@@ -191,41 +191,41 @@ def test_sequences_are_steadied_in_order_however_the_rows_come() -> None:
     ):
         table = table.set_column(table.schema.get_field_index(name), name, values)
     config = replace(QUICK, stabilizer=StabilizerConfig(alpha=0.5, uncertainty_threshold=10.0))
-    done = judge(table, config)
-    shuffled = judge(table.take(np.random.default_rng(1).permutation(90)), config)
+    done = evaluate_table(table, config)
+    shuffled = evaluate_table(table.take(np.random.default_rng(1).permutation(90)), config)
     assert shuffled.fused.equals(done.fused)
-    fused, steady = both(done.fused, "fused"), both(done.fused, "steady")
+    fused, steady = both(done.fused, "fused"), both(done.fused, "smoothed")
     np.testing.assert_allclose(steady[0], fused[0])
     np.testing.assert_allclose(steady[1], 0.5 * fused[1] + 0.5 * fused[0], atol=1e-6)
     np.testing.assert_allclose(steady[30], fused[30], atol=1e-6)
-    jitter = value(done.metrics, "steady", "jitter", subset="sequences")
+    jitter = value(done.metrics, "smoothed", "jitter", subset="sequences")
     assert jitter["value"] < value(done.metrics, "fused", "jitter", subset="sequences")["value"]
     assert jitter["n_groups"] == 3
     # METHODS: frames to 90 % of a step are ceil(ln .1 / ln(1 - alpha)).
-    assert value(done.metrics, "steady", "response_time", subset="sequences")["value"] == 4
+    assert value(done.metrics, "smoothed", "response_time", subset="sequences")["value"] == 4
 
 
 def test_a_split_that_is_not_there_is_named() -> None:
     with pytest.raises(DataError, match="no row belongs to split 'valid'; there are: none"):
-        judge(predictions(), replace(QUICK, split="valid"))
+        evaluate_table(predictions(), replace(QUICK, split="valid"))
 
 
 def test_a_table_without_rows_is_refused() -> None:
     with pytest.raises(DataError, match="the predictions have no rows"):
-        judge(predictions().slice(0, 0), QUICK)
+        evaluate_table(predictions().slice(0, 0), QUICK)
 
 
 def test_a_row_that_stands_there_twice_is_refused() -> None:
     table = predictions()
     with pytest.raises(DataError, match=r"unique in predictions; 120 row\(s\)"):
-        judge(pa.concat_tables([table, table]), QUICK)
+        evaluate_table(pa.concat_tables([table, table]), QUICK)
 
 
 def test_labels_of_one_axis_alone_make_its_constants() -> None:
     table = predictions(splits=True)
     place = table.schema.get_field_index("arousal")
     table = table.set_column(place, "arousal", pa.nulls(table.num_rows, pa.float32()))
-    done = judge(table, QUICK)
+    done = evaluate_table(table, QUICK)
     train = both(table)[texts(table, "split") == "train", 0]
     test = both(table)[texts(table, "split") == "test", 0]
     found = value(done.metrics, "constant_mean", "mae")
@@ -235,4 +235,4 @@ def test_labels_of_one_axis_alone_make_its_constants() -> None:
 
 def test_another_table_is_refused() -> None:
     with pytest.raises(DataError, match="lacks sample_id"):
-        judge(pa.table({"x": [1]}), QUICK)
+        evaluate_table(pa.table({"x": [1]}), QUICK)

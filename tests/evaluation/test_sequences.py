@@ -7,8 +7,8 @@ import pyarrow as pa
 import pytest
 
 from emofuse.config import StabilizerConfig
-from emofuse.evaluation.sequences import stability, steady_sequences
-from emofuse.evaluation.statistics import Judgement
+from emofuse.evaluation.sequences import smooth_sequences, stability
+from emofuse.evaluation.statistics import EvaluationRows
 from emofuse.fusion.inputs import Fused
 
 
@@ -27,22 +27,24 @@ def measured(
     mean: np.ndarray,
     variance: np.ndarray,
     config: StabilizerConfig | None = None,
-    **judged: np.ndarray,
+    **evaluated: np.ndarray,
 ) -> pa.Table:
     config, every = config or StabilizerConfig(), np.ones(len(mean), dtype=bool)
     fused = Fused(mean, variance, np.ones((2, *mean.shape)), np.ones(mean.shape, bool), np.full(mean.shape, "model"))
-    on = Judgement(mean, every, every, ~every, judged.get("in_sample", ~every), "test", judged.get("judged", every))
-    return stability(steady_sequences(table, mean, variance, config), fused, table, on, config)
+    on = EvaluationRows(
+        mean, every, every, ~every, evaluated.get("in_sample", ~every), "test", evaluated.get("evaluated", every)
+    )
+    return stability(smooth_sequences(table, mean, variance, config), fused, table, on, config)
 
 
 def noisy(rows: int, scale: float = 0.1) -> tuple[np.ndarray, np.ndarray]:
     return np.random.default_rng(0).normal(0, scale, (rows, 2)), np.full((rows, 2), 0.01)
 
 
-def test_frames_so_far_apart_that_nothing_is_steadied_are_told(caplog: pytest.LogCaptureFixture) -> None:
+def test_frames_so_far_apart_that_nothing_is_smoothed_are_told(caplog: pytest.LogCaptureFixture) -> None:
     mean, variance = noisy(12)
     with caplog.at_level(logging.WARNING):
-        out = steady_sequences(frames(2.0), mean, variance, StabilizerConfig())
+        out = smooth_sequences(frames(2.0), mean, variance, StabilizerConfig())
     np.testing.assert_allclose(out.mean, mean)
     assert "2 s apart" in caplog.text
     assert "--stabilizer.max-gap" in caplog.text
@@ -52,7 +54,7 @@ def test_frames_so_far_apart_that_nothing_is_steadied_are_told(caplog: pytest.Lo
 def test_nothing_is_said_where_the_filter_works_or_is_not_wanted(
     seconds: float, config: dict, caplog: pytest.LogCaptureFixture
 ) -> None:
-    steady_sequences(frames(seconds), *noisy(12), StabilizerConfig(**config))
+    smooth_sequences(frames(seconds), *noisy(12), StabilizerConfig(**config))
     assert not caplog.text
 
 
@@ -64,12 +66,12 @@ def test_an_interval_of_a_figure_that_cannot_be_negative_ends_at_zero() -> None:
     rows = {(row["system"], row["metric"]): row for row in found.to_pylist() if row["subset"] == "sequences"}
     jitter = rows["fused", "jitter"]
     assert jitter["ci_low"] == 0.0 < jitter["value"] < jitter["ci_high"]
-    assert rows["steady", "jitter_reduction"]["value"] > 0
+    assert rows["smoothed", "jitter_reduction"]["value"] > 0
 
 
 def test_sequences_of_other_splits_are_not_measured_and_those_fitted_on_stand_apart() -> None:
     table, first = frames(1 / 30, sequences=3), np.arange(36) < 12
-    found = measured(table, *noisy(36), judged=np.arange(36) < 24, in_sample=first)
+    found = measured(table, *noisy(36), evaluated=np.arange(36) < 24, in_sample=first)
     rows = found.to_pylist()
     assert {row["subset"] for row in rows} == {"sequence:clip-0", "sequence:clip-1", "sequences"}
     assert {row["n_groups"] for row in rows if row["subset"] == "sequences"} == {1}
@@ -106,8 +108,8 @@ def test_what_is_not_defined_is_null() -> None:
     assert all(value is None or np.isfinite(value) for value in values)
 
 
-def test_frames_just_as_far_apart_as_allowed_are_steadied(caplog: pytest.LogCaptureFixture) -> None:
+def test_frames_just_as_far_apart_as_allowed_are_smoothed(caplog: pytest.LogCaptureFixture) -> None:
     mean, variance = noisy(12)
-    out = steady_sequences(frames(1.0), mean, variance, StabilizerConfig(max_gap=1.0))
+    out = smooth_sequences(frames(1.0), mean, variance, StabilizerConfig(max_gap=1.0))
     assert np.abs(out.mean - mean).max() > 0.01
     assert not caplog.text

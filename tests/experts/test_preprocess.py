@@ -1,4 +1,4 @@
-"""The pixels a tower gets: parity with torchvision, geometry, refusals."""
+"""The pixels a backbone gets: parity with torchvision, geometry, refusals."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from emofuse.experts.preprocess import Preprocessing
 HALF = (0.5, 0.5, 0.5)
 
 
-def picture(height: int, width: int, seed: int = 0) -> np.ndarray:
+def image(height: int, width: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
 @pytest.mark.parametrize(("height", "width"), [(300, 400), (401, 301), (224, 224), (90, 121), (225, 1000)])
 @pytest.mark.parametrize(("crop_fraction", "short"), [(1.0, 224), (0.875, 256)])
 def test_crop_gives_torchvisions_pixels(height: int, width: int, crop_fraction: float, short: int) -> None:
-    rgb = picture(height, width)
+    rgb = image(height, width)
     reference = transforms.Compose(
         [transforms.Resize(short, transforms.InterpolationMode.BICUBIC), transforms.CenterCrop(224)]
     )
@@ -32,7 +32,7 @@ def test_crop_gives_torchvisions_pixels(height: int, width: int, crop_fraction: 
 
 
 def test_squash_averages_areas_where_it_shrinks() -> None:
-    rgb = picture(480, 720)
+    rgb = image(480, 720)
     expected = cv2.resize(rgb, (240, 240), interpolation=cv2.INTER_AREA)
     assert np.array_equal(Preprocessing(240, "squash", "area", HALF, HALF).apply(rgb), expected)
     halves = rgb.reshape(240, 2, 240, 3, 3).mean((1, 3))
@@ -68,8 +68,8 @@ def test_another_geometry_is_a_named_choice() -> None:
 @pytest.mark.parametrize(
     "wrong", [np.zeros((4, 4, 3), np.float32), np.zeros((4, 4), np.uint8), np.zeros((0, 4, 3), np.uint8)]
 )
-def test_what_is_not_a_picture_is_refused(wrong: np.ndarray) -> None:
-    with pytest.raises(ValueError, match="expected a uint8 picture"):
+def test_what_is_not_a_image_is_refused(wrong: np.ndarray) -> None:
+    with pytest.raises(ValueError, match="expected a uint8 image"):
         Preprocessing(8, "squash", "area", HALF, HALF).apply(wrong)
 
 

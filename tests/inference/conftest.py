@@ -1,4 +1,4 @@
-"""Small manifests of real photographs, and a quick way to perceive them."""
+"""Small manifests of real photographs, and a quick way to predict them."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from emofuse.config import ComputeConfig, PerceiveConfig
+from emofuse.config import ComputeConfig, InferenceConfig
 from emofuse.inference.job import Job
 from emofuse.inference.preflight import describe
 from emofuse.inference.resources import local_plan, plan
-from emofuse.inference.run import perceive_local, perceive_ray
+from emofuse.inference.run import predict_local, predict_ray
 from emofuse.io import storage
 from emofuse.tables.schema import MANIFEST
 
 SMALL = ComputeConfig(batch_size=4, device="cpu", rows_per_block=4)
-DEFAULT = PerceiveConfig(compute=SMALL)
+DEFAULT = InferenceConfig(compute=SMALL)
 
 
 def write_manifest(path: Path, rows: list[dict[str, object]]) -> str:
@@ -29,10 +29,10 @@ def write_manifest(path: Path, rows: list[dict[str, object]]) -> str:
 
 
 @pytest.fixture(scope="session")
-def perceive() -> Callable[..., pa.Table]:
-    """`perceive(manifest, out, config, actors=…)`: predictions sorted by id; through Ray where actors are named."""
+def predict() -> Callable[..., pa.Table]:
+    """`predict(manifest, out, config, actors=…)`: predictions sorted by id; through Ray where actors are named."""
 
-    def run(manifest: str, out: Path, config: PerceiveConfig = DEFAULT, actors: int | None = None) -> pa.Table:
+    def run(manifest: str, out: Path, config: InferenceConfig = DEFAULT, actors: int | None = None) -> pa.Table:
         rows = pq.ParquetFile(manifest).metadata.num_rows
         width = local_plan(config.compute, rows)
         if actors:
@@ -43,7 +43,7 @@ def perceive() -> Callable[..., pa.Table]:
             configure()
             width = plan(replace(config.compute, actors=actors), {"CPU": 8.0}, rows)
         job = Job(manifest, str(out), config, width, {"experts": describe(config).cards})
-        (perceive_ray if actors else perceive_local)(job)
+        (predict_ray if actors else predict_local)(job)
         return storage.read_table(str(out)).sort_by("sample_id")
 
     return run
@@ -51,7 +51,7 @@ def perceive() -> Callable[..., pa.Table]:
 
 @pytest.fixture(scope="session")
 def demo_local(
-    demo_manifest: Path, perceive: Callable[..., pa.Table], tmp_path_factory: pytest.TempPathFactory
+    demo_manifest: Path, predict: Callable[..., pa.Table], tmp_path_factory: pytest.TempPathFactory
 ) -> pa.Table:
-    """Predictions of the demonstration photographs, perceived in this process."""
-    return perceive(str(demo_manifest), tmp_path_factory.mktemp("demo-local") / "predictions")
+    """Predictions of the demonstration photographs, predicted in this process."""
+    return predict(str(demo_manifest), tmp_path_factory.mktemp("demo-local") / "predictions")

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from emofuse.config import ComputeConfig, PerceiveConfig
+from emofuse.config import ComputeConfig, InferenceConfig
 from emofuse.errors import CheckpointError, ConfigError, DataError
 from emofuse.inference import cluster
-from emofuse.inference.errors import raised_by_worker, told_in_one_line
+from emofuse.inference.errors import raised_by_worker, reraise_worker_errors
 from emofuse.inference.ray_io import commit_block, shared
 from emofuse.inference.resources import plan
 from emofuse.inference.run import resolved
@@ -17,7 +17,7 @@ from emofuse.io import storage
 
 
 def test_the_device_is_that_of_the_cluster_not_of_the_head() -> None:
-    auto, named = PerceiveConfig(), PerceiveConfig(compute=ComputeConfig(device="cpu"))
+    auto, named = InferenceConfig(), InferenceConfig(compute=ComputeConfig(device="cpu"))
     assert resolved(auto, {"CPU": 8.0, "GPU": 2.0}).compute.device == "cuda"
     assert resolved(auto, {"CPU": 8.0}).compute.device == "cpu"
     assert resolved(named, {"CPU": 8.0, "GPU": 2.0}).compute.device == "cpu"
@@ -86,5 +86,5 @@ def test_a_task_that_fails_on_ray_ends_in_its_one_line(ray_cluster: object) -> N
     def task(batch: object) -> object:
         raise DataError("the storage is full")
 
-    with pytest.raises(DataError, match=r"^the storage is full$"), told_in_one_line():
+    with pytest.raises(DataError, match=r"^the storage is full$"), reraise_worker_errors():
         ray.data.range(2).map_batches(task).materialize()

@@ -13,13 +13,13 @@ from PIL import Image
 
 from emofuse.datasets import CONVERTERS
 from emofuse.errors import DataError
-from emofuse.experts.backbone import load_tower
+from emofuse.experts.backbone import load_backbone
 from emofuse.inference.decode import Decoder
-from emofuse.inference.manifest import survey
+from emofuse.inference.manifest import scan_manifest
 from emofuse.tables.schema import MANIFEST, check_manifest, conform
 from emofuse.training.features import features_of
 from emofuse.training.image_source import FeatureSource, prepared
-from emofuse.training.image_store import PictureStore
+from emofuse.training.image_store import ImageStore
 
 from .conftest import DEFAULT, write_manifest
 
@@ -44,7 +44,7 @@ def two_astronauts() -> np.ndarray:
 
 @pytest.fixture
 def emotic(tmp_path: Path) -> str:
-    """A manifest made of an EMOTIC folder: three rated persons of one picture."""
+    """A manifest made of an EMOTIC folder: three rated persons of one image."""
     (tmp_path / "mscoco/images").mkdir(parents=True)
     Image.fromarray(two_astronauts()).save(tmp_path / "mscoco/images/two.png")
     (tmp_path / "annots_train.csv").write_text(EMOTIC)
@@ -54,9 +54,9 @@ def emotic(tmp_path: Path) -> str:
     return str(tmp_path / "emotic.parquet")
 
 
-def test_every_person_of_emotic_has_its_own_face(emotic: str, tmp_path: Path, perceive) -> None:
-    assert survey(emotic).rows == 3
-    rows = {tuple(row["person_box"]): row for row in perceive(emotic, tmp_path / "run").to_pylist()}
+def test_every_person_of_emotic_has_its_own_face(emotic: str, tmp_path: Path, predict) -> None:
+    assert scan_manifest(emotic).rows == 3
+    rows = {tuple(row["person_box"]): row for row in predict(emotic, tmp_path / "run").to_pylist()}
     left, right, feet = rows[tuple(LEFT)], rows[tuple(RIGHT)], rows[tuple(FEET)]
     assert left["scene_valence"] == right["scene_valence"] == feet["scene_valence"]
     assert [row["status"] for row in (left, right, feet)] == ["ok", "ok", "no_face"]
@@ -67,10 +67,10 @@ def test_every_person_of_emotic_has_its_own_face(emotic: str, tmp_path: Path, pe
     assert (left["valence"], right["valence"]) == pytest.approx((7 / 9, -7 / 9), abs=1e-6)
 
 
-def test_without_a_box_the_picture_has_its_main_face(tmp_path: Path, perceive) -> None:
+def test_without_a_box_the_image_has_its_main_face(tmp_path: Path, predict) -> None:
     Image.fromarray(two_astronauts()).save(tmp_path / "two.png")
     manifest = write_manifest(tmp_path / "manifest.parquet", [{"uri": str(tmp_path / "two.png")}])
-    row = perceive(manifest, tmp_path / "run").to_pylist()[0]
+    row = predict(manifest, tmp_path / "run").to_pylist()[0]
     assert row["face_count"] == 2
     assert row["face_box"][2] < 512
 
@@ -97,20 +97,22 @@ def test_persons_of_one_frame_of_a_video_are_told_apart(tmp_path: Path) -> None:
 
 
 def test_a_face_head_is_trained_on_the_rated_persons(emotic: str, tmp_path: Path) -> None:
-    manifest, tower = pq.read_table(emotic), load_tower("embedded")
-    source = FeatureSource(tower.own_preprocessing, "face", compute=DEFAULT.compute)
-    rows = features_of(manifest, tower, source, tmp_path)
+    manifest, backbone = pq.read_table(emotic), load_backbone("embedded")
+    source = FeatureSource(backbone.own_preprocessing, "face", compute=DEFAULT.compute)
+    rows = features_of(manifest, backbone, source, tmp_path)
     assert rows.left_out == {"no face": 1}
     assert [list(box) for box in rows.person] == [LEFT, RIGHT] or [list(box) for box in rows.person] == [RIGHT, LEFT]
     assert np.abs(rows.features[0] - rows.features[1]).max() > 0.01
     assert len(set(rows.content_hash)) == 1
-    pictures = PictureStore(rows, source, tmp_path)(rows)[np.arange(2)]
-    expected = [picture for _, picture, _ in prepared(rows.parts(), source)]
-    np.testing.assert_array_equal(pictures, expected)
-    again = features_of(manifest, tower, source, tmp_path)
+    images = ImageStore(rows, source, tmp_path)(rows)[np.arange(2)]
+    expected = [image for _, image, _ in prepared(rows.parts(), source)]
+    np.testing.assert_array_equal(images, expected)
+    again = features_of(manifest, backbone, source, tmp_path)
     assert again.cached
     np.testing.assert_array_equal(again.features, rows.features)
-    whole = features_of(manifest, tower, FeatureSource(tower.own_preprocessing, compute=DEFAULT.compute), tmp_path)
+    whole = features_of(
+        manifest, backbone, FeatureSource(backbone.own_preprocessing, compute=DEFAULT.compute), tmp_path
+    )
     assert len(whole) == 3
     assert len(whole.parts()) == 1
 
@@ -131,7 +133,7 @@ def test_the_fingerprint_sees_boxes_and_bears_any_other_column(tmp_path: Path) -
         for name, values in more.items():
             table = table.append_column(name, pa.array(values))
         pq.write_table(table, tmp_path / "manifest.parquet")
-        return survey(str(tmp_path / "manifest.parquet")).content
+        return scan_manifest(str(tmp_path / "manifest.parquet")).content
 
     plain = content(LEFT)
     assert len({plain, content(RIGHT), content(None)}) == 3

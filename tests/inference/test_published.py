@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from emofuse.config import ComputeConfig, FaceConfig, PerceiveConfig
+from emofuse.config import ComputeConfig, FaceConfig, InferenceConfig
 from emofuse.datasets import oasis
 from emofuse.tables.columns import both
 from emofuse.tables.schema import read_metadata
@@ -18,11 +18,11 @@ from tests.experts.face.checkpoints import write_checkpoint
 
 from .conftest import write_manifest
 
-PICTURES = 12
+IMAGES = 12
 
 
 @pytest.fixture(scope="module")
-def config(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> PerceiveConfig:
+def config(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> InferenceConfig:
     """EmoNet with regenerated weights and YuNet; two views, so that it stays quick."""
     checkpoint = write_checkpoint(tmp_path_factory.mktemp("emonet") / "emonet_8.pth", prefix="module.")
     face = FaceConfig(
@@ -33,28 +33,28 @@ def config(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Perce
         views=2,
     )
     compute = ComputeConfig(batch_size=4, face_chunk=4, dtype="float32", device="cpu", rows_per_block=4)
-    return PerceiveConfig(face=face, compute=compute)
+    return InferenceConfig(face=face, compute=compute)
 
 
 @pytest.fixture(scope="module")
 def people(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A manifest of a few pictures of people."""
+    """A manifest of a few images of people."""
     table = oasis.build(str(shared_data / "oasis")).table
     names = ("Happy face", "Neutral face", "Sad face")
-    rows = [row for row in table.to_pylist() if row["group"] in names][:PICTURES]
+    rows = [row for row in table.to_pylist() if row["group"] in names][:IMAGES]
     return write_manifest(tmp_path_factory.mktemp("people") / "people.parquet", rows)
 
 
 def test_emonet_and_yunet_give_the_same_bits_through_ray_and_in_one_process(
-    people: str, config: PerceiveConfig, perceive: Callable[..., pa.Table], ray_cluster: object, tmp_path: Path
+    people: str, config: InferenceConfig, predict: Callable[..., pa.Table], ray_cluster: object, tmp_path: Path
 ) -> None:
-    local = perceive(people, tmp_path / "local", config)
+    local = predict(people, tmp_path / "local", config)
     wider = replace(config, compute=replace(config.compute, rows_per_block=8))
-    through_ray = perceive(people, tmp_path / "ray", wider, actors=2)
-    assert local.num_rows == PICTURES
+    through_ray = predict(people, tmp_path / "ray", wider, actors=2)
+    assert local.num_rows == IMAGES
     assert through_ray.equals(local)
     found = np.array(local.column("face_count").to_pylist()) > 0
-    assert found.sum() >= PICTURES - 2
+    assert found.sum() >= IMAGES - 2
     assert all(local.filter(pa.array(found)).column("face_aligned").to_pylist())
     assert np.isfinite(both(local, "face")[found]).all()
     assert (both(local, "face", "variance")[found] > 0).all()
@@ -62,9 +62,9 @@ def test_emonet_and_yunet_give_the_same_bits_through_ray_and_in_one_process(
 
 
 def test_one_view_leaves_the_variance_unknown(
-    people: str, config: PerceiveConfig, perceive: Callable[..., pa.Table], tmp_path: Path
+    people: str, config: InferenceConfig, predict: Callable[..., pa.Table], tmp_path: Path
 ) -> None:
-    table = perceive(people, tmp_path / "out", replace(config, face=replace(config.face, views=1, expression=True)))
+    table = predict(people, tmp_path / "out", replace(config, face=replace(config.face, views=1, expression=True)))
     found = np.array(table.column("face_count").to_pylist()) > 0
     assert np.isfinite(both(table, "face")[found]).all()
     assert np.isnan(both(table, "face", "variance")).all()

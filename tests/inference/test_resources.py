@@ -138,7 +138,7 @@ def test_detectors_and_models_fit_the_gpus_as_ray_deals_them(gpus: int, fraction
 
 
 def test_decoding_is_a_stage_apart_only_where_it_feeds_gpus_or_is_asked_for() -> None:
-    assert plan(ComputeConfig(), {"CPU": 8, "GPU": 1}, 100).apart
-    assert not plan(CPU, {"CPU": 8}, 100).apart
-    assert plan(ComputeConfig(device="cpu", decode="tasks"), {"CPU": 8}, 100).apart
-    assert not plan(ComputeConfig(decode="actors"), {"CPU": 8, "GPU": 1}, 100).apart
+    assert plan(ComputeConfig(), {"CPU": 8, "GPU": 1}, 100).separate_decode_stage
+    assert not plan(CPU, {"CPU": 8}, 100).separate_decode_stage
+    assert plan(ComputeConfig(device="cpu", decode="tasks"), {"CPU": 8}, 100).separate_decode_stage
+    assert not plan(ComputeConfig(decode="actors"), {"CPU": 8, "GPU": 1}, 100).separate_decode_stage

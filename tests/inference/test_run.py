@@ -10,23 +10,23 @@ import pyarrow.parquet as pq
 import pytest
 from broken import broken_files, odd_files
 
-from emofuse.config import ComputeConfig, FaceConfig, PerceiveConfig
+from emofuse.config import ComputeConfig, FaceConfig, InferenceConfig
 from emofuse.errors import DataError
 from emofuse.inference import sink
-from emofuse.inference.manifest import check_complete, survey
-from emofuse.inference.predictor import Perceiver
+from emofuse.inference.manifest import check_complete, scan_manifest
+from emofuse.inference.predictor import Predictor
 from emofuse.io import storage
 from emofuse.tables.columns import both
 from emofuse.tables.schema import MANIFEST, PREDICTIONS, STATUSES, check_manifest, read_metadata
 
 from .conftest import SMALL, write_manifest
 
-Perceive = Callable[..., pa.Table]
+Predict = Callable[..., pa.Table]
 PIXELS = ("scene", "faces", "content")
 
 
 def numbers(table: pa.Table) -> pa.Table:
-    """The columns a picture alone decides."""
+    """The columns an image alone decides."""
     return table.select([n for n in PREDICTIONS.names if n not in ("uri", "group", "split")])
 
 
@@ -42,7 +42,7 @@ def test_one_row_in_one_row_out_in_the_form_of_the_schema(demo_manifest: Path, d
     assert set(experts) == {"scene", "face"}
 
 
-def test_a_row_without_a_face_has_no_opinion_of_one(demo_local: pa.Table) -> None:
+def test_a_row_without_a_face_has_no_prediction_of_one(demo_local: pa.Table) -> None:
     found = np.array(demo_local.column("face_count").to_pylist()) > 0
     assert 0 < found.sum() < len(found)
     face = both(demo_local, "face")
@@ -53,7 +53,7 @@ def test_a_row_without_a_face_has_no_opinion_of_one(demo_local: pa.Table) -> Non
     np.testing.assert_array_equal(status == "ok", found)
 
 
-def test_boxes_lie_on_the_full_size_picture(demo_local: pa.Table) -> None:
+def test_boxes_lie_on_the_full_size_image(demo_local: pa.Table) -> None:
     for row in demo_local.to_pylist():
         if row["face_box"]:
             left, top, right, bottom = row["face_box"]
@@ -65,7 +65,7 @@ def test_boxes_lie_on_the_full_size_picture(demo_local: pa.Table) -> None:
 def test_ray_gives_the_same_bits_as_one_process_for_any_blocks_order_and_actors(
     demo_manifest: Path,
     demo_local: pa.Table,
-    perceive: Perceive,
+    predict: Predict,
     ray_cluster: object,
     tmp_path: Path,
     rows_per_block: int,
@@ -76,25 +76,25 @@ def test_ray_gives_the_same_bits_as_one_process_for_any_blocks_order_and_actors(
     order = np.random.default_rng(actors).permutation(table.num_rows)
     shuffled = tmp_path / "shuffled.parquet"
     pq.write_table(table.take(order), shuffled, row_group_size=5)
-    config = PerceiveConfig(compute=replace(SMALL, rows_per_block=rows_per_block, decode=decode))
-    through_ray = perceive(str(shuffled), tmp_path / "predictions", config, actors=actors)
+    config = InferenceConfig(compute=replace(SMALL, rows_per_block=rows_per_block, decode=decode))
+    through_ray = predict(str(shuffled), tmp_path / "predictions", config, actors=actors)
     assert through_ray.equals(demo_local)
     files = storage.names(str(tmp_path / "predictions"))
     assert len(files) >= table.num_rows // rows_per_block
 
 
 def test_another_batch_shape_changes_the_last_digits_only(
-    demo_manifest: Path, demo_local: pa.Table, perceive: Perceive, tmp_path: Path
+    demo_manifest: Path, demo_local: pa.Table, predict: Predict, tmp_path: Path
 ) -> None:
-    config = PerceiveConfig(compute=ComputeConfig(batch_size=7, device="cpu", rows_per_block=7))
-    other = perceive(str(demo_manifest), tmp_path / "predictions", config)
+    config = InferenceConfig(compute=ComputeConfig(batch_size=7, device="cpu", rows_per_block=7))
+    other = predict(str(demo_manifest), tmp_path / "predictions", config)
     for name in ("scene", "face"):
         np.testing.assert_allclose(both(other, name), both(demo_local, name), atol=1e-5)
         np.testing.assert_allclose(both(other, name, "variance"), both(demo_local, name, "variance"), atol=1e-5)
 
 
 def test_broken_files_leave_rows_with_reasons_and_the_good_rows_untouched(
-    demo_manifest: Path, demo_local: pa.Table, perceive: Perceive, ray_cluster: object, tmp_path: Path
+    demo_manifest: Path, demo_local: pa.Table, predict: Predict, ray_cluster: object, tmp_path: Path
 ) -> None:
     broken = broken_files(tmp_path)
     odd = odd_files(tmp_path)
@@ -106,7 +106,7 @@ def test_broken_files_leave_rows_with_reasons_and_the_good_rows_untouched(
         mixed += [part[i] for part in (bad, good, fine) if i < len(part)]
     mixed.append({"sample_id": "no-address", "uri": None})
     assert len(broken) >= 12
-    out = perceive(write_manifest(tmp_path / "mixed.parquet", mixed), tmp_path / "out", actors=2)
+    out = predict(write_manifest(tmp_path / "mixed.parquet", mixed), tmp_path / "out", actors=2)
     rows = {row["sample_id"]: row for row in out.to_pylist()}
     assert len(rows) == len(mixed) == out.num_rows
     for name, (_, kind) in broken.items():
@@ -124,57 +124,57 @@ def test_broken_files_leave_rows_with_reasons_and_the_good_rows_untouched(
 
 
 def test_a_run_goes_on_where_it_stopped_and_makes_nothing_twice(
-    demo_manifest: Path, demo_local: pa.Table, perceive: Perceive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    demo_manifest: Path, demo_local: pa.Table, predict: Predict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "predictions"
     calls: list[int] = []
-    whole = Perceiver.__call__
+    whole = Predictor.__call__
 
-    def breaks_at_third(self: Perceiver, batch: pa.Table) -> pa.Table:
+    def breaks_at_third(self: Predictor, batch: pa.Table) -> pa.Table:
         if len(calls) == 2:
             raise KeyboardInterrupt
         calls.append(batch.num_rows)
         return whole(self, batch)
 
-    monkeypatch.setattr(Perceiver, "__call__", breaks_at_third)
+    monkeypatch.setattr(Predictor, "__call__", breaks_at_third)
     with pytest.raises(KeyboardInterrupt):
-        perceive(str(demo_manifest), folder)
+        predict(str(demo_manifest), folder)
     committed = sink.committed_rows(str(folder))
     assert committed == sum(calls) == 8
     before = {name: (folder / name).stat().st_mtime_ns for name in storage.names(str(folder))}
     calls.clear()
-    monkeypatch.setattr(Perceiver, "__call__", lambda self, batch: calls.append(batch.num_rows) or whole(self, batch))
-    resumed = perceive(str(demo_manifest), folder)
+    monkeypatch.setattr(Predictor, "__call__", lambda self, batch: calls.append(batch.num_rows) or whole(self, batch))
+    resumed = predict(str(demo_manifest), folder)
     assert sum(calls) == demo_local.num_rows - committed
     assert resumed.equals(demo_local)
     assert {name: (folder / name).stat().st_mtime_ns for name in before} == before
     calls.clear()
-    assert perceive(str(demo_manifest), folder).equals(demo_local)
+    assert predict(str(demo_manifest), folder).equals(demo_local)
     assert calls == []
 
 
 def test_a_rerun_through_ray_of_what_is_done_writes_nothing(
-    demo_manifest: Path, perceive: Perceive, ray_cluster: object, tmp_path: Path
+    demo_manifest: Path, predict: Predict, ray_cluster: object, tmp_path: Path
 ) -> None:
     folder = tmp_path / "predictions"
-    first = perceive(str(demo_manifest), folder)
+    first = predict(str(demo_manifest), folder)
     files = storage.names(str(folder))
     (folder / files[0]).unlink()
-    again = perceive(str(demo_manifest), folder, actors=1)
+    again = predict(str(demo_manifest), folder, actors=1)
     assert again.equals(first)
     assert storage.names(str(folder)) == files
 
 
-def test_without_a_face_expert_no_face_is_sought(demo_manifest: Path, perceive: Perceive, tmp_path: Path) -> None:
-    config = PerceiveConfig(compute=SMALL, face=FaceConfig(expert="none"))
-    table = perceive(str(demo_manifest), tmp_path / "out", config)
+def test_without_a_face_expert_no_face_is_detected(demo_manifest: Path, predict: Predict, tmp_path: Path) -> None:
+    config = InferenceConfig(compute=SMALL, face=FaceConfig(expert="none"))
+    table = predict(str(demo_manifest), tmp_path / "out", config)
     assert set(table.column("status").to_pylist()) == {"ok"}
     assert table.column("face_count").null_count == table.num_rows
 
 
-def test_all_faces_of_a_picture_are_judged_together(demo_manifest: Path, perceive: Perceive, tmp_path: Path) -> None:
-    config = PerceiveConfig(compute=SMALL, face=FaceConfig(faces="all", min_score=0.3))
-    table = perceive(str(demo_manifest), tmp_path / "out", config)
+def test_all_faces_of_a_image_are_evaluated_together(demo_manifest: Path, predict: Predict, tmp_path: Path) -> None:
+    config = InferenceConfig(compute=SMALL, face=FaceConfig(faces="all", min_score=0.3))
+    table = predict(str(demo_manifest), tmp_path / "out", config)
     several = np.array(table.column("face_count").to_pylist()) > 0
     assert np.isfinite(both(table, "face")[several]).all()
 
@@ -252,7 +252,7 @@ def test_frames_and_times_that_cannot_be_are_refused(row: dict[str, object], mes
 def test_a_manifest_is_the_same_whatever_its_row_groups(demo_manifest: Path, tmp_path: Path) -> None:
     table = pq.read_table(demo_manifest)
     pq.write_table(table, tmp_path / "cut.parquet", row_group_size=3)
-    first, second = survey(str(demo_manifest)), survey(str(tmp_path / "cut.parquet"))
+    first, second = scan_manifest(str(demo_manifest)), scan_manifest(str(tmp_path / "cut.parquet"))
     assert (first.rows, first.content) == (second.rows, second.content)
     pq.write_table(table.slice(1), tmp_path / "shorter.parquet")
-    assert survey(str(tmp_path / "shorter.parquet")).content != first.content
+    assert scan_manifest(str(tmp_path / "shorter.parquet")).content != first.content

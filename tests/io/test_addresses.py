@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from emofuse.io import addresses, retry
-from emofuse.io.addresses import is_remote, printable, redact_address, shown
-from emofuse.io.retry import faults, persist
+from emofuse.io import addresses
+from emofuse.io import retry as retrying
+from emofuse.io.addresses import display_uri, is_remote, printable, redact_address
+from emofuse.io.retry import retry, storage_exceptions
 
 
 @pytest.mark.parametrize(
@@ -42,19 +43,19 @@ class Flaky:
 @pytest.fixture(autouse=True)
 def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     waits: list[float] = []
-    monkeypatch.setattr(retry.time, "sleep", waits.append)
+    monkeypatch.setattr(retrying.time, "sleep", waits.append)
     return waits
 
 
 def test_a_passing_fault_is_outlasted_with_growing_waits(slept: list[float]) -> None:
-    assert persist(Flaky(7, OSError("busy")), "s3://b/k", 7) == 7
+    assert retry(Flaky(7, OSError("busy")), "s3://b/k", 7) == 7
     assert slept == [0.25, 0.5, 1, 2, 4, 8, 8]
 
 
 def test_a_lasting_fault_ends_after_the_retries(slept: list[float]) -> None:
     action = Flaky(99, OSError("busy"))
     with pytest.raises(OSError, match="busy"):
-        persist(action, "s3://b/k", 3)
+        retry(action, "s3://b/k", 3)
     assert action.calls == 4
 
 
@@ -62,23 +63,23 @@ def test_a_lasting_fault_ends_after_the_retries(slept: list[float]) -> None:
 def test_what_another_attempt_would_meet_again_is_told_at_once(error: Exception) -> None:
     action = Flaky(1, error)
     with pytest.raises(type(error)):
-        persist(action, "s3://b/k", 5)
+        retry(action, "s3://b/k", 5)
     assert action.calls == 1
 
 
 def test_local_files_are_never_tried_again() -> None:
     action = Flaky(1, OSError("no space"))
     with pytest.raises(OSError, match="no space"):
-        persist(action, "/data/a", 5)
+        retry(action, "/data/a", 5)
     assert action.calls == 1
 
 
 def test_no_attempt_is_begun_when_patience_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter(range(0, 1000, 50))
-    monkeypatch.setattr(retry.time, "monotonic", lambda: float(next(clock)))
+    monkeypatch.setattr(retrying.time, "monotonic", lambda: float(next(clock)))
     action = Flaky(99, OSError("stuck"))
     with pytest.raises(OSError, match="stuck"):
-        persist(action, "s3://b/k", 50)
+        retry(action, "s3://b/k", 50)
     assert action.calls == 2
 
 
@@ -86,16 +87,16 @@ def test_a_clients_own_exceptions_are_faults_once_it_is_loaded() -> None:
     from botocore.exceptions import EndpointConnectionError
 
     assert not issubclass(EndpointConnectionError, OSError)
-    assert issubclass(EndpointConnectionError, faults())
-    assert KeyError not in faults()
-    assert KeyError in faults(KeyError)
+    assert issubclass(EndpointConnectionError, storage_exceptions())
+    assert KeyError not in storage_exceptions()
+    assert KeyError in storage_exceptions(KeyError)
 
 
 def test_messages_show_addresses_bounded_on_one_line_and_without_secrets() -> None:
-    assert shown("ftp://me:hunter2@host/a?token=abc&region=eu") == "ftp://host/a?token=%E2%80%A6&region=eu"
-    assert shown("/data/" + "x" * 10_000).endswith("x…")
-    assert len(shown("/data/" + "x" * 10_000)) == addresses.SHOWN + 1
-    assert shown("a\n\x1b[2J\udcff‮") == "a\\n\\x1b[2J\\udcff\\u202e"
+    assert display_uri("ftp://me:hunter2@host/a?token=abc&region=eu") == "ftp://host/a?token=%E2%80%A6&region=eu"
+    assert display_uri("/data/" + "x" * 10_000).endswith("x…")
+    assert len(display_uri("/data/" + "x" * 10_000)) == addresses.SHOWN + 1
+    assert display_uri("a\n\x1b[2J\udcff‮") == "a\\n\\x1b[2J\\udcff\\u202e"
     assert printable("é 漢 😀") == "é 漢 😀"
     assert redact_address("http://[half") == "(an address that cannot be taken apart)"
 
@@ -111,7 +112,7 @@ def test_messages_show_addresses_bounded_on_one_line_and_without_secrets() -> No
     ],
 )
 def test_no_secret_of_an_address_is_shown(address: str) -> None:
-    assert "SECRET" not in shown(address)
+    assert "SECRET" not in display_uri(address)
     assert "SECRET" not in redact_address(address)
 
 

@@ -21,14 +21,14 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
 
-def faults(*arguments: str) -> int:
+def storage_exceptions(*arguments: str) -> int:
     run = subprocess.run([sys.executable, "-c", PROGRAM, *arguments], check=True, capture_output=True, text=True)
     return int(run.stdout)
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc has mallopt")
 def test_freed_memory_is_used_again_without_asking_the_kernel() -> None:
-    assert faults("reuse") < 100 < faults()
+    assert storage_exceptions("reuse") < 100 < storage_exceptions()
 
 
 def test_another_c_library_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Manifest, pictures and runs on S3, over HTTP, from a server that can be slow, refuse, throttle and go away."""
+"""Manifest, images and runs on S3, over HTTP, from a server that can be slow, refuse, throttle and go away."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ import s3fs
 from broken import encoded, scene
 from s3_server import BUCKET, Server, error, failing
 
-from emofuse.config import ComputeConfig, JudgeConfig, MediaConfig, PerceiveConfig, StatisticsConfig
+from emofuse.config import ComputeConfig, EvaluationConfig, InferenceConfig, MediaConfig, StatisticsConfig
 from emofuse.errors import ConfigError, DataError
 from emofuse.inference import sink
 from emofuse.io import retry, storage
-from emofuse.io.images import MediaError, read_bytes, read_picture
+from emofuse.io.images import MediaError, read_bytes, read_image
 from emofuse.tables.schema import MANIFEST
 
 SECRET = "hunter2-secret-key"
@@ -57,57 +57,57 @@ def put(name: str, data: bytes) -> str:
 
 
 @pytest.fixture
-def picture(s3: Server) -> str:
+def image(s3: Server) -> str:
     """A photograph-like JPEG in the bucket."""
-    return put("pictures/a b+c%20é.jpg", encoded(scene(3), "JPEG"))
+    return put("images/a b+c%20é.jpg", encoded(scene(3), "JPEG"))
 
 
-def test_a_picture_is_read_whatever_its_name(s3: Server, picture: str) -> None:
+def test_a_image_is_read_whatever_its_name(s3: Server, image: str) -> None:
     np.testing.assert_array_equal(
-        read_picture(picture).rgb, np.asarray(read_picture(picture, MediaConfig(root=f"s3://{BUCKET}/pictures")).rgb)
+        read_image(image).rgb, np.asarray(read_image(image, MediaConfig(root=f"s3://{BUCKET}/images")).rgb)
     )
-    assert read_bytes("a b+c%20é.jpg", MediaConfig(root=f"s3://{BUCKET}/pictures"))
+    assert read_bytes("a b+c%20é.jpg", MediaConfig(root=f"s3://{BUCKET}/images"))
     with pytest.raises(MediaError, match="outside root"):
-        read_bytes(f"s3://{BUCKET}/run.json", MediaConfig(root=f"s3://{BUCKET}/pictures"))
+        read_bytes(f"s3://{BUCKET}/run.json", MediaConfig(root=f"s3://{BUCKET}/images"))
 
 
 @pytest.mark.parametrize(
     "answer", [error("500 Internal Server Error", "InternalError"), error("503 Slow Down", "SlowDown")]
 )
-def test_errors_and_throttling_are_outlasted(s3: Server, picture: str, answer: tuple[str, bytes]) -> None:
+def test_errors_and_throttling_are_outlasted(s3: Server, image: str, answer: tuple[str, bytes]) -> None:
     s3.fault = failing(3, answer)
-    assert read_picture(picture).width == 320
+    assert read_image(image).width == 320
 
 
-def test_retries_are_bounded_and_then_the_row_says_why(s3: Server, picture: str) -> None:
+def test_retries_are_bounded_and_then_the_row_says_why(s3: Server, image: str) -> None:
     s3.fault = failing(10**6, error("500 Internal Server Error", "InternalError"))
     s3.requests.clear()
     began = time.monotonic()
     with pytest.raises(MediaError) as refused:
-        read_picture(picture, MediaConfig(retries=1))
+        read_image(image, MediaConfig(retries=1))
     assert refused.value.kind == "unreadable"
     assert len(s3.requests) < 40
     assert time.monotonic() - began < 20
     assert SECRET not in str(refused.value)
 
 
-def test_a_missing_key_and_a_refusal_are_not_tried_again(s3: Server, picture: str) -> None:
+def test_a_missing_key_and_a_refusal_are_not_tried_again(s3: Server, image: str) -> None:
     with pytest.raises(MediaError, match="missing"):
-        read_picture(f"s3://{BUCKET}/none.jpg")
+        read_image(f"s3://{BUCKET}/none.jpg")
     s3.requests.clear()
     s3.fault = failing(10**6, error("403 Forbidden", "AccessDenied"))
     with pytest.raises(MediaError, match="not allowed"):
-        read_picture(picture, MediaConfig(retries=5))
+        read_image(image, MediaConfig(retries=5))
     assert len(s3.requests) < 6
 
 
-def test_a_slow_server_is_waited_for_and_a_stuck_one_is_given_up(s3: Server, picture: str) -> None:
+def test_a_slow_server_is_waited_for_and_a_stuck_one_is_given_up(s3: Server, image: str) -> None:
     s3.fault = lambda environ: 0.5
-    assert read_picture(picture).height == 240
+    assert read_image(image).height == 240
     s3.fault = lambda environ: 30.0 if environ["REQUEST_METHOD"] == "GET" else None
     began = time.monotonic()
     with pytest.raises(MediaError, match="unreadable"):
-        read_picture(picture, MediaConfig(retries=0))
+        read_image(image, MediaConfig(retries=0))
     assert time.monotonic() - began < 25
 
 
@@ -165,37 +165,37 @@ def test_any_file_system_that_fsspec_opens_will_do() -> None:
 
 
 def test_what_is_not_there_or_not_served_is_one_line(s3: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    from emofuse.inference.manifest import survey
+    from emofuse.inference.manifest import scan_manifest
 
     with pytest.raises(DataError, match=f"no manifest at s3://{BUCKET}/none.parquet"):
-        survey(f"s3://{BUCKET}/none.parquet")
+        scan_manifest(f"s3://{BUCKET}/none.parquet")
     with pytest.raises(DataError, match="no manifest at s3://no-such-bucket"):
-        survey("s3://no-such-bucket/none.parquet")
+        scan_manifest("s3://no-such-bucket/none.parquet")
     with pytest.raises(DataError, match="cannot be read as a Parquet manifest"):
-        survey(put("text.parquet", b"these are not the rows you are looking for"))
+        scan_manifest(put("text.parquet", b"these are not the rows you are looking for"))
     with pytest.raises(ConfigError, match="cannot open gopher://"):
-        survey("gopher://host/manifest.parquet")
+        scan_manifest("gopher://host/manifest.parquet")
 
 
-def test_a_whole_run_on_s3_with_a_picture_that_stays_unreadable(
-    s3: Server, picture: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_a_whole_run_on_s3_with_a_image_that_stays_unreadable(
+    s3: Server, image: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from emofuse.evaluate import Evaluation
 
-    good = [put(f"pictures/{i}.png", encoded(scene(i), "PNG")) for i in range(2)]
-    stuck = put("pictures/stuck.png", encoded(scene(9), "PNG"))
-    rows = [*good, picture, stuck, f"s3://{BUCKET}/pictures/none.png"]
+    good = [put(f"images/{i}.png", encoded(scene(i), "PNG")) for i in range(2)]
+    stuck = put("images/stuck.png", encoded(scene(9), "PNG"))
+    rows = [*good, image, stuck, f"s3://{BUCKET}/images/none.png"]
     labels = {"valence": 0.5, "arousal": -0.25, "split": "test"}
     table = pa.Table.from_pylist(
         [{"sample_id": str(i), "uri": uri, "group": str(i), **labels} for i, uri in enumerate(rows)], schema=MANIFEST
     )
     storage.write_table(f"s3://{BUCKET}/manifest.parquet", table)
     s3.fault = failing(10**6, error("500 Internal Server Error", "InternalError"), ending="stuck.png")
-    perceiving = PerceiveConfig(
+    inference_config = InferenceConfig(
         media=MediaConfig(retries=1), compute=ComputeConfig(batch_size=2, rows_per_block=2, device="cpu")
     )
-    judging = JudgeConfig(statistics=StatisticsConfig(resamples=50))
-    run = Evaluation(perceiving, judging, f"s3://{BUCKET}/runs/first").evaluate(
+    evaluation_config = EvaluationConfig(statistics=StatisticsConfig(resamples=50))
+    run = Evaluation(inference_config, evaluation_config, f"s3://{BUCKET}/runs/first").evaluate(
         f"s3://{BUCKET}/manifest.parquet", local=True
     )
     assert run.finished
@@ -214,20 +214,20 @@ def test_a_whole_run_on_s3_with_a_picture_that_stays_unreadable(
 
     local = tmp_path / "local.parquet"
     pq.write_table(table.slice(0, 2), local)
-    again = Evaluation(perceiving, judging, str(tmp_path / "run")).evaluate(str(local), local=True)
+    again = Evaluation(inference_config, evaluation_config, str(tmp_path / "run")).evaluate(str(local), local=True)
     columns = ["sample_id", "scene_valence", "scene_arousal", "scene_valence_variance"]
     both = [storage.read_table(each.predictions).select(columns).sort_by("sample_id") for each in (run, again)]
     assert both[0].slice(0, 2).equals(both[1])
 
 
-def test_workers_on_ray_find_the_storage_by_the_same_environment(s3: Server, picture: str) -> None:
+def test_workers_on_ray_find_the_storage_by_the_same_environment(s3: Server, image: str) -> None:
     """In a cluster of its own: workers have the environment that their cluster was started with."""
     import subprocess
     import sys
 
     storage.write_table(
         f"s3://{BUCKET}/manifest.parquet",
-        pa.Table.from_pylist([{"sample_id": "a", "uri": picture, "group": "a"}], schema=MANIFEST),
+        pa.Table.from_pylist([{"sample_id": "a", "uri": image, "group": "a"}], schema=MANIFEST),
     )
     root = Path(__file__).resolve().parents[2]
     options = ("--compute.batch-size", "1", "--compute.actors", "1", "--out", f"s3://{BUCKET}/runs/ray")

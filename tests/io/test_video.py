@@ -14,7 +14,7 @@ from PIL import Image
 
 from emofuse.config import MediaConfig
 from emofuse.errors import ConfigError
-from emofuse.io.images import MediaError, Picture
+from emofuse.io.images import DecodedImage, MediaError
 from emofuse.io.video import VideoReader, enumerate_frames, frames_of, index_frames, probe, read_frames, segments
 
 WIDTH, HEIGHT, FRAMES, RATE = 96, 64, 60, 25
@@ -25,7 +25,7 @@ def level(i: int) -> int:
     return 30 + (i * 37) % 200
 
 
-def picture(i: int, width: int = WIDTH, height: int = HEIGHT) -> np.ndarray:
+def image(i: int, width: int = WIDTH, height: int = HEIGHT) -> np.ndarray:
     """Grey, with a brighter corner at the top left that tells which way is up."""
     rgb = np.full((height, width, 3), level(i), np.uint8)
     rgb[: height // 4, : width // 4] = 255
@@ -33,7 +33,7 @@ def picture(i: int, width: int = WIDTH, height: int = HEIGHT) -> np.ndarray:
 
 
 def write(path, codec="libx264", pix_fmt="yuv420p", frames=FRAMES, times=None, size=(WIDTH, HEIGHT), **options):
-    """A video whose frame i shows `picture(i)`; returns its path."""
+    """A video whose frame i shows `image(i)`; returns its path."""
     rotation, muxer = options.pop("rotation", None), options.pop("muxer", {})
     base = Fraction(1, 1000) if times is not None else Fraction(1, RATE)
     with av.open(str(path), "w", options=muxer) as out:
@@ -45,7 +45,7 @@ def write(path, codec="libx264", pix_fmt="yuv420p", frames=FRAMES, times=None, s
         if rotation is not None:
             stream.set_display_rotation(rotation)
         for i in range(frames):
-            frame = av.VideoFrame.from_ndarray(picture(i, *size), format="rgb24")
+            frame = av.VideoFrame.from_ndarray(image(i, *size), format="rgb24")
             frame.pts, frame.time_base = (i if times is None else times[i]), base
             out.mux(stream.encode(frame))
         out.mux(stream.encode())
@@ -63,7 +63,7 @@ def greys(frames) -> list[int]:
 
 
 def assert_shows(found, i):
-    assert isinstance(found, Picture), found
+    assert isinstance(found, DecodedImage), found
     assert abs(int(np.median(found.rgb)) - level(i)) < 8
 
 
@@ -113,7 +113,7 @@ def test_a_frame_is_the_same_wherever_reading_begins(tmp_path, name):
             for found in (frames_of(path, [i]), frames_of(path, [i], times), reader.read(path, [i], times)):
                 [(number, at)] = found
                 assert number == i
-                assert isinstance(at, Picture), at
+                assert isinstance(at, DecodedImage), at
                 np.testing.assert_array_equal(at.rgb, whole[i])
 
 
@@ -256,9 +256,9 @@ class TestBroken:
         assert len(index_frames(str(path))) == FRAMES
 
     @pytest.mark.parametrize("extension", ["png", "mp4", "jpg"])
-    def test_a_picture_is_not_a_video(self, tmp_path, extension):
-        path = tmp_path / f"picture.{extension}"
-        Image.fromarray(picture(0)).save(path, format="JPEG" if extension == "jpg" else "PNG")
+    def test_a_image_is_not_a_video(self, tmp_path, extension):
+        path = tmp_path / f"image.{extension}"
+        Image.fromarray(image(0)).save(path, format="JPEG" if extension == "jpg" else "PNG")
         with pytest.raises(MediaError, match="not a video"):
             index_frames(str(path))
 

@@ -44,9 +44,9 @@ def test_a_run_leaves_everything_where_design_says(finished: Path) -> None:
     }  # fmt: skip
     record = json.loads((first / "run.json").read_text())
     assert record["counts"]["in"] == record["counts"]["out"] == pq.read_table(first / "fused").num_rows
-    assert set(record["fingerprints"]) == {"perceive", "judge"}
-    assert {"perceive", "judge", "report"} <= set(record["stages"])
-    assert record["stages"]["perceive"]["images_per_second"] > 0
+    assert set(record["fingerprints"]) == {"predict", "evaluate"}
+    assert {"predict", "evaluate", "report"} <= set(record["stages"])
+    assert record["stages"]["predict"]["images_per_second"] > 0
     assert len(record["weights"]["scene.head"]) == 64
     assert record["libraries"]["torch"]
     assert storage.read_table(str(first / "predictions")).schema.names == PREDICTIONS.names
@@ -61,7 +61,7 @@ def test_a_finished_run_is_a_no_op_that_says_so(finished: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in files} == files
 
 
-def test_stored_predictions_are_judged_anew_without_pictures(finished: Path) -> None:
+def test_stored_predictions_are_evaluated_anew_without_images(finished: Path) -> None:
     run("--predictions", "first", "--out", "second", "--fusion.method", "equal", cwd=finished)
     first, second = (pq.read_table(finished / name / "fused") for name in ("first", "second"))
     assert first.column("scene_valence").equals(second.column("scene_valence"))
@@ -71,12 +71,12 @@ def test_stored_predictions_are_judged_anew_without_pictures(finished: Path) -> 
     assert weights == json.loads((finished / "first" / "run.json").read_text())["weights"]
 
 
-def test_another_perceive_or_judge_fingerprint_is_refused_in_the_same_directory(finished: Path) -> None:
+def test_another_predict_or_evaluate_fingerprint_is_refused_in_the_same_directory(finished: Path) -> None:
     other = run(*QUICK, "--seed", "1", "--out", "first", cwd=finished, check=1)
-    assert "another perceive fingerprint" in other.stderr
-    judged = run(*QUICK, "--fusion.method", "equal", "--out", "first", cwd=finished, check=1)
-    assert "another judge fingerprint" in judged.stderr
-    assert "--predictions" in judged.stderr
+    assert "another predict fingerprint" in other.stderr
+    evaluated = run(*QUICK, "--fusion.method", "equal", "--out", "first", cwd=finished, check=1)
+    assert "another evaluate fingerprint" in evaluated.stderr
+    assert "--predictions" in evaluated.stderr
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_another_perceive_or_judge_fingerprint_is_refused_in_the_same_directory(
         (("--face.expert", "emonet", "--face.checkpoint", "words.txt"), "words.txt (11 bytes) is truncated or not a"),
         (("--face.detector", "nothing"), "face.detector must be one of"),
         (("--out", "occupied"), "holds no run"),
-        (("--scene.tower", "timm:resnet18"), "was trained on the tower"),
+        (("--scene.backbone", "timm:resnet18"), "was trained on the backbone"),
         (("--calibration", "words.txt"), "words.txt"),
         (("--fusion.method", "constant"), "give a calibration"),
         (("--statistics.confidence", "95"), "within (0, 1)"),

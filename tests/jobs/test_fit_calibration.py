@@ -15,16 +15,22 @@ import pyarrow.parquet as pq
 import pytest
 
 from emofuse.calibration import Calibration
-from emofuse.config import CalibrationConfig, CalibrationSweepConfig, JudgeConfig, PerceiveConfig, StatisticsConfig
+from emofuse.config import (
+    CalibrationConfig,
+    CalibrationSweepConfig,
+    EvaluationConfig,
+    InferenceConfig,
+    StatisticsConfig,
+)
 from emofuse.errors import ConfigError, DataError
 from emofuse.evaluate import Evaluation
-from emofuse.evaluation.evaluate_table import judge
+from emofuse.evaluation.evaluate_table import evaluate_table
 from emofuse.io import storage
 from emofuse.runs.run import Run, predictions_of
 from emofuse.tables.columns import column, texts
-from emofuse.tuning.calibration.losses import Material
-from emofuse.tuning.calibration.run import Fitting
-from tests.tuning.miscalibrated import SCALE, SHIFT, TOO_SURE, table
+from emofuse.tuning.calibration.losses import CrossValidationData
+from emofuse.tuning.calibration.run import CalibrationJob
+from tests.tuning.miscalibrated import OVERCONFIDENCE, SCALE, SHIFT, table
 
 JOB = Path(__file__).resolve().parents[2] / "jobs" / "fit_calibration.py"
 FEW = CalibrationSweepConfig(
@@ -39,8 +45,8 @@ FEW = CalibrationSweepConfig(
     min_luma=(),
     folds=3,
 )
-JUDGING = JudgeConfig(statistics=StatisticsConfig(resamples=200, gallery=0))
-SWEPT = Fitting(options=FEW, judging=JUDGING, local=True)
+EVALUATION = EvaluationConfig(statistics=StatisticsConfig(resamples=200, gallery=0))
+SWEPT = CalibrationJob(options=FEW, evaluation_config=EVALUATION, local=True)
 AS_IT_IS = replace(SWEPT, tune=False, layers=CalibrationConfig(variance="scaling"))
 
 
@@ -56,8 +62,8 @@ def changed(rows: pa.Table, name: str, change: Callable[[np.ndarray], object]) -
     return rows.set_column(at, rows.schema.field(at), pa.array(change(values), rows.schema.field(at).type))
 
 
-def fitted(rows: pa.Table, folder: Path, fitting: Fitting = SWEPT) -> bytes:
-    """The calibration file that a job writes, and its surface beside it, without the judgement."""
+def fitted(rows: pa.Table, folder: Path, fitting: CalibrationJob = SWEPT) -> bytes:
+    """The calibration file that a job writes, and its surface beside it, without the evaluation."""
     run = Run(str(folder / "fitted"))
     fitting.fit(rows.sort_by("sample_id"), run, {"emofuse": "test"}).save(folder / "calibration.json")
     return (folder / "calibration.json").read_bytes()
@@ -78,7 +84,7 @@ def test_the_fit_recovers_what_was_done_to_the_experts(tmp_path: Path) -> None:
         assert [found["scale_v"], found["scale_a"]] == pytest.approx(SCALE[name], rel=0.06)
         assert [found["shift_v"], found["shift_a"]] == pytest.approx(SHIFT[name], abs=0.03)
         # Mean squared z of 2,000 (1,400 with a face) Gaussians: four standard errors are 4 sqrt(2 / n) = .15.
-        assert np.square(expert.variance.scale) == pytest.approx(TOO_SURE[name], rel=0.2)
+        assert np.square(expert.variance.scale) == pytest.approx(OVERCONFIDENCE[name], rel=0.2)
 
 
 def test_a_run_holds_all_it_promises(run: Run) -> None:
@@ -111,15 +117,15 @@ def test_calibrated_is_compared_with_uncalibrated_and_errs_less(run: Run) -> Non
 
 
 def test_the_main_job_gives_the_same_numbers_with_the_file(run: Run, tmp_path: Path) -> None:
-    judging = replace(JUDGING, calibration=f"{run.address}/calibration.json")
-    again = Evaluation(PerceiveConfig(), judging, str(tmp_path / "again")).judge(run.predictions)
+    evaluation_config = replace(EVALUATION, calibration=f"{run.address}/calibration.json")
+    again = Evaluation(InferenceConfig(), evaluation_config, str(tmp_path / "again")).evaluate_table(run.predictions)
     assert pq.read_table(again.metrics).equals(pq.read_table(run.metrics))
     assert pq.read_table(again.comparisons).equals(pq.read_table(run.comparisons))
 
 
 def test_rows_it_was_fitted_on_are_marked_wherever_it_is_applied(run: Run) -> None:
-    judging = replace(JUDGING, calibration=f"{run.address}/calibration.json", split="valid")
-    again = judge(storage.read_table(run.predictions), judging)
+    evaluation_config = replace(EVALUATION, calibration=f"{run.address}/calibration.json", split="valid")
+    again = evaluate_table(storage.read_table(run.predictions), evaluation_config)
     assert all(again.metrics.column("in_sample").to_pylist())
     assert all(again.comparisons.column("in_sample").to_pylist())
     assert not any(pq.read_table(run.metrics).column("in_sample").to_pylist())
@@ -130,9 +136,9 @@ def test_rows_it_was_fitted_on_are_known_in_another_cut_of_the_data_and_in_anoth
     valid = texts(rows, "split") == "valid"
     fewer = rows.filter(pa.array(np.arange(rows.num_rows) != np.flatnonzero(valid)[0]))
     dealt = changed(fewer, "split", lambda values: [{"valid": "test", "test": "valid"}.get(v, v) for v in values])
-    judging = replace(JUDGING, calibration=f"{run.address}/calibration.json")
-    assert all(judge(dealt, judging).metrics.column("in_sample").to_pylist())
-    marks = judge(dealt, judging).fused
+    evaluation_config = replace(EVALUATION, calibration=f"{run.address}/calibration.json")
+    assert all(evaluate_table(dealt, evaluation_config).metrics.column("in_sample").to_pylist())
+    marks = evaluate_table(dealt, evaluation_config).fused
     np.testing.assert_array_equal(column(marks, "in_sample") > 0, texts(marks, "split") == "test")
 
 
@@ -149,7 +155,7 @@ def test_an_unfinished_run_is_not_fitted_on(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="90 of 91 predictions: it is not finished"):
         SWEPT.run(part.address, str(tmp_path / "a"))
     with pytest.raises(DataError, match="90 of 91 predictions: it is not finished"):
-        Evaluation(PerceiveConfig(), JUDGING, str(tmp_path / "b")).judge(part.predictions)
+        Evaluation(InferenceConfig(), EVALUATION, str(tmp_path / "b")).evaluate_table(part.predictions)
 
 
 def test_a_calibration_is_read_from_wherever_it_was_written(run: Run) -> None:
@@ -211,7 +217,7 @@ def test_a_face_expert_alone_without_variances_is_calibrated_with_pooled_ones(tm
     assert set(calibration.experts) == {"face"}
     assert calibration.experts["face"].variance is None
     assert pq.read_table(tmp_path / "fitted" / "surface.parquet").num_rows == 2
-    fused = judge(rows, replace(JUDGING, calibration=str(tmp_path / "calibration.json"))).fused.to_pylist()
+    fused = evaluate_table(rows, replace(EVALUATION, calibration=str(tmp_path / "calibration.json"))).fused.to_pylist()
     assert {row["face_variance_source"] for row in fused if row["face_valence"] is not None} == {"pooled"}
     assert all(row["scene_valence"] is None for row in fused)
 
@@ -220,7 +226,7 @@ def test_a_finished_run_is_left_alone_and_another_is_refused(run: Run) -> None:
     before = (Path(run.address) / "_SUCCESS").stat().st_mtime_ns
     SWEPT.run(run.predictions, run.address)
     assert (Path(run.address) / "_SUCCESS").stat().st_mtime_ns == before
-    with pytest.raises(ConfigError, match="another judge fingerprint"):
+    with pytest.raises(ConfigError, match="another evaluate fingerprint"):
         AS_IT_IS.run(run.predictions, run.address)
 
 
@@ -231,7 +237,7 @@ def test_an_interrupted_run_is_taken_up_by_the_same_command(tmp_path: Path, monk
 
     predictions, out = written(table(300), tmp_path), str(tmp_path / "run")
     with monkeypatch.context() as patched:
-        patched.setattr(Material, "fit", interrupted)
+        patched.setattr(CrossValidationData, "fit", interrupted)
         with pytest.raises(KeyboardInterrupt):
             AS_IT_IS.run(predictions, out)
     assert not Run(out).finished

@@ -42,7 +42,7 @@ def test_a_table_is_prepared_and_what_was_dropped_is_told(tmp_path: Path) -> Non
     (tmp_path / "x.csv").write_text("image_path,valence,arousal,group\n" + lines)
     done = call("csv", "--root", ".", "--scale", "unit", "--out", "m.parquet", "--seed", "3", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "1: picture missing (first: 6.png)" in done.stdout
+    assert "1: image missing (first: 6.png)" in done.stdout
     table = pq.read_table(tmp_path / "m.parquet")
     assert all(Path(uri).is_absolute() for uri in table.column("uri").to_pylist())
     assert schema.read_metadata(table.schema)["split_seed"] == 3

@@ -43,7 +43,7 @@ class Shares:
 def exchangeable(rng, groups, per_group, correlation):
     """Truth and two predictors (N, 2) whose errors have one distribution and may change places.
 
-    Errors share half their variance between the predictors, as those of two models of one picture do, and
+    Errors share half their variance between the predictors, as those of two models of one image do, and
     `correlation` of it within a group.
     """
     names = np.repeat(np.arange(groups), per_group)
@@ -58,7 +58,7 @@ def exchangeable(rng, groups, per_group, correlation):
 
 
 def simulate(repeats, *, groups, per_group=1, correlation=0.0, by_group=True, resamples=999, seed=0):
-    """The shares over `repeats` draws of data; `by_group=False` judges grouped rows as if they were independent."""
+    """The shares over `repeats` draws of data; `by_group=False` evaluates grouped rows as if they were independent."""
     found = np.zeros(5)
     # statsmodels collects garbage at every call: a tenth of a second among the objects of a whole test session.
     gc.freeze()
@@ -107,7 +107,7 @@ def test_equal_predictors_are_told_apart_as_rarely_as_claimed(case):
 
 
 def test_grouped_rows_taken_for_independent_ones_mislead():
-    # The reason for groups: the same data judged row by row is "significant" far too often.
+    # The reason for groups: the same data evaluated row by row is "significant" far too often.
     repeats = 100
     shares = simulate(repeats, groups=40, per_group=5, correlation=0.5, by_group=False, resamples=199)
     assert shares.two_sided > binom.ppf(0.999, repeats, LEVEL) / repeats

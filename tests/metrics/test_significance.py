@@ -130,7 +130,7 @@ def test_missing_rows_leave_the_comparison():
 
 
 def test_permutation_of_eight_rows():
-    # scipy.stats.permutation_test over all 256 swaps.
+    # scipy.stats.permutation_test over all 256 sign_flips.
     exact = paired_permutation(TRUTH, A, B, mae)
     assert exact.exact
     assert exact.p == 0.0625
@@ -160,7 +160,7 @@ def test_exact_permutation_is_that_of_scipy(name, swap):
 
 
 def test_groups_change_places_as_one():
-    # Three groups: 8 swaps; the observed order and its mirror are the two extremes.
+    # Three groups: 8 sign_flips; the observed order and its mirror are the two extremes.
     y = np.zeros(9)
     a, b = np.full(9, 0.5), np.full(9, 0.4)
     grouped = paired_permutation(y, a, b, mae, np.repeat([0, 1, 2], 3))

@@ -160,7 +160,7 @@ def test_nothing_known_is_not_a_number():
     assert np.isnan(u.risk_coverage([], [], []).area)
 
 
-def test_sharpness_over_all_rows_or_the_judged_ones():
+def test_sharpness_over_all_rows_or_the_evaluated_ones():
     variance = np.array([1.0, 4, np.nan])
     assert u.sharpness(variance) == pytest.approx(np.sqrt(2.5))
     assert u.sharpness([0, np.nan, 0], [0, 0, 0], variance) == 1

@@ -4,7 +4,7 @@
 
 The folds, heads and statistics are those of fusion_on_oasis.py, where rules are compared by hand. Here each fold's
 rest goes through the very sweep of jobs/fit_calibration.py: predictions of rows that no head has seen take the
-place of a valid split, and what it chooses by its own rule judges the fold's photographs of category Person, once.
+place of a valid split, and what it chooses by its own rule evaluates the fold's photographs of category Person, once.
 Gates are left out, since they ask for scores that stored features do not hold.
 
 It then times the whole sweep of the job on these predictions, and the same work with a trial for each configuration.
@@ -32,11 +32,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from emofuse.config import CalibrationConfig, CalibrationSweepConfig, FusionConfig
 from emofuse.fusion.select import fuse
 from emofuse.inference.cluster import ray_cluster
-from emofuse.tuning.calibration import Material, sweep
+from emofuse.tuning.calibration import CrossValidationData, sweep
 from emofuse.tuning.calibration.grid import Grid
 from emofuse.tuning.calibration.losses import always_answered, dealt
 from emofuse.tuning.calibration.trials import run_trials
-from tests.proof.fusion_on_oasis import FOLDS, Experts, Pictures, compared, group_folds, read, show, trained, unseen
+from tests.proof.fusion_on_oasis import FOLDS, Experts, Images, compared, group_folds, read, show, trained, unseen
 
 TRIED = CalibrationSweepConfig(
     means=("identity", "affine"),
@@ -50,29 +50,29 @@ TRIED = CalibrationSweepConfig(
 """What is swept in each fold: no gates, and fewer penalties than the job tries, so that many folds can be run."""
 
 
-def material_of(pictures: Pictures, rows: np.ndarray, experts: Experts, seed: int) -> Material:
+def sweep_data_of(images: Images, rows: np.ndarray, experts: Experts, seed: int) -> CrossValidationData:
     """Rows that no head has seen, as phase 1 reads them; all are fitted on, photographs of people compared on."""
     mean, variance = (np.stack(each) for each in zip(*experts.values(), strict=True))
-    groups = np.unique(pictures.groups[rows], return_inverse=True)[1]
+    groups = np.unique(images.groups[rows], return_inverse=True)[1]
     fold, bundle = dealt(groups, FOLDS, seed)
     unknown = np.full(len(rows), np.nan)
-    scored = always_answered(mean) & pictures.person[rows]
-    return Material(pictures.labels[rows], mean, variance, unknown, unknown, groups, fold, bundle, scored)
+    scored = always_answered(mean) & images.person[rows]
+    return CrossValidationData(images.labels[rows], mean, variance, unknown, unknown, groups, fold, bundle, scored)
 
 
 def folds(
-    pictures: Pictures, repeats: int, options: CalibrationSweepConfig
+    images: Images, repeats: int, options: CalibrationSweepConfig
 ) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray], np.ndarray, str]]:
-    """Rows judged, every system's means of them, the face's share in the chosen fusion, and what was chosen."""
+    """Rows evaluated, every system's means of them, the face's share in the chosen fusion, and what was chosen."""
     for repeat in range(repeats):
-        for rest, held in group_folds(pictures.groups, FOLDS, repeat):
-            judged = held[pictures.person[held]]
-            material = material_of(pictures, rest, unseen(pictures, rest, repeat + 1000), repeat)
-            swept = sweep(material, options, storage_path=None)
+        for rest, held in group_folds(images.groups, FOLDS, repeat):
+            evaluated = held[images.person[held]]
+            sweep_data = sweep_data_of(images, rest, unseen(images, rest, repeat + 1000), repeat)
+            swept = sweep(sweep_data, options, storage_path=None)
             layers, fusion = swept.grid.parts(swept.chosen)
-            calibration = material.fit(slice(None), layers, fusion)
-            affine = material.fit(slice(None), replace(layers, mean="affine", loss="mse"))
-            experts = trained(pictures, rest)(judged)
+            calibration = sweep_data.fit(slice(None), layers, fusion)
+            affine = sweep_data.fit(slice(None), replace(layers, mean="affine", loss="mse"))
+            experts = trained(images, rest)(evaluated)
             raw = fuse(*(np.stack(each) for each in zip(*experts.values(), strict=True)), FusionConfig())
             systems = {name: mean for name, (mean, _) in experts.items()} | {"plain inverse variance": raw.mean}
             systems |= {f"affine {name}": affine.apply(name, *each)[0] for name, each in experts.items()}
@@ -80,60 +80,60 @@ def folds(
             mean, variance = (np.stack([each[i] for each in moved]) for i in (0, 1))
             fused = fuse(mean, variance, fusion, **calibration.fusion_arguments())
             systems |= {"calibrated fusion, chosen": np.clip(fused.mean, -1, 1)}
-            people = pictures.labels[rest][pictures.person[rest]]
+            people = images.labels[rest][images.person[rest]]
             systems |= {"constant median": np.broadcast_to(np.median(people, axis=0), fused.mean.shape)}
-            yield judged, systems, fused.weights[1], f"{layers.mean}, {layers.variance}, {fusion.method}"
+            yield evaluated, systems, fused.weights[1], f"{layers.mean}, {layers.variance}, {fusion.method}"
 
 
-def judged_lines(pictures: Pictures, repeats: int, options: CalibrationSweepConfig) -> list[dict[str, object]]:
+def evaluated_lines(images: Images, repeats: int, options: CalibrationSweepConfig) -> list[dict[str, object]]:
     """Every system on both axes: MAE with its interval, and the difference to the better single expert."""
     total: dict[str, np.ndarray] = {}
-    shares, choices = np.zeros((len(pictures), 2)), dict[str, int]()
-    for judged, systems, share, chosen in folds(pictures, repeats, options):
+    shares, choices = np.zeros((len(images), 2)), dict[str, int]()
+    for evaluated, systems, share, chosen in folds(images, repeats, options):
         for name, mean in systems.items():
-            losses = total.setdefault(name, np.zeros((len(pictures), 2)))
-            losses[judged] += np.abs(mean - pictures.labels[judged]) / repeats
-        shares[judged] += np.nan_to_num(share) / repeats
+            losses = total.setdefault(name, np.zeros((len(images), 2)))
+            losses[evaluated] += np.abs(mean - images.labels[evaluated]) / repeats
+        shares[evaluated] += np.nan_to_num(share) / repeats
         choices[chosen] = choices.get(chosen, 0) + 1
-    rows = np.flatnonzero(pictures.person)
-    both = rows[np.isfinite(pictures.face[rows, 0])]
+    rows = np.flatnonzero(images.person)
+    both = rows[np.isfinite(images.face[rows, 0])]
     lines = []
     for subset, mine in (("Person", rows), ("Person with a face", both)):
-        lines += compared(total, mine, pictures.groups[mine], subset, shares[mine].mean(axis=0))
+        lines += compared(total, mine, images.groups[mine], subset, shares[mine].mean(axis=0))
     return [line | {"chosen": "; ".join(f"{name}: {n}" for name, n in choices.items())} for line in lines]
 
 
-def cost(pictures: Pictures, singles: int) -> dict[str, float]:
+def cost(images: Images, singles: int) -> dict[str, float]:
     """Seconds of the job's whole sweep on Ray, and of a trial for each configuration, from a few of these.
 
     Args:
-        pictures: all of them; scores and luma, which gates ask for, are made up.
+        images: all of them; scores and luma, which gates ask for, are made up.
         singles: how many configurations are timed as trials of their own, evenly over the kinds of calibration.
     """
-    everything = np.arange(len(pictures))
-    material = material_of(pictures, everything, unseen(pictures, everything, 0), 0)
+    everything = np.arange(len(images))
+    sweep_data = sweep_data_of(images, everything, unseen(images, everything, 0), 0)
     rng = np.random.default_rng(0)
-    made_up = {"face_score": rng.uniform(0.5, 1, len(material)), "luma": rng.uniform(20, 200, len(material))}
-    material = replace(material, **made_up)
+    made_up = {"face_score": rng.uniform(0.5, 1, len(sweep_data)), "luma": rng.uniform(20, 200, len(sweep_data))}
+    sweep_data = replace(sweep_data, **made_up)
     with tempfile.TemporaryDirectory() as folder, ray_cluster():
-        swept = sweep(material, CalibrationSweepConfig(), storage_path=folder)
+        swept = sweep(sweep_data, CalibrationSweepConfig(), storage_path=folder)
         grid = swept.grid
         few = [grid.calibrations[i] for i in np.linspace(0, len(grid.calibrations) - 1, singles).astype(int)]
         # Starting up is paid once however many trials there are, so it is left out of what a trial costs.
         less = max(1, singles // 6)
-        seconds = [_alone(material, few[:: singles // count][:count], grid, folder) for count in (less, singles)]
+        seconds = [_alone(sweep_data, few[:: singles // count][:count], grid, folder) for count in (less, singles)]
     each = (seconds[1] - seconds[0]) / (singles - less)
     names = ("configurations", "trials", "seconds", "configurations_per_second")
     one = {"seconds_of_a_configuration_by_itself": each, "seconds_of_all_by_themselves": each * len(grid)}
     return {name: swept.facts[name] for name in names} | one
 
 
-def _alone(material: Material, layers: list[CalibrationConfig], grid: Grid, folder: str) -> float:
+def _alone(sweep_data: CrossValidationData, layers: list[CalibrationConfig], grid: Grid, folder: str) -> float:
     """Seconds of these calibrations, each with one rule and no gate, a trial for each and each fold."""
     single = Grid(layers, grid.fusions[:1], grid.gates[:1])
-    tasks = [(fold, i, i + 1) for i in range(len(layers)) for fold in range(material.folds)]
+    tasks = [(fold, i, i + 1) for i in range(len(layers)) for fold in range(sweep_data.folds)]
     began = time.perf_counter()
-    run_trials(material, single, tasks, "crps", folder)
+    run_trials(sweep_data, single, tasks, "crps", folder)
     return time.perf_counter() - began
 
 
@@ -149,15 +149,15 @@ def main() -> None:
     parser.add_argument("--objective", default="crps", choices=("crps", "mae", "nll"), help="what the sweep minimises")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    pictures = read(options.data, options.cache or options.out / "features")
-    lines = judged_lines(pictures, options.repeats, replace(TRIED, objective=options.objective))
+    images = read(options.data, options.cache or options.out / "features")
+    lines = evaluated_lines(images, options.repeats, replace(TRIED, objective=options.objective))
     console = Console(width=220)
     show(console, lines)
     options.out.mkdir(parents=True, exist_ok=True)
     table = pa.Table.from_pandas(pd.DataFrame(lines), preserve_index=False)
     pq.write_table(table, options.out / "calibrated_fusion.parquet")
     if options.singles:
-        found = cost(pictures, options.singles)
+        found = cost(images, options.singles)
         pq.write_table(pa.Table.from_pylist([found]), options.out / "calibration_sweep.parquet")
         for name, value in found.items():
             console.print(f"{name.replace('_', ' ')}: {value:,.{0 if value >= 100 else 3}f}")

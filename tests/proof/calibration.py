@@ -1,14 +1,14 @@
-"""EmoNet on pictures of another domain: does calibration help there, and do its intervals hold?
+"""EmoNet on images of another domain: does calibration help there, and do its intervals hold?
 
     python tests/proof/calibration.py --data DIR [--out DIR] [--seeds 20]
 
-Published predictions of EmoNet on FindingEmo pictures beside the human labels (DIR/emonet_on_findingemo). Groups
-are the search queries that found the pictures, joined where the same file turned up under several. For each
+Published predictions of EmoNet on FindingEmo images beside the human labels (DIR/emonet_on_findingemo). Groups
+are the search queries that found the images, joined where the same file turned up under several. For each
 seed the groups part into 70 % train, 15 % valid and 15 % test, which is read once. Mean calibrations, of which
 none is chosen, are fitted on train and valid; where variances and intervals follow, means on train and these on valid.
 
-A picture is in several seeds' tests; its losses there are averaged, and intervals and p-values come from
-resampling whole groups of these averages: over pictures, not over seeds, which overlap.
+An image is in several seeds' tests; its losses there are averaged, and intervals and p-values come from
+resampling whole groups of these averages: over images, not over seeds, which overlap.
 """
 
 from __future__ import annotations
@@ -53,12 +53,12 @@ MODELS = {
 }
 BASELINE = "constant median"
 LEVEL = 0.9
-LEAST_EFFECT = 1e-3
+MIN_EFFECT = 1e-3
 """Differences up to this, in units of the metric, count as none."""
 
 
 def read(data: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Labels and predictions (N, 2) on the reference scale, and groups (N,), of the pictures with a face."""
+    """Labels and predictions (N, 2) on the reference scale, and groups (N,), of the images with a face."""
     rows = pd.read_parquet(data / "emonet_on_findingemo" / "predictions.parquet")
     rows = rows[rows["has_face"]].reset_index(drop=True)
     scale = SCALES["findingemo"]
@@ -84,7 +84,7 @@ def splits(groups: np.ndarray, seeds: int) -> Iterator[tuple[np.ndarray, np.ndar
 
 
 class Losses:
-    """Each picture's losses in the tests it was in, and each test's score."""
+    """Each image's losses in the tests it was in, and each test's score."""
 
     def __init__(self, n: int) -> None:
         self.sums: dict[str, np.ndarray] = {}
@@ -99,11 +99,11 @@ class Losses:
         self.score(name, losses.mean(axis=0))
 
     def score(self, name: str, value: np.ndarray) -> None:
-        """A score (2,) of one test that is no mean over pictures."""
+        """A score (2,) of one test that is no mean over images."""
         self.scores.setdefault(name, []).append(np.asarray(value, dtype=np.float64))
 
     def rows(self, name: str) -> np.ndarray:
-        """Mean loss of each picture (n, 2); NaN for one that was in no test."""
+        """Mean loss of each image (n, 2); NaN for one that was in no test."""
         with np.errstate(invalid="ignore"):
             return self.sums[name] / self.counts[name]
 
@@ -175,7 +175,7 @@ def compared(losses: Losses, groups: np.ndarray, metric: str, baseline: str) -> 
         none = np.zeros_like(base)
         for name, scores in losses.scores.items():
             own = losses.rows(name)[:, i]
-            # A picture's mean loss is its distance from no loss at all, and their mean the MAE of that.
+            # An image's mean loss is its distance from no loss at all, and their mean the MAE of that.
             lift = min(0.0, float(np.nanmin([own, base])))
             alone = paired_bootstrap(none, own - lift, none, groups=groups, resamples=2000)
             line = entry(name, axis, metric, np.array(scores)[:, i])
@@ -196,15 +196,15 @@ def compared(losses: Losses, groups: np.ndarray, metric: str, baseline: str) -> 
         if "p" in line:
             shown = p < 0.05
             better, worse = (
-                shown and line["difference_high"] < -LEAST_EFFECT,
-                shown and line["difference_low"] > LEAST_EFFECT,
+                shown and line["difference_high"] < -MIN_EFFECT,
+                shown and line["difference_low"] > MIN_EFFECT,
             )
             line |= {"p_holm": p, "verdict": "better" if better else "worse" if worse else "not shown"}
     return rows
 
 
 def ablation(labels: np.ndarray, predictions: np.ndarray, groups: np.ndarray) -> list[dict[str, object]]:
-    """The affine calibration against none, as `CalibrationEvaluator` judges it."""
+    """The affine calibration against none, as `CalibrationEvaluator` evaluates it."""
     results = CalibrationEvaluator().ablation_study(predictions, labels, n_runs=10, groups=groups)
     axes = {"v": "valence", "a": "arousal", "avg": "average"}
     lines = []

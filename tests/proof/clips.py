@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Both development clips end to end, and the same frames one by one through `perceive_and_fuse`.
+"""Both development clips end to end, and the same frames one by one through `predict_and_fuse`.
 
     python tests/proof/clips.py --data DIR [--out DIR]
 
@@ -19,7 +19,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from emofuse.affect import AXES
-from emofuse.config import ComputeConfig, JudgeConfig, PerceiveConfig
+from emofuse.config import ComputeConfig, EvaluationConfig, InferenceConfig
 from emofuse.io import storage
 from emofuse.io.video import read_frames
 from emofuse.live import SceneFaceFusion
@@ -31,13 +31,13 @@ def difference(path: str, rows: list[dict], live: SceneFaceFusion) -> tuple[int,
     live.reset()
     worst, count = 0.0, 0
     for row, frame in zip(rows, read_frames(path), strict=True):
-        seen = live.perceive_and_fuse(frame.rgb[:, :, ::-1], frame.timestamp)
+        seen = live.predict_and_fuse(frame.rgb[:, :, ::-1], frame.timestamp)
         pairs = []
         for i, axis in enumerate(AXES):
             for name, affect in (("fused", seen.raw), ("scene", seen.scene), ("face", seen.face)):
                 pairs.append((affect.mean[i], row[f"{name}_{axis}"]))
                 pairs.append((affect.variance[i], row[f"{name}_{axis}_variance"]))
-            pairs.append((seen.fused.mean[i], row[f"steady_{axis}"]))
+            pairs.append((seen.fused.mean[i], row[f"smoothed_{axis}"]))
         mine, theirs = (np.array(side, dtype=float) for side in zip(*pairs, strict=True))
         if (np.isnan(mine) != np.isnan(theirs)).any():
             raise AssertionError(f"frame {row['frame_index']}: one way has an estimate that the other has not")
@@ -60,8 +60,8 @@ def main() -> None:
     )
     print(f"{storage.read_table(str(manifest)).num_rows} frames in, {fused.num_rows} rows out")
     # One frame a call, as one has it in a loop; the batch job's shape would compute 32 for each.
-    single = PerceiveConfig(compute=ComputeConfig(batch_size=1, face_chunk=1))
-    live = SceneFaceFusion.from_config(single, JudgeConfig())
+    single = InferenceConfig(compute=ComputeConfig(batch_size=1, face_chunk=1))
+    live = SceneFaceFusion.from_config(single, EvaluationConfig())
     rows = fused.to_pylist()
     for path in dict.fromkeys(row["uri"] for row in rows):
         mine = [row for row in rows if row["uri"] == path]

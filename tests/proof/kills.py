@@ -108,7 +108,7 @@ def actor(proof: Proof) -> None:
     process = work.start()
     work.wait_for(4, process)
     before = work.files()
-    workers = named(family(process), "ray::MapWorker", "Perceiver")
+    workers = named(family(process), "ray::MapWorker", "Predictor")
     assert workers, "no actor was found"
     kill(workers)
     proof.survived("actor", work, before, process)
@@ -159,7 +159,7 @@ def _busy(cluster: object, otherwise: object) -> object:
     for each in cluster.worker_nodes:  # type: ignore[attr-defined]
         for info in each.all_processes.get("raylet", []):
             with suppress(psutil.NoSuchProcess):
-                if named(psutil.Process(info.process.pid).children(recursive=True), "Perceiver"):
+                if named(psutil.Process(info.process.pid).children(recursive=True), "Predictor"):
                     return each
     return otherwise
 

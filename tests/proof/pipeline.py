@@ -35,7 +35,7 @@ def manifest_of(data: Path, out: Path) -> Path:
 
 
 def oasis(data: Path, out: Path) -> None:
-    """Both heads on train, judged on test."""
+    """Both heads on train, evaluated on test."""
     manifest = manifest_of(data, out)
     heads = {}
     for kind in ("scene", "face"):
@@ -49,19 +49,19 @@ def oasis(data: Path, out: Path) -> None:
 
 
 def throughput(data: Path, out: Path) -> None:
-    """The benchmark on OASIS's pictures."""
+    """The benchmark on OASIS's images."""
     job("benchmark", "--manifest", manifest_of(data, out), "--rows", 448, "--workers", 1, 2, "--out", out / "benchmark")
 
 
 def memory(data: Path, out: Path) -> None:
     """Peaks at 551 rows and at ten times as many."""
     from emofuse.benchmark import benchmark
-    from emofuse.config import ComputeConfig, PerceiveConfig
+    from emofuse.config import ComputeConfig, InferenceConfig
     from emofuse.inference.cluster import ray_cluster
     from emofuse.inference.run import resolved
 
     # Blocks of one size, so that the two runs differ in their rows alone.
-    config = resolved(PerceiveConfig(compute=ComputeConfig(rows_per_block=64)))
+    config = resolved(InferenceConfig(compute=ComputeConfig(rows_per_block=64)))
     for rows in (551, 5510):
         table = benchmark.repeated(str(manifest_of(data, out)), rows)
         path = benchmark.write_manifest(table, str(out / f"memory-{rows}.parquet"))

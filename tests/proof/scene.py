@@ -4,7 +4,7 @@
 
 folds     grouped 5-fold cross-validation, predictions pooled, everything chosen inside the folds: the heads beside
           ridge on the same features, ridge on averaged features of the last stage alone, and two constants
-passes    MC dropout: T = 20 against T = 1 on 64 pictures through the embedded tower; sampling against the closed form
+passes    MC dropout: T = 20 against T = 1 on 64 images through the embedded backbone; sampling against the closed form
 search    a search on Ray Tune: wall time, time per trial, and what it would cost without reused actors
 unfreeze  one split of 70/15/15 by group: the frozen phase, a search, and the unfrozen phase, on valid and on test
 """
@@ -27,7 +27,7 @@ from rich.table import Table
 from emofuse.affect import AXES
 from emofuse.config import ComputeConfig, TrainingConfig
 from emofuse.datasets import oasis
-from emofuse.experts.backbone import load_tower
+from emofuse.experts.backbone import load_backbone
 from emofuse.experts.head import Head, HeadSpec, closed_form_moments, sampled_moments
 from emofuse.experts.head_expert import head_moments
 from emofuse.metrics.resampling.metric_tables import difference_table, metric_table
@@ -35,10 +35,10 @@ from emofuse.training.artifacts import features_from
 from emofuse.training.cross_validation import Estimates, best_of, fitting, out_of_fold, predict
 from emofuse.training.features import FeatureSet, features_of
 from emofuse.training.image_source import FeatureSource
-from emofuse.training.image_store import PictureStore
+from emofuse.training.image_store import ImageStore
 from emofuse.training.plan import TrainPlan
 from emofuse.training.ridge import choose_dropout, fit_linear, group_folds
-from emofuse.training.run import prepare_tower, split_rows
+from emofuse.training.run import prepare_backbone, split_rows
 from emofuse.training.trainer import PhaseTrainer
 
 METRICS = ("pearson", "ccc", "mae")
@@ -74,9 +74,9 @@ def main() -> None:
 
 
 def embedded(table: pa.Table, out: Path) -> tuple[FeatureSet, FeatureSource]:
-    """Features of the embedded tower, and how they came about."""
-    tower, source = prepare_tower(TrainPlan())
-    return features_of(table, tower, source, out / "features"), source
+    """Features of the embedded backbone, and how they came about."""
+    backbone, source = prepare_backbone(TrainPlan())
+    return features_of(table, backbone, source, out / "features"), source
 
 
 def folds(table: pa.Table, out: Path, draws: int) -> None:
@@ -104,7 +104,7 @@ def settings(draws: int) -> list[TrainingConfig]:
         TrainingConfig(
             head="linear" if rng.random() < 0.5 else "two_layer",
             start="random",
-            rate=float(3e-4 * 10 ** rng.uniform(-1, 1)),
+            learning_rate=float(3e-4 * 10 ** rng.uniform(-1, 1)),
             weight_decay=float(10 ** rng.uniform(-4, 0)),
             dropout=float(rng.uniform(0.1, 0.8)),
         )
@@ -114,10 +114,10 @@ def settings(draws: int) -> list[TrainingConfig]:
 
 def imagenet(table: pa.Table, out: Path, source: FeatureSource) -> FeatureSet:
     """The last stage averaged, with ImageNet's mean and standard deviation: the baseline's features."""
-    tower = load_tower("embedded").to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    backbone = load_backbone("embedded").to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     other = replace(source, preprocessing=replace(source.preprocessing, mean=IMAGENET[0], std=IMAGENET[1]))
-    tower.normalise_with(other.preprocessing)
-    rows = features_of(table, tower, other, out / "features")
+    backbone.normalise_with(other.preprocessing)
+    rows = features_of(table, backbone, other, out / "features")
     return replace(rows, features=rows.features[:, :LAST_STAGE])
 
 
@@ -150,7 +150,7 @@ def show(rows: FeatureSet, systems: dict[str, Estimates]) -> None:
     by_key = {(row.a, row.axis, row.metric): row for row in compared}
     for axis in AXES:
         table = Table(
-            "", "Pearson r", "CCC", "MAE", "r less ridge's", "MAE less ridge's", title=f"{axis}, {len(rows)} pictures"
+            "", "Pearson r", "CCC", "MAE", "r less ridge's", "MAE less ridge's", title=f"{axis}, {len(rows)} images"
         )
         for name in means:
             cells = [row for row in found if row.system == name and row.axis == axis]
@@ -167,24 +167,22 @@ def show(rows: FeatureSet, systems: dict[str, Estimates]) -> None:
 
 def passes() -> None:
     """Point 4: the cost of passes, and sampling against the closed form."""
-    tower = load_tower("embedded").to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    backbone = load_backbone("embedded").to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     torch.manual_seed(0)
-    head = Head(HeadSpec(tower.dimension, "two_layer", 0.3)).eval()
-    pictures = torch.randint(0, 256, (64, 240, 240, 3), dtype=torch.uint8)
+    head = Head(HeadSpec(backbone.dimension, "two_layer", 0.3)).eval()
+    images = torch.randint(0, 256, (64, 240, 240, 3), dtype=torch.uint8)
     masks = {count: head.masks(count, 0) for count in (1, 20)}
     seconds: dict[int, list[float]] = {1: [], 20: []}
     with torch.inference_mode():
-        features = tower(pictures)
+        features = backbone(images)
         for _ in range(5):
             for count in (1, 20):
                 started = time.process_time()
-                head_moments(head, tower(pictures), masks[count])
+                head_moments(head, backbone(images), masks[count])
                 seconds[count].append(time.process_time() - started)
     once, twenty = min(seconds[1]), min(seconds[20])
-    console.print(
-        f"64 pictures, CPU seconds, best of 5: T = 1 {once:.3f}, T = 20 {twenty:.3f}: {twenty / once - 1:+.1%}"
-    )
-    linear = Head(HeadSpec(tower.dimension, "linear", 0.7)).eval()
+    console.print(f"64 images, CPU seconds, best of 5: T = 1 {once:.3f}, T = 20 {twenty:.3f}: {twenty / once - 1:+.1%}")
+    linear = Head(HeadSpec(backbone.dimension, "linear", 0.7)).eval()
     linear.standardise.fit(features)
     with torch.inference_mode():
         exact = closed_form_moments(linear, features).epistemic
@@ -192,7 +190,7 @@ def passes() -> None:
             ratio = sampled_moments(linear.sample(features, linear.masks(count, 0))).epistemic / exact
             bound = math.sqrt(2 / (count - 1))
             spread = float((ratio - 1).square().mean().sqrt())
-            told = f"T = {count}: sampled / closed-form variance {float(ratio.mean()):.3f} on average over pictures"
+            told = f"T = {count}: sampled / closed-form variance {float(ratio.mean()):.3f} on average over images"
             console.print(f"{told}, off by {spread:.3f} (one standard error is {bound:.3f})", highlight=False)
 
 
@@ -217,11 +215,11 @@ def search(table: pa.Table, out: Path, draws: int) -> None:
 
 def unfreeze(table: pa.Table, out: Path, draws: int) -> None:
     """What tuning and unfreezing add on one split; test is read once, at the end."""
-    tower, source = prepare_tower(TrainPlan(compute=ComputeConfig(batch_size=32)))
-    features = features_of(table, tower, source, out / "features")
+    backbone, source = prepare_backbone(TrainPlan(compute=ComputeConfig(batch_size=32)))
+    features = features_of(table, backbone, source, out / "features")
     rows, valid = split_rows(features, "train")
     test = features.rows(features.split == "test")
-    store = PictureStore(features, source, out / "features")
+    store = ImageStore(features, source, out / "features")
     shown = Table(
         "", "valid loss", *(f"test {axis} {metric}" for axis in AXES for metric in METRICS), title="one split"
     )
@@ -234,8 +232,12 @@ def unfreeze(table: pa.Table, out: Path, draws: int) -> None:
         "two-layer, then unfrozen": TrainingConfig(head="two_layer", unfrozen_epochs=5, batch_size=32),
     }
     for name, config in configs.items():
-        result = PhaseTrainer(rows, valid, config, tower=tower, pictures=store).train_phase_0()
-        used = test.features if result.served == "frozen" else features_from(result.tower or tower, store(test), source)
+        result = PhaseTrainer(rows, valid, config, backbone=backbone, images=store).train_phase_0()
+        used = (
+            test.features
+            if result.served == "frozen"
+            else features_from(result.backbone or backbone, store(test), source)
+        )
         figures = Estimates(test.labels, *predict(result.head, used)).figures()
         losses = ", ".join(f"{phase} {loss:.4f}" for phase, loss in result.best.items())
         shown.add_row(name, losses, *(f"{figures[axis][metric]:.3f}" for axis in AXES for metric in METRICS))

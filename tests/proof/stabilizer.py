@@ -24,8 +24,8 @@ from emofuse.config import FusionConfig, StabilizerConfig, SweepConfig
 from emofuse.metrics.accuracy import concordance, mae
 from emofuse.metrics.stability import hold_rate
 from emofuse.stabilizer import make_stabilizer
-from emofuse.tuning.stabilizer.run import Tuning, chosen_options
-from emofuse.tuning.stabilizer.surface import Material
+from emofuse.tuning.stabilizer.run import StabilizerSweep, chosen_options
+from emofuse.tuning.stabilizer.surface import SweepData
 
 SWEEP = SweepConfig(
     alpha=tuple(np.linspace(0.5, 0.8, 16).round(3).tolist()),
@@ -52,7 +52,7 @@ class Options:
     """Where proof.json and Tune's files go; by default a folder that is removed."""
 
 
-def material(sequences: int, frames: int, seed: int = 0) -> Material:
+def sweep_data(sequences: int, frames: int, seed: int = 0) -> SweepData:
     """A slow drift seen by two experts through noise of known variance; faces missing from a fifth of the frames."""
     rng = np.random.default_rng(seed)
     n = sequences * frames
@@ -63,10 +63,10 @@ def material(sequences: int, frames: int, seed: int = 0) -> Material:
     variance[np.isnan(mean)] = np.nan
     rows = np.split(np.arange(n), sequences)
     time_of = np.tile(np.arange(frames) / 30, sequences)
-    return Material(mean, variance, rng.uniform(0.4, 1, n), rng.uniform(20, 220, n), drift, time_of, rows, {})
+    return SweepData(mean, variance, rng.uniform(0.4, 1, n), rng.uniform(20, 220, n), drift, time_of, rows, {})
 
 
-def stepped(data: Material, row: dict, base: StabilizerConfig) -> dict[str, float]:
+def stepped(data: SweepData, row: dict, base: StabilizerConfig) -> dict[str, float]:
     """The figures of one configuration by the step form and the metrics of whole series."""
     config, fusion = chosen_options(row, base, FUSION)
     mean, variance = data.fused(fusion)
@@ -87,8 +87,8 @@ def stepped(data: Material, row: dict, base: StabilizerConfig) -> dict[str, floa
 
 def prove(options: Options, folder: Path, console: Console) -> dict:
     """Sweep, compare, and return what was measured."""
-    data = material(options.sequences, options.frames)
-    tuning = Tuning(SWEEP, console=console)
+    data = sweep_data(options.sequences, options.frames)
+    tuning = StabilizerSweep(SWEEP, console=console)
     started = time.perf_counter()
     surface, facts = tuning.surface(data, FUSION, out=str(folder.absolute()))
     facts["wall_seconds_with_cluster_start"] = time.perf_counter() - started

@@ -1,9 +1,9 @@
 #!/usr/bin/env python
-"""A video of 100,000 small frames, decoded for real and judged with timed experts, within bounded memory.
+"""A video of 100,000 small frames, decoded for real and evaluated with timed experts, within bounded memory.
 
     python tests/proof/video.py [--frames 100000] [--size 64] [--seconds-per-batch 0.0] [--out FOLDER]
 
-Each frame is of a grey that follows from its number, so that every picture that arrives can be checked.
+Each frame is of a grey that follows from its number, so that every image that arrives can be checked.
 Decoding and the graph are the job's own; only the networks are replaced by a wait. Memory is what this process and
 all that it starts hold for themselves, sampled all along, and must not grow with the number of frames.
 """
@@ -28,12 +28,12 @@ from rich.console import Console
 from rich.table import Table
 
 from emofuse.benchmark.simulate import TimedExperts
-from emofuse.config import ComputeConfig, FaceConfig, JudgeConfig, PerceiveConfig
+from emofuse.config import ComputeConfig, EvaluationConfig, FaceConfig, InferenceConfig
 from emofuse.datasets import videos
-from emofuse.evaluation.evaluate_table import judge
+from emofuse.evaluation.evaluate_table import evaluate_table
 from emofuse.inference.cluster import ray_cluster
 from emofuse.inference.decode import decode
-from emofuse.inference.ray_graph import Stages, build_graph, perceiving, write
+from emofuse.inference.ray_graph import Stages, build_graph, predict_stage, write
 from emofuse.inference.resources import plan
 from emofuse.inference.run import Job
 from emofuse.io import storage
@@ -119,7 +119,7 @@ class CheckedExperts(TimedExperts):
 
 
 def prove(options: Options, folder: Path) -> dict[str, Any]:
-    """Film, prepare, decode, judge; and what was measured."""
+    """Film, prepare, decode, evaluate; and what was measured."""
     facts: dict[str, Any] = {"frames": options.frames}
     clip = folder / "clips" / "long.mp4"
     clip.parent.mkdir(parents=True)
@@ -132,29 +132,29 @@ def prove(options: Options, folder: Path) -> dict[str, Any]:
         started = time.perf_counter()
         facts["decoded_alone"] = sum(1 for _ in read_frames(str(clip), 0, min(5000, options.frames)))
         facts["frames_per_second_alone"] = facts["decoded_alone"] / (time.perf_counter() - started)
-        config = PerceiveConfig(face=FaceConfig(expert="none"), compute=ComputeConfig(device="cpu"))
+        config = InferenceConfig(face=FaceConfig(expert="none"), compute=ComputeConfig(device="cpu"))
         with ray_cluster() as cluster:
             width = plan(config.compute, cluster, options.frames)
             decoding = {"fn": decode, "fn_kwargs": {"config": config}, "num_cpus": width.task_cpus}
             experts = (options.seconds_per_batch, config.compute.batch_size)
-            stages = Stages(decoding, perceiving(width, CheckedExperts, experts))
+            stages = Stages(decoding, predict_stage(width, CheckedExperts, experts))
             job = Job(str(folder / "manifest.parquet"), str(folder / "predictions"), config, width, {})
             started = time.perf_counter()
             write(build_graph(job, None, stages), job)
             seconds = time.perf_counter() - started
-        facts |= {"rows_per_block": width.rows_per_block, "seconds_to_perceive": seconds}
+        facts |= {"rows_per_block": width.rows_per_block, "seconds_to_predict": seconds}
         facts["frames_per_second"] = options.frames / seconds
         started = time.perf_counter()
         predictions = storage.read_table(str(folder / "predictions"))
-        fused = judge(predictions, JudgeConfig()).fused.sort_by("frame_index")
-        facts["seconds_to_judge"] = time.perf_counter() - started
+        fused = evaluate_table(predictions, EvaluationConfig()).fused.sort_by("frame_index")
+        facts["seconds_to_evaluate"] = time.perf_counter() - started
     frames = fused.column("frame_index").to_numpy()
     facts["rows"] = fused.num_rows
     facts["every_frame_once"] = bool((frames == np.arange(options.frames)).all())
     times = fused.column("timestamp").to_numpy()
     facts["largest_error_of_time"] = float(np.abs(times - np.arange(options.frames) / RATE).max())
     facts["errors"] = fused.column("error").drop_null().value_counts().to_pylist()
-    facts["steadied"] = fused.num_rows - fused.column("steady_valence").null_count
+    facts["smoothed"] = fused.num_rows - fused.column("smoothed_valence").null_count
     facts["peak_private_memory_mb"], facts["peak_shared_memory_mb"] = memory.private, memory.shared
     return facts
 

@@ -26,5 +26,5 @@ def make_run() -> Callable[..., Path]:
 
 @pytest.fixture(scope="session")
 def run_dir(make_run: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of 90 pictures and one clip of 60 frames."""
+    """A run of 90 images and one clip of 60 frames."""
     return make_run(tmp_path_factory.mktemp("run"), rows=90, frames=60, demonstration=True)

@@ -24,21 +24,21 @@ def make_run(
     face_gain: float = 1.0,
     labels: bool = True,
     frames: int = 0,
-    pictures: int = 12,
+    images: int = 12,
     errors: int = 3,
     names: dict[int, str] | None = None,
     demonstration: bool = False,
     seed: int = 0,
 ) -> Path:
-    """Write a run of `rows` pictures, or of one video of `frames` frames besides, below `folder` and return it.
+    """Write a run of `rows` images, or of one video of `frames` frames besides, below `folder` and return it.
 
     Args:
         folder: made if absent.
-        rows: pictures, a third of them in sample for the scene head.
+        rows: images, a third of them in sample for the scene head.
         face_gain: 1 gives the face a fair weight, 0 next to none.
         labels: whether the rows are rated.
-        frames: frames of one sequence, added after the pictures.
-        pictures: different image files written; rows share them.
+        frames: frames of one sequence, added after the images.
+        images: different image files written; rows share them.
         errors: rows that could not be read.
         names: sample ids to use instead of the made ones, by row.
         demonstration: whether the labels are marked as stand-ins.
@@ -46,11 +46,11 @@ def make_run(
     """
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(seed)
-    files = [_picture(folder / "pictures" / f"picture {k}.jpg", rng) for k in range(pictures)]
+    files = [_image(folder / "images" / f"image {k}.jpg", rng) for k in range(images)]
     table = _fused(rng, rows, frames, files, face_gain, labels, errors, names or {})
     (folder / "fused").mkdir(exist_ok=True)
     pq.write_table(table, folder / "fused" / "part-00000.parquet")
-    metrics, comparisons = _judgement(table, labels)
+    metrics, comparisons = _evaluation(table, labels)
     pq.write_table(metrics, folder / "metrics.parquet")
     pq.write_table(comparisons, folder / "comparisons.parquet")
     facts = run_facts(table, demonstration=demonstration)
@@ -65,14 +65,17 @@ def run_facts(table: pa.Table, *, demonstration: bool) -> dict[str, object]:
     note = "Labels are theme means of OASIS that stand in for ratings: few, and for demonstration only."
     expert = {"architecture": "EfficientNet-Lite1, linear head", "data": "OASIS", "licence": "research-only ratings"}
     return {
-        "config": {"perceive": {"seed": 0, "scene": {"tower": "embedded", "passes": 20}}, "judge": {"split": None}},
-        "fingerprints": {"perceive": "5f1d" * 16, "judge": "77aa" * 16},
+        "config": {
+            "predict": {"seed": 0, "scene": {"backbone": "embedded", "passes": 20}},
+            "evaluate": {"split": None},
+        },
+        "fingerprints": {"predict": "5f1d" * 16, "evaluate": "77aa" * 16},
         "emofuse": "0.1.0",
         "python": "3.12.3",
         "started": "2026-11-22T12:00:00+00:00",
         "libraries": {"ray": "2.60.0", "torch": "2.14.1"},
         "counts": {"in": table.num_rows, "out": table.num_rows, **counts},
-        "stages": {"perceive": {"seconds": 41.5, "images_per_second": table.num_rows / 41.5}},
+        "stages": {"predict": {"seconds": 41.5, "images_per_second": table.num_rows / 41.5}},
         "split": "test",
         "manifest": {"address": "oasis.parquet", "rows": table.num_rows, "content": "c0ffee" * 10},
         "dataset": {
@@ -83,7 +86,7 @@ def run_facts(table: pa.Table, *, demonstration: bool) -> dict[str, object]:
             "counts": {
                 "read": table.num_rows + 2,
                 "kept": table.num_rows,
-                "dropped": {"picture missing": 2},
+                "dropped": {"image missing": 2},
                 "notes": [],
             },
             **({"demonstration": True, "label_note": note} if demonstration else {}),
@@ -92,7 +95,7 @@ def run_facts(table: pa.Table, *, demonstration: bool) -> dict[str, object]:
     }
 
 
-def _picture(path: Path, rng: np.random.Generator) -> Path:
+def _image(path: Path, rng: np.random.Generator) -> Path:
     path.parent.mkdir(exist_ok=True)
     ramp = np.linspace(rng.uniform(40, 120, 3), rng.uniform(120, 230, 3), SIZE[1])
     image = Image.fromarray(np.repeat(ramp[:, None], SIZE[0], axis=1).astype(np.uint8))
@@ -128,7 +131,7 @@ def _fused(
     fused = weight * scene + (1 - weight) * np.where(face[:, None], seen, 0)
     variance = np.where(face[:, None], 1 / (1 / scene_variance + 1 / face_variance), scene_variance)
     columns: dict[str, object] = {
-        "sample_id": [names.get(k, f"picture {k:05d}" if not video[k] else f"clip#{k - rows}") for k in range(n)],
+        "sample_id": [names.get(k, f"image {k:05d}" if not video[k] else f"clip#{k - rows}") for k in range(n)],
         "uri": [str(files[k % len(files)]) if read[k] else str(files[0].parent / f"gone {k}.jpg") for k in range(n)],
         "frame_index": [None for k in range(n)],
         "timestamp": [(k - rows) / 25 if video[k] else None for k in range(n)],
@@ -143,17 +146,17 @@ def _fused(
         "width": [SIZE[0] if r else None for r in read],
         "height": [SIZE[1] if r else None for r in read],
         "status": ["error" if not r else "ok" if f else "no_face" for r, f in zip(read, face, strict=True)],
-        "error": [None if r else ("file not found" if k % 2 else "picture is truncated") for k, r in enumerate(read)],
+        "error": [None if r else ("file not found" if k % 2 else "image is truncated") for k, r in enumerate(read)],
     }
     for d, axis in enumerate(AXES):
         held = video & (index % 11 == 5)
         columns[axis] = _or_null(truth[:, d], np.full(n, labels))
         columns[f"{axis}_std"] = _or_null(np.full(n, 0.3), np.full(n, labels))
-        columns |= _opinion("scene", axis, scene[:, d], scene_variance[:, d], read)
-        columns |= _opinion("face", axis, seen[:, d], face_variance[:, d], face)
-        columns |= _opinion("fused", axis, fused[:, d], variance[:, d], read)
+        columns |= _prediction("scene", axis, scene[:, d], scene_variance[:, d], read)
+        columns |= _prediction("face", axis, seen[:, d], face_variance[:, d], face)
+        columns |= _prediction("fused", axis, fused[:, d], variance[:, d], read)
         columns[f"scene_weight_{axis}"] = _or_null(weight[:, d], read)
-        columns[f"steady_{axis}"] = _or_null(_ema(fused[:, d], held), video)
+        columns[f"smoothed_{axis}"] = _or_null(_ema(fused[:, d], held), video)
         columns[f"held_{axis}"] = [bool(h) if v else None for h, v in zip(held, video, strict=True)]
     return schema.conform(pa.table({k: pa.array(v) for k, v in columns.items()}), schema.FUSED, "fused")
 
@@ -165,7 +168,7 @@ def _ema(values: np.ndarray, held: np.ndarray) -> np.ndarray:
     return out
 
 
-def _opinion(who: str, axis: str, mean: np.ndarray, variance: np.ndarray, known: np.ndarray) -> dict[str, list]:
+def _prediction(who: str, axis: str, mean: np.ndarray, variance: np.ndarray, known: np.ndarray) -> dict[str, list]:
     return {f"{who}_{axis}": _or_null(mean, known), f"{who}_{axis}_variance": _or_null(variance, known)}
 
 
@@ -173,7 +176,7 @@ def _or_null(values: np.ndarray, known: np.ndarray) -> list[float | None]:
     return [float(v) if k else None for v, k in zip(values, known, strict=True)]
 
 
-def _judgement(table: pa.Table, labels: bool) -> tuple[pa.Table, pa.Table]:
+def _evaluation(table: pa.Table, labels: bool) -> tuple[pa.Table, pa.Table]:
     """Metrics and comparisons by plain numpy, with normal-theory intervals: good enough to draw."""
     frame = table.to_pandas()
     metrics: list[dict] = []

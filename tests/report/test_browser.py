@@ -61,7 +61,7 @@ def opened(browser, report: Path) -> Iterator[tuple[object, Heard]]:
     page.close()
 
 
-def shown(page) -> list[str]:
+def display_uri(page) -> list[str]:
     return page.locator("#cards > li:visible .id").all_inner_texts()
 
 
@@ -91,21 +91,21 @@ def test_gallery_sorts(opened, order: str) -> None:
 
 def test_gallery_sorts_by_keyboard(opened) -> None:
     page, _ = opened
-    before = shown(page)
+    before = display_uri(page)
     page.locator("input[name=order]:checked").focus()
     page.keyboard.press("ArrowRight")
     assert page.locator("input[name=order]:checked").get_attribute("value") == "best"
     assert page.locator("#sorted").inner_text().startswith("Smallest error")
-    assert shown(page) != before
+    assert display_uri(page) != before
     page.keyboard.press("ArrowLeft")
-    assert shown(page) == before
+    assert display_uri(page) == before
 
 
-def test_more_pictures_move_the_focus_to_the_first_new_one(opened) -> None:
+def test_more_images_move_the_focus_to_the_first_new_one(opened) -> None:
     page, _ = opened
     page.locator("#more").focus()
     page.keyboard.press("Enter")
-    assert len(shown(page)) == 48
+    assert len(display_uri(page)) == 48
     place = page.evaluate("[...document.querySelectorAll('#cards > li:not([hidden])')].indexOf(document.activeElement)")
     assert place == 24
 
@@ -148,11 +148,11 @@ def test_words_stand_out(browser, report: Path, scheme: str, selector: str) -> N
     page.close()
 
 
-def test_without_scripts_every_picture_is_there(browser, report: Path) -> None:
+def test_without_scripts_every_image_is_there(browser, report: Path) -> None:
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()
     page.goto(report.as_uri())
-    assert page.locator("#cards > li").count() == len(shown(page)) > 24
+    assert page.locator("#cards > li").count() == len(display_uri(page)) > 24
     assert not page.locator("#sorter").is_visible()
     context.close()
 

@@ -14,7 +14,7 @@ from emofuse.report import certainty, figures, sequences
 from emofuse.report.drawing import SCATTER_LIMIT, Panel, density, draw
 from emofuse.report.run_folder import open_run
 
-UNITS = ("reference", "−1 to 1", "0 to 1", "%", "(s)", "pictures", "frame")
+UNITS = ("reference", "−1 to 1", "0 to 1", "%", "(s)", "images", "frame")
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ def test_finding_of_predicted_against_rated() -> None:
     plot = figures.predicted_against_rated(truth, 0.5 * truth + 0.1)
     assert plot is not None
     error = np.abs(0.1 - 0.5 * truth[:, 0]).mean()
-    assert f"50 pictures: correlation 1.00, mean absolute error {error:.3f}" in plot.panels[0].alt
+    assert f"50 images: correlation 1.00, mean absolute error {error:.3f}" in plot.panels[0].alt
     assert "standard deviation 0.24 against 0.47" in plot.panels[0].alt
 
 
@@ -121,9 +121,9 @@ def test_trace_tells_the_steps_and_the_held_frames(run_dir: Path) -> None:
     run = open_run(run_dir)
     (clip,), in_all = sequences.clips(run)
     rows = run.fused.filter([name == "clip" for name in run.fused.column("sequence").to_pylist()]).to_pandas()
-    raw, steady = (rows[f"{name}_valence"].diff().abs().mean() for name in ("fused", "steady"))
+    raw, steady = (rows[f"{name}_valence"].diff().abs().mean() for name in ("fused", "smoothed"))
     assert in_all == 1
-    assert f"{raw:.3f} raw and {steady:.3f} steadied" in clip.panels[0].alt
+    assert f"{raw:.3f} raw and {steady:.3f} smoothed" in clip.panels[0].alt
     assert f"{int(rows.held_valence.sum())} frames held" in clip.panels[0].alt
     assert clip.frames[0].when == f"{rows.timestamp.min():.1f} s"
     assert len(clip.frames) == sequences.FRAMES

@@ -1,4 +1,4 @@
-"""Which pictures are shown, and how: the first of each order, boxed where the face is."""
+"""Which images are shown, and how: the first of each order, boxed where the face is."""
 
 from __future__ import annotations
 
@@ -97,8 +97,8 @@ def test_box_that_is_none_draws_nothing(box: list[float]) -> None:
     assert image.getcolors() == [(1024, (7, 7, 7))]
 
 
-def test_reasons_stand_where_pictures_cannot_be_read(tmp_path: Path) -> None:
-    (tmp_path / "text.jpg").write_text("no picture")
+def test_reasons_stand_where_images_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "text.jpg").write_text("no image")
     (tmp_path / "text.mp4").write_text("no video")
     rows = [
         row(str(tmp_path / "gone.jpg")),
@@ -108,7 +108,7 @@ def test_reasons_stand_where_pictures_cannot_be_read(tmp_path: Path) -> None:
     ]
     made = thumbnails(rows, MediaConfig())
     assert [address for address, _ in made] == ["", "", "", ""]
-    assert [reason.split(":")[0] for _, reason in made][:3] == ["missing", "not a picture", "no address"]
+    assert [reason.split(":")[0] for _, reason in made][:3] == ["missing", "not an image", "no address"]
     assert made[3][1]
 
 
@@ -132,8 +132,8 @@ def test_frames_of_a_video_in_any_order(tmp_path: Path) -> None:
         stream = container.add_stream("mpeg4", rate=10)
         stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
         for k in range(6):
-            picture = av.VideoFrame.from_ndarray(np.full((48, 64, 3), 40 * k, np.uint8), format="rgb24")
-            container.mux(stream.encode(picture))
+            image = av.VideoFrame.from_ndarray(np.full((48, 64, 3), 40 * k, np.uint8), format="rgb24")
+            container.mux(stream.encode(image))
         container.mux(stream.encode(None))
     made = thumbnails([row(str(path), frame=k) for k in (4, 1, 1, 9)], MediaConfig())
     levels = [float(np.asarray(opened(one)).mean()) for one in made[:3]]
@@ -147,7 +147,7 @@ def test_a_card_says_who_thinks_what(run_dir: Path) -> None:
     table = {r["sample_id"]: r for r in run.fused.to_pylist()}
     for card in gallery(run, 20):
         source = table[card.sample_id]
-        said = {opinion.who: opinion for opinion in card.opinions}
+        said = {prediction.who: prediction for prediction in card.predictions}
         assert ("face" in said) is (source["status"] == "ok")
         expected = f"{source['scene_valence']:+.2f} ± {math.sqrt(source['scene_valence_variance']):.2f}".replace(
             "-", "−"
@@ -165,6 +165,6 @@ def test_unknown_variance_is_not_shown_as_zero(run_dir: Path, tmp_path: Path) ->
     pq.write_table(table.set_column(at, "scene_valence_variance", empty), tmp_path / "fused" / "part-0.parquet")
     (tmp_path / "run.json").write_text((run_dir / "run.json").read_text())
     for card in gallery(open_run(tmp_path), 10):
-        scene = next(opinion for opinion in card.opinions if opinion.who == "scene")
+        scene = next(prediction for prediction in card.predictions if prediction.who == "scene")
         assert "±" not in scene.valence
         assert "±" in scene.arousal

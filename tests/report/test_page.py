@@ -84,8 +84,8 @@ def test_numbers_are_those_of_the_metrics(run_dir: Path, page: Outline) -> None:
 def test_counts_and_every_reason(page: Outline) -> None:
     assert "150 rows in, 150 out" in page.words
     assert "file not found 1" in page.words
-    assert "picture is truncated 2" in page.words
-    assert "picture missing 2" in page.words
+    assert "image is truncated 2" in page.words
+    assert "image missing 2" in page.words
 
 
 def test_stand_ins_are_named_wherever_labels_are(page: Outline) -> None:
@@ -130,7 +130,7 @@ def test_gallery_is_bounded_and_never_in_sample(run_dir: Path) -> None:
     assert len(cards) == 10
     run = open_run(run_dir)
     ids = np.array(run.fused.column("sample_id").to_pylist())
-    inside = set(ids[~run.judged])
+    inside = set(ids[~run.evaluated])
     shown = re.findall(r'<p class="note id">([^<]*)</p>', (run_dir / "report.html").read_text(encoding="utf-8"))
     assert len(shown) == 10
     assert not inside & set(shown)
@@ -152,9 +152,9 @@ def test_hostile_names_stay_text(make_run: Callable[..., Path], tmp_path: Path) 
     assert parsed.words.count(hostile) >= 4
 
 
-def test_pictures_that_are_gone_have_a_reason(make_run: Callable[..., Path], tmp_path: Path) -> None:
+def test_images_that_are_gone_have_a_reason(make_run: Callable[..., Path], tmp_path: Path) -> None:
     run = make_run(tmp_path, rows=20)
-    shutil.rmtree(run / "pictures")
+    shutil.rmtree(run / "images")
     parsed = outline(build_report(run))
     assert not parsed.all("img")
     assert "missing: no file at" in parsed.words
@@ -162,7 +162,7 @@ def test_pictures_that_are_gone_have_a_reason(make_run: Callable[..., Path], tmp
 
 def test_run_without_labels(make_run: Callable[..., Path], tmp_path: Path) -> None:
     parsed = outline(build_report(make_run(tmp_path, rows=20, labels=False)))
-    assert "No picture of this split has both a label and an estimate" in parsed.words
+    assert "No image of this split has both a label and an estimate" in parsed.words
     assert "Predicted against rated" not in parsed.words
     assert "Most uncertain" in parsed.words
 
@@ -188,7 +188,7 @@ def test_scene_only_is_said(make_run: Callable[..., Path], tmp_path: Path) -> No
 def test_ten_thousand_rows_are_aggregated(make_run: Callable[..., Path], tmp_path: Path) -> None:
     path = build_report(make_run(tmp_path, rows=10_000))
     assert path.stat().st_size < 4_000_000
-    assert "pictures per cell" in path.read_text(encoding="utf-8")
+    assert "images per cell" in path.read_text(encoding="utf-8")
 
 
 def test_sweep_and_agreement_are_drawn_where_they_exist(make_run: Callable[..., Path], tmp_path: Path) -> None:
@@ -256,7 +256,7 @@ def test_sweep_alone_says_what_was_chosen(tmp_path: Path) -> None:
     assert "may be concluded" not in parsed.words
 
 
-def test_a_run_that_sought_no_faces_says_nothing_of_them(run_dir: Path, tmp_path: Path) -> None:
+def test_a_run_that_detected_no_faces_says_nothing_of_them(run_dir: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     shutil.copytree(run_dir, run)
     for file in (run / "fused").iterdir():

@@ -31,7 +31,7 @@ def test_numbers_are_those_of_the_table(run_dir: Path) -> None:
             assert line.split()[-1] == str(row.n)
 
 
-def test_a_correlation_of_four_pictures_is_not_shown(run_dir: Path) -> None:
+def test_a_correlation_of_four_images_is_not_shown(run_dir: Path) -> None:
     rows = pq.read_table(run_dir / "metrics.parquet").to_pylist()
     for n, shown in ((4, False), (5, True)):
         few = pa.Table.from_pylist([{**row, "n": n} for row in rows], pq.read_schema(run_dir / "metrics.parquet"))

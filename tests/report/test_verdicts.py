@@ -53,7 +53,7 @@ def test_sentence_follows_the_verdict(better: str | None, words: str) -> None:
     (said,) = summary_sentences(*tables(BOTH, [comparison("fused", "scene", -0.05, better)]))
     assert words in said
     assert "Valence" in said
-    assert "40 pictures in 20 groups" in said
+    assert "40 images in 20 groups" in said
     assert "fusion 0.200, scene 0.250" in said
     assert "−0.050, interval −0.060 to −0.040, Holm's p = 0.040" in said
 
@@ -74,10 +74,10 @@ def test_constant_that_is_harder_to_beat_decides() -> None:
     assert "Fusion minus constant median: −0.020" in said
 
 
-def test_errors_in_a_sentence_are_over_the_pictures_that_it_names() -> None:
+def test_errors_in_a_sentence_are_over_the_images_that_it_names() -> None:
     rows = [metric("fused", 0.57, n=40), metric("constant_median", 0.50, n=100)]
     (said,) = summary_sentences(*tables(rows, [comparison("fused", "constant_median", 0.09, "constant_median")]))
-    assert "over 40 pictures in 20 groups: fusion 0.570, constant median 0.480." in said
+    assert "over 40 images in 20 groups: fusion 0.570, constant median 0.480." in said
     assert "Fusion minus constant median: +0.090" in said
 
 
@@ -99,13 +99,13 @@ def test_both_axes_in_order() -> None:
 
 def test_in_sample_rows_make_no_headline() -> None:
     (said,) = summary_sentences(*tables([metric("fused", 0.01, in_sample=True)], []))
-    assert "was fitted on every labelled picture" in said
+    assert "was fitted on every labelled image" in said
     assert "0.010" not in said
 
 
 def test_without_labels_nothing_is_concluded() -> None:
     (said,) = summary_sentences(*tables([], []))
-    assert "No picture of this split has both a label and an estimate" in said
+    assert "No image of this split has both a label and an estimate" in said
 
 
 @pytest.mark.parametrize(("p", "text"), [(0.0004, "< 0.001"), (0.04, "0.040"), (math.nan, "–")])

@@ -33,16 +33,16 @@ def figures(value: float) -> dict[str, float]:
 
 @pytest.fixture
 def runs(tmp_path: Path) -> Path:
-    training = {"head": "linear", "rate": 1e-3, "dropout": 0.7}
+    training = {"head": "linear", "learning_rate": 1e-3, "dropout": 0.7}
     trained = {
-        "kind": "train", "started": "2026-01-02", "config": {"tower": "embedded", "expert": "scene"},
+        "kind": "train", "started": "2026-01-02", "config": {"backbone": "embedded", "expert": "scene"},
         "served": "frozen", "seconds": 12.5, "counts": {"manifest": 551, "usable": 551, "train": 390, "valid": 79},
         "metrics": {"out_of_fold": {"valence": figures(0.6), "arousal": figures(0.5)}, "valid": None},
         "head": {"training": training}, "search": {"chosen": training},
     }  # fmt: skip
     write(tmp_path / "a" / "scene", trained)
-    judge = {"config": {"judge": {"fusion": {"method": "equal"}}}, "split": "test", "counts": {"in": 82, "out": 82}}
-    fused = write(tmp_path / "fused", {"started": "2026-01-03", "dataset": {"title": "OASIS"}, **judge})
+    evaluate = {"config": {"evaluate": {"fusion": {"method": "equal"}}}, "split": "test", "counts": {"in": 82, "out": 82}}
+    fused = write(tmp_path / "fused", {"started": "2026-01-03", "dataset": {"title": "OASIS"}, **evaluate})
     rows = [
         {"system": system, "split": "test", "in_sample": sample, "subset": "all", "axis": axis, "metric": "mae",
          "value": value, "n": 82, "n_groups": 20}

@@ -6,44 +6,44 @@ from pathlib import Path
 
 import pytest
 
-from emofuse.config import ComputeConfig, FaceConfig, JudgeConfig, PerceiveConfig, SceneConfig, StatisticsConfig
+from emofuse.config import ComputeConfig, FaceConfig, EvaluationConfig, InferenceConfig, SceneConfig, StatisticsConfig
 from emofuse.errors import ConfigError
 from emofuse.io import storage
 from emofuse.runs import run as runs
 from emofuse.runs.run import Run
 
-MARKS = {"perceive": "a" * 64, "judge": "b" * 64}
+MARKS = {"predict": "a" * 64, "evaluate": "b" * 64}
 
 
-def test_what_can_change_a_prediction_changes_perceives_fingerprint() -> None:
-    base = PerceiveConfig()
-    mark = runs.perceive_fingerprint("m", base, {"scene": "1"})
+def test_what_can_change_a_prediction_changes_predicts_fingerprint() -> None:
+    base = InferenceConfig()
+    mark = runs.inference_fingerprint("m", base, {"scene": "1"})
     changes = [
-        runs.perceive_fingerprint("n", base, {"scene": "1"}),
-        runs.perceive_fingerprint("m", base, {"scene": "2"}),
-        runs.perceive_fingerprint("m", replace(base, seed=1), {"scene": "1"}),
-        runs.perceive_fingerprint("m", replace(base, scene=SceneConfig(passes=5)), {"scene": "1"}),
-        runs.perceive_fingerprint("m", replace(base, face=FaceConfig(min_score=0.4)), {"scene": "1"}),
-        runs.perceive_fingerprint("m", replace(base, compute=ComputeConfig(batch_size=8)), {"scene": "1"}),
+        runs.inference_fingerprint("n", base, {"scene": "1"}),
+        runs.inference_fingerprint("m", base, {"scene": "2"}),
+        runs.inference_fingerprint("m", replace(base, seed=1), {"scene": "1"}),
+        runs.inference_fingerprint("m", replace(base, scene=SceneConfig(passes=5)), {"scene": "1"}),
+        runs.inference_fingerprint("m", replace(base, face=FaceConfig(min_score=0.4)), {"scene": "1"}),
+        runs.inference_fingerprint("m", replace(base, compute=ComputeConfig(batch_size=8)), {"scene": "1"}),
     ]
     assert mark not in changes
     assert len(set(changes)) == len(changes)
 
 
 def test_how_wide_a_run_is_changes_no_fingerprint() -> None:
-    base = PerceiveConfig()
+    base = InferenceConfig()
     wide = replace(base, compute=ComputeConfig(actors=9, gpu_fraction=0.5, rows_per_block=8))
-    assert runs.perceive_fingerprint("m", base, {}) == runs.perceive_fingerprint("m", wide, {})
+    assert runs.inference_fingerprint("m", base, {}) == runs.inference_fingerprint("m", wide, {})
 
 
-def test_judges_fingerprint_adds_its_own_options_and_the_calibration() -> None:
-    base = JudgeConfig()
+def test_evaluates_fingerprint_adds_its_own_options_and_the_calibration() -> None:
+    base = EvaluationConfig()
     marks = {
-        runs.judge_fingerprint("p", base, None),
-        runs.judge_fingerprint("q", base, None),
-        runs.judge_fingerprint("p", base, "calibration"),
-        runs.judge_fingerprint("p", replace(base, split="all"), None),
-        runs.judge_fingerprint("p", replace(base, statistics=StatisticsConfig(resamples=9)), None),
+        runs.evaluation_fingerprint("p", base, None),
+        runs.evaluation_fingerprint("q", base, None),
+        runs.evaluation_fingerprint("p", base, "calibration"),
+        runs.evaluation_fingerprint("p", replace(base, split="all"), None),
+        runs.evaluation_fingerprint("p", replace(base, statistics=StatisticsConfig(resamples=9)), None),
     }
     assert len(marks) == 5
 
@@ -52,13 +52,13 @@ def test_a_directory_takes_the_same_run_again_and_no_other(tmp_path: Path) -> No
     run = Run(str(tmp_path / "run"))
     run.save(run.open(MARKS))
     assert run.open(MARKS)["fingerprints"] == MARKS
-    with pytest.raises(ConfigError, match="another perceive fingerprint"):
-        run.open({**MARKS, "perceive": "c" * 64})
-    # Nothing is judged yet: the corrected options may take the place of the first.
-    assert run.open({**MARKS, "judge": "c" * 64})["fingerprints"]["judge"] == "c" * 64
+    with pytest.raises(ConfigError, match="another predict fingerprint"):
+        run.open({**MARKS, "predict": "c" * 64})
+    # Nothing is evaluated yet: the corrected options may take the place of the first.
+    assert run.open({**MARKS, "evaluate": "c" * 64})["fingerprints"]["evaluate"] == "c" * 64
     run.commit()
     with pytest.raises(ConfigError, match="--predictions"):
-        run.open({**MARKS, "judge": "c" * 64})
+        run.open({**MARKS, "evaluate": "c" * 64})
 
 
 def test_a_directory_that_is_no_run_is_left_alone(tmp_path: Path) -> None:

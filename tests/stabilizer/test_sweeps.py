@@ -19,7 +19,7 @@ from emofuse.stabilizer import (
     run_ema,
     run_kalman,
     run_one_euro,
-    steady,
+    smooth,
 )
 from emofuse.stabilizer.likelihood import log_likelihood
 
@@ -111,7 +111,7 @@ def test_a_sequence_does_not_depend_on_its_neighbours(sequences):
 def test_one_sequence_by_its_options(name, sequences):
     mean, variance, times = (part[0] for part in sequences)
     config = StabilizerConfig(filter=name)
-    affect, held = steady(mean, variance, times, config)
+    affect, held = smooth(mean, variance, times, config)
     stabilizer = make_stabilizer(config)
     for t in range(50):
         out = stabilizer.update(mean[t], variance[t], times[t])
@@ -122,13 +122,13 @@ def test_one_sequence_by_its_options(name, sequences):
 
 def test_without_a_filter_a_sequence_stays_as_it_is(sequences):
     mean, variance, times = (part[0] for part in sequences)
-    affect, held = steady(mean, variance, times, StabilizerConfig(filter="none"))
+    affect, held = smooth(mean, variance, times, StabilizerConfig(filter="none"))
     np.testing.assert_array_equal(affect.mean, mean)
     assert not held.any()
 
 
 def test_an_empty_sequence_stays_empty():
-    affect, held = steady(np.empty((0, 2)), np.empty((0, 2)), np.empty(0), StabilizerConfig())
+    affect, held = smooth(np.empty((0, 2)), np.empty((0, 2)), np.empty(0), StabilizerConfig())
     assert affect.mean.shape == held.shape == (0, 2)
 
 

@@ -1,4 +1,4 @@
-"""A tiny data set of drawn pictures whose colours are their labels, and features that a head can learn from."""
+"""A tiny data set of drawn images whose colours are their labels, and features that a head can learn from."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from emofuse.training.features import FeatureSet
 
 @pytest.fixture(scope="session")
 def painted(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A manifest of 36 drawn pictures in 12 groups: 24 to train, 6 valid, 6 test."""
+    """A manifest of 36 drawn images in 12 groups: 24 to train, 6 valid, 6 test."""
     spec = importlib.util.spec_from_file_location("small_run", Path(__file__).with_name("small_run.py"))
     assert spec
     assert spec.loader

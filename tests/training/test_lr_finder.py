@@ -88,7 +88,7 @@ def test_range_test_leaves_weights_and_optimizer_as_they_were() -> None:
     assert found.lrs[0] == pytest.approx(1e-7)
     assert found.lrs[1] / found.lrs[0] == pytest.approx(1e8 ** (1 / 100))
     assert found.losses[:50].std() > 0  # it did train meanwhile
-    assert 1e-5 < found.rate < 10
+    assert 1e-5 < found.learning_rate < 10
 
 
 def test_range_test_stops_at_four_times_the_best() -> None:

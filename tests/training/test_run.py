@@ -17,7 +17,7 @@ from emofuse.config import ComputeConfig, SceneConfig, TrainingConfig
 from emofuse.errors import ConfigError, DataError
 from emofuse.experts.head_expert import SceneExpert
 from emofuse.experts.head_file import load_head
-from emofuse.io.images import read_picture
+from emofuse.io.images import read_image
 from emofuse.training.plan import TrainPlan
 from emofuse.training.run import train
 
@@ -39,7 +39,7 @@ def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture(scope="module")
 def plan(tiny_weights: str) -> TrainPlan:
     training = TrainingConfig(head="two_layer", epochs=3, batch_size=8, unfrozen_epochs=0)
-    return TrainPlan(tower=TINY, weights=tiny_weights, training=training, compute=COMPUTE)
+    return TrainPlan(backbone=TINY, weights=tiny_weights, training=training, compute=COMPUTE)
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +66,7 @@ def test_a_run_leaves_its_tables_and_says_what_it_did(trained: Path) -> None:
     assert (trained / "_SUCCESS").is_file()
     assert record["kind"] == "train"
     assert record["counts"] == {"manifest": 36, "usable": 36, "train": 24, "valid": 6}
-    assert record["range_test"]["rate"] == record["rate"]
+    assert record["range_test"]["learning_rate"] == record["learning_rate"]
     history = pq.read_table(trained / "history.parquet").to_pandas()
     assert history.epoch.tolist() == [0, 1, 2, 3]
     assert history.valid_loss.min() == pytest.approx(record["best_valid_loss"]["frozen"])
@@ -77,18 +77,18 @@ def test_a_run_leaves_its_tables_and_says_what_it_did(trained: Path) -> None:
 
 
 def test_the_head_is_served_with_the_numbers_of_its_training(painted: Path, trained: Path) -> None:
-    """What the expert says of the valid pictures, from their files, is what the run stored for them."""
+    """What the expert says of the valid images, from their files, is what the run stored for them."""
     expert = SceneExpert(SceneConfig(head=str(trained / "head.safetensors")), COMPUTE)
     manifest = pq.read_table(painted).to_pandas().set_index("sample_id")
     held = pq.read_table(trained / "held_out.parquet").to_pandas().query("part == 'valid'")
-    pictures = [expert.preprocessing.apply(read_picture(uri).rgb) for uri in manifest.uri[held.sample_id]]
-    affect = expert(np.stack(pictures))
+    images = [expert.preprocessing.apply(read_image(uri).rgb) for uri in manifest.uri[held.sample_id]]
+    affect = expert(np.stack(images))
     assert np.allclose(affect.mean, held[["scene_valence", "scene_arousal"]].to_numpy(), atol=1e-5)
     stored = held[["scene_valence_variance", "scene_arousal_variance"]].to_numpy()
     assert np.allclose(affect.variance, stored, rtol=1e-3)
 
 
-def test_training_pictures_are_in_sample_and_others_are_not(painted: Path, trained: Path) -> None:
+def test_training_images_are_in_sample_and_others_are_not(painted: Path, trained: Path) -> None:
     from emofuse.io.images import content_hash
 
     expert = SceneExpert(SceneConfig(head=str(trained / "head.safetensors")), COMPUTE)
@@ -100,12 +100,12 @@ def test_training_pictures_are_in_sample_and_others_are_not(painted: Path, train
 def test_a_second_run_reads_the_cached_features(
     painted: Path, plan: TrainPlan, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from emofuse.experts.backbone import Tower, load_tower
+    from emofuse.experts.backbone import Backbone, load_backbone
 
-    tower = load_tower(plan.tower, plan.weights)
+    backbone = load_backbone(plan.backbone, plan.weights)
     calls: list[int] = []
-    monkeypatch.setattr(Tower, "forward", lambda self, pictures: calls.append(len(pictures)))
-    monkeypatch.setattr("emofuse.training.run.load_tower", lambda *_: tower)
+    monkeypatch.setattr(Backbone, "forward", lambda self, images: calls.append(len(images)))
+    monkeypatch.setattr("emofuse.training.run.load_backbone", lambda *_: backbone)
     record = train(painted, plan, tmp_path / "again", cache=trained / "features")
     assert record["features_cached"]
     assert not calls
@@ -113,17 +113,17 @@ def test_a_second_run_reads_the_cached_features(
 
 def test_other_weights_or_preprocessing_make_other_features(painted: Path, plan: TrainPlan, trained: Path) -> None:
     from emofuse.training.features import features_of
-    from emofuse.training.run import prepare_tower
+    from emofuse.training.run import prepare_backbone
 
     table = pq.read_table(painted)
-    tower, source = prepare_tower(plan)
-    first = features_of(table, tower, source, trained / "features")
+    backbone, source = prepare_backbone(plan)
+    first = features_of(table, backbone, source, trained / "features")
     assert first.cached
     squashed = replace(source, preprocessing=source.preprocessing.chosen("squash"))
-    assert not features_of(table, tower, squashed, trained / "features").cached
+    assert not features_of(table, backbone, squashed, trained / "features").cached
     with torch.no_grad():
-        next(tower.network.parameters()).add_(0.01)
-    assert not features_of(table, tower, source, trained / "features").cached
+        next(backbone.network.parameters()).add_(0.01)
+    assert not features_of(table, backbone, source, trained / "features").cached
 
 
 def test_a_finished_run_is_returned_and_another_is_refused(painted: Path, plan: TrainPlan, trained: Path) -> None:
@@ -142,7 +142,7 @@ class Killed(RuntimeError):
 def test_a_killed_run_resumes_and_ends_as_an_unbroken_one(
     painted: Path, plan: TrainPlan, tmp_path: Path, at: tuple[str, int]
 ) -> None:
-    plan = replace(plan, training=replace(plan.training, rate=1e-2, unfrozen_epochs=2))
+    plan = replace(plan, training=replace(plan.training, learning_rate=1e-2, unfrozen_epochs=2))
     train(painted, plan, tmp_path / "whole")
 
     def kill(row: dict[str, Any]) -> None:
@@ -162,20 +162,20 @@ def test_a_killed_run_resumes_and_ends_as_an_unbroken_one(
     assert whole[1] == broken[1]
 
 
-def test_an_unfrozen_tower_is_saved_and_served_from_beside_the_head(
+def test_an_unfrozen_backbone_is_saved_and_served_from_beside_the_head(
     painted: Path, plan: TrainPlan, tmp_path: Path
 ) -> None:
-    training = replace(plan.training, rate=0.05, epochs=1, unfrozen_epochs=3, patience=9)
+    training = replace(plan.training, learning_rate=0.05, epochs=1, unfrozen_epochs=3, patience=9)
     record = train(painted, replace(plan, training=training), tmp_path / "run")
-    assert record["served"] == "unfrozen", "the drawn pictures are made so that unfreezing helps"
+    assert record["served"] == "unfrozen", "the drawn images are made so that unfreezing helps"
     card = load_head(tmp_path / "run" / "head.safetensors")[1]
-    assert card["tower"]["file"] == "tower.safetensors"
+    assert card["backbone"]["file"] == "backbone.safetensors"
     expert = SceneExpert(SceneConfig(head=str(tmp_path / "run" / "head.safetensors")), COMPUTE)
     held = pq.read_table(tmp_path / "run" / "held_out.parquet").to_pandas().query("part == 'valid'")
     manifest = pq.read_table(painted).to_pandas().set_index("sample_id")
-    pictures = [expert.preprocessing.apply(read_picture(uri).rgb) for uri in manifest.uri[held.sample_id]]
+    images = [expert.preprocessing.apply(read_image(uri).rgb) for uri in manifest.uri[held.sample_id]]
     stored = held[["scene_valence", "scene_arousal"]].to_numpy()
-    assert np.allclose(expert(np.stack(pictures)).mean, stored, atol=1e-5)
+    assert np.allclose(expert(np.stack(images)).mean, stored, atol=1e-5)
     assert card["pooled_error"] == pytest.approx(
         ((stored - held[["valence", "arousal"]]) ** 2).mean().tolist(), rel=1e-4
     )
@@ -194,12 +194,12 @@ def test_labels_of_the_test_split_change_no_fitted_number(
     assert load_head(tmp_path / "third" / "head.safetensors")[1]["pooled_error"] != one[1]["pooled_error"]
 
 
-@pytest.mark.parametrize("what", ["group", "picture"])
-def test_train_and_valid_may_not_share_a_group_or_a_picture(
+@pytest.mark.parametrize("what", ["group", "image"])
+def test_train_and_valid_may_not_share_a_group_or_a_image(
     painted: Path, plan: TrainPlan, trained: Path, tmp_path: Path, what: str
 ) -> None:
     table = pq.read_table(painted)
-    column = {"group": "group", "picture": "uri"}[what]
+    column = {"group": "group", "image": "uri"}[what]
     values = table.column(column).to_pylist()
     values[24] = values[0]
     table = table.set_column(table.column_names.index(column), column, pa.array(values))
@@ -234,7 +234,7 @@ def test_rows_without_labels_or_groups_are_refused(painted: Path, plan: TrainPla
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"training": TrainingConfig(rate=-1)}, "training.rate must be positive"),
+        ({"training": TrainingConfig(learning_rate=-1)}, "training.learning_rate must be positive"),
         ({"training": TrainingConfig(depth_groups=0)}, "training.depth_groups must be at least 1"),
         ({"training": TrainingConfig(batch_size=0)}, "training.batch_size must be at least 1"),
         ({"training": TrainingConfig(dropout=1.0)}, "training.dropout must lie in"),

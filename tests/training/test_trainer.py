@@ -1,4 +1,4 @@
-"""Phase 0 on stored features and on pictures."""
+"""Phase 0 on stored features and on images."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 
 from emofuse.config import TrainingConfig
 from emofuse.errors import ConfigError
-from emofuse.experts.backbone import load_tower
+from emofuse.experts.backbone import load_backbone
 from emofuse.training.features import FeatureSet
 from emofuse.training.trainer import PhaseTrainer, make_head, resolve
 
@@ -45,7 +45,7 @@ def test_no_epochs_leave_the_closed_form_and_need_no_rate(learnable: Pair) -> No
 @pytest.mark.parametrize("log_variance", [False, True])
 def test_a_random_start_predicts_the_mean_label_and_learns(learnable: Pair, log_variance: bool) -> None:
     rows, valid = learnable
-    config = TrainingConfig(head="two_layer", log_variance=log_variance, rate=3e-3)
+    config = TrainingConfig(head="two_layer", log_variance=log_variance, learning_rate=3e-3)
     head = make_head(resolve(config, rows), rows, seed=0).eval()
     with torch.inference_mode():
         mean, _ = head.split(head(torch.from_numpy(rows.features[:5])))
@@ -59,10 +59,10 @@ def test_the_rate_is_the_valley_unless_it_is_given(learnable: Pair) -> None:
     config = TrainingConfig(head="two_layer", epochs=1)
     found = PhaseTrainer(*learnable, config).train_phase_0()
     assert found.range_test is not None
-    assert found.rate == found.range_test.rate
-    given = PhaseTrainer(*learnable, TrainingConfig(head="two_layer", epochs=1, rate=1e-3)).train_phase_0()
+    assert found.learning_rate == found.range_test.learning_rate
+    given = PhaseTrainer(*learnable, TrainingConfig(head="two_layer", epochs=1, learning_rate=1e-3)).train_phase_0()
     assert given.range_test is None
-    assert given.rate == 1e-3
+    assert given.learning_rate == 1e-3
 
 
 def test_the_range_test_changes_nothing_and_repeats(learnable: Pair) -> None:
@@ -76,7 +76,7 @@ def test_the_range_test_changes_nothing_and_repeats(learnable: Pair) -> None:
 def test_valid_labels_change_no_weight_but_the_choice_of_epoch(learnable: Pair) -> None:
     rows, valid = learnable
     shuffled = FeatureSet(**{**vars(valid), "labels": valid.labels[::-1].copy()})
-    config = TrainingConfig(head="two_layer", rate=1e-3, epochs=4, patience=9)
+    config = TrainingConfig(head="two_layer", learning_rate=1e-3, epochs=4, patience=9)
     histories = [PhaseTrainer(rows, each, config).train_phase_0().history for each in (valid, shuffled)]
     losses = [[row["train_loss"] for row in history[1:]] for history in histories]
     assert losses[0] == losses[1]
@@ -89,29 +89,31 @@ def test_a_closed_form_is_refused_where_there_is_none(learnable: Pair, wrong: di
 
 
 def unfrozen(tmp_path: Path | None, *, rate: float = 1e-3) -> tuple[PhaseTrainer, dict[str, torch.Tensor]]:
-    """A tiny tower on drawn pictures whose colour is their label."""
+    """A tiny backbone on drawn images whose colour is their label."""
     torch.manual_seed(0)
-    tower = load_tower(TINY, "random")
+    backbone = load_backbone(TINY, "random")
     rng = np.random.default_rng(0)
-    size = tower.own_preprocessing.size
+    size = backbone.own_preprocessing.size
     labels = rng.uniform(-1, 1, (24, 2))
     colours = np.concatenate([127 + 100 * labels, np.full((24, 1), 127)], 1)[:, None, None]
-    pictures = np.clip(colours + rng.normal(0, 5, (24, size, size, 3)), 0, 255).astype(np.uint8)
+    images = np.clip(colours + rng.normal(0, 5, (24, size, size, 3)), 0, 255).astype(np.uint8)
     with torch.inference_mode():
-        features = tower(torch.from_numpy(pictures)).numpy()
+        features = backbone(torch.from_numpy(images)).numpy()
     names = np.array([str(i) for i in range(24)], dtype=object)
     every = FeatureSet(names, names, np.full(24, None), names, names, names, labels, features, "", False, {})
     place = {name: i for i, name in enumerate(names)}
 
     def store(rows: FeatureSet) -> np.ndarray:
-        return pictures[[place[name] for name in rows.content_hash]]
+        return images[[place[name] for name in rows.content_hash]]
 
-    config = TrainingConfig(head="linear", start="random", rate=rate, epochs=1, unfrozen_epochs=2, batch_size=8)
+    config = TrainingConfig(
+        head="linear", start="random", learning_rate=rate, epochs=1, unfrozen_epochs=2, batch_size=8
+    )
     split = np.arange(24) < 16
     trainer = PhaseTrainer(
-        every.rows(split), every.rows(~split), config, folder=tmp_path, tower=tower, pictures=store
+        every.rows(split), every.rows(~split), config, folder=tmp_path, backbone=backbone, images=store
     )  # fmt: skip
-    return trainer, state_of(tower)
+    return trainer, state_of(backbone)
 
 
 def test_unfreezing_trains_a_copy_with_rates_by_depth_and_the_better_phase_is_served(tmp_path: Path) -> None:
@@ -119,8 +121,8 @@ def test_unfreezing_trains_a_copy_with_rates_by_depth_and_the_better_phase_is_se
     result = trainer.train_phase_0()
     assert [row["phase"] for row in result.history] == ["frozen"] * 2 + ["unfrozen"] * 3
     assert result.served == min(result.best, key=lambda name: result.best[name])
-    assert result.tower is not None
-    changed = any(not torch.equal(before[key], value) for key, value in result.tower.state_dict().items())
+    assert result.backbone is not None
+    changed = any(not torch.equal(before[key], value) for key, value in result.backbone.state_dict().items())
     assert changed == (result.served == "unfrozen")
     checkpoint = torch.load(tmp_path / "unfrozen.pt", weights_only=True)
     rates = [group["lr"] for group in checkpoint["optimizer"]["param_groups"]]
@@ -128,15 +130,15 @@ def test_unfreezing_trains_a_copy_with_rates_by_depth_and_the_better_phase_is_se
     assert np.allclose(np.diff(np.log(rates)), np.log(10) / 3)
 
 
-def test_an_unfrozen_phase_keeps_the_running_statistics_of_the_tower() -> None:
+def test_an_unfrozen_phase_keeps_the_running_statistics_of_the_backbone() -> None:
     trainer, before = unfrozen(None)
     result = trainer.train_phase_0()
-    assert result.tower is not None
-    after = result.tower.state_dict()
+    assert result.backbone is not None
+    after = result.backbone.state_dict()
     assert all(torch.equal(before[key], after[key]) for key in before if "running" in key)
 
 
-def test_the_embedded_tower_stays_frozen_unless_asked(learnable: Pair) -> None:
+def test_the_embedded_backbone_stays_frozen_unless_asked(learnable: Pair) -> None:
     class Embedded:
         name = "embedded"
 
@@ -145,5 +147,5 @@ def test_the_embedded_tower_stays_frozen_unless_asked(learnable: Pair) -> None:
 
     for asked, expected in ((None, 0), (2, 2)):
         config = TrainingConfig(unfrozen_epochs=asked)
-        trainer = PhaseTrainer(*learnable, config, tower=Embedded(), pictures=none)  # type: ignore[arg-type]
+        trainer = PhaseTrainer(*learnable, config, backbone=Embedded(), images=none)  # type: ignore[arg-type]
         assert trainer.unfrozen_epochs == expected

@@ -11,7 +11,7 @@ from emofuse.tables.schema import PREDICTIONS, conform, with_metadata
 SHIFT = {"scene": np.array([0.1, -0.05]), "face": np.array([-0.2, 0.1])}
 SCALE = {"scene": np.array([0.8, 1.2]), "face": np.array([0.6, 0.5])}
 """The best straight line of the truth on an expert's mean is `SCALE * mean + SHIFT`."""
-TOO_SURE = {"scene": 2.0, "face": 9.0}
+OVERCONFIDENCE = {"scene": 2.0, "face": 9.0}
 """True variance of the calibrated mean over the variance that is claimed for it."""
 SCENE_SPREAD, SCENE_ERROR, FACE_SHARE = 0.45, 0.15, 0.7
 
@@ -44,7 +44,7 @@ def table(rows: int = 600, *, seed: int = 0, face: float = 0.7, variances: bool 
     for name, there in (("scene", np.ones(rows, dtype=bool)), ("face", seen)):
         mean = (right[name] - SHIFT[name]) / SCALE[name]
         # Calibrating the mean multiplies its variance by the square of the scale.
-        claimed = variance[name] / TOO_SURE[name] / SCALE[name] ** 2
+        claimed = variance[name] / OVERCONFIDENCE[name] / SCALE[name] ** 2
         for i, axis in enumerate(("valence", "arousal")):
             columns[f"{name}_{axis}"] = floats(np.where(there, mean[:, i], np.nan))
             columns[f"{name}_{axis}_variance"] = floats(np.where(there & variances, claimed[:, i], np.nan))

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from emofuse.config import JudgeConfig, SweepConfig
-from emofuse.evaluation.evaluate_table import judge
+from emofuse.config import EvaluationConfig, SweepConfig
+from emofuse.evaluation.evaluate_table import evaluate_table
 from emofuse.io import storage
 from emofuse.runs.run import Run
 from emofuse.tables.schema import PREDICTIONS, conform
-from emofuse.tuning.stabilizer.run import Tuning
+from emofuse.tuning.stabilizer.run import StabilizerSweep
 
 SWEEP = SweepConfig(
     alpha=(0.3, 0.7),
@@ -64,16 +64,16 @@ def predictions(
     return conform(pa.table(columns), PREDICTIONS, "predictions")
 
 
-def fused_run(folder: Path, table: pa.Table, **judging: object) -> str:
+def fused_run(folder: Path, table: pa.Table, **evaluating: object) -> str:
     """A run directory with a fused table and the options that made it, as the main job leaves it."""
     run = Run(str(folder))
     storage.write_table(storage.join(run.fused, "part-0.parquet"), table)
-    run.save({"emofuse": "0", "config": {"judge": judging}})
+    run.save({"emofuse": "0", "config": {"evaluate": evaluating}})
     return run.address
 
 
 def make_sweep(folder: Path) -> Path:
     """A finished sweep below `folder`."""
-    fused = judge(predictions(), JudgeConfig(split="all")).fused
+    fused = evaluate_table(predictions(), EvaluationConfig(split="all")).fused
     source = fused_run(folder / "run", fused, fusion={"method": "inverse_variance"})
-    return Path(Tuning(SWEEP, local=True).run(source, str(folder / "sweep")).address)
+    return Path(StabilizerSweep(SWEEP, local=True).run(source, str(folder / "sweep")).address)

@@ -45,7 +45,7 @@ def test_every_trial_leaves_its_curve(search: Search) -> None:
         assert curve.epoch.tolist() == list(range(1, len(curve) + 1))
         assert (curve.best_valid_loss == curve.valid_loss.cummin()).all()
     low, high = search.record["centre"] / 10, search.record["centre"] * 10
-    assert trials.rate.between(low, high).all()
+    assert trials.learning_rate.between(low, high).all()
 
 
 def test_the_chosen_values_give_the_best_trials_loss_again(search: Search) -> None:
@@ -58,7 +58,7 @@ def test_the_chosen_values_give_the_best_trials_loss_again(search: Search) -> No
 
 
 def test_the_search_is_centred_on_the_valley_of_its_range_test(search: Search) -> None:
-    assert search.record["centre"] == search.range_test.rate
+    assert search.record["centre"] == search.range_test.learning_rate
     assert search.record["trials"] == 6
     assert search.record["failed"] == 0
     assert search.record["seconds_per_trial"] == pytest.approx(search.record["seconds"] / 6)
@@ -70,10 +70,10 @@ def test_a_search_without_valid_rows_is_refused() -> None:
 
 
 def test_a_trials_values_replace_those_of_the_options() -> None:
-    assert set(search_space(1e-3)) == {"rate", "weight_decay", "dropout", "head"}
-    values = {"rate": 1e-3, "weight_decay": 0.1, "dropout": 0.5, "head": "linear", "extra": 1}
+    assert set(search_space(1e-3)) == {"learning_rate", "weight_decay", "dropout", "head"}
+    values = {"learning_rate": 1e-3, "weight_decay": 0.1, "dropout": 0.5, "head": "linear", "extra": 1}
     chosen = chosen_config(CONFIG, values)
-    assert (chosen.rate, chosen.weight_decay, chosen.dropout, chosen.head) == (1e-3, 0.1, 0.5, "linear")
+    assert (chosen.learning_rate, chosen.weight_decay, chosen.dropout, chosen.head) == (1e-3, 0.1, 0.5, "linear")
     assert chosen.start == "random"
     assert chosen.epochs == CONFIG.epochs
 

@@ -1,6 +1,6 @@
 """From a box and landmarks to an upright 256 × 256 crop, in one warp from the pixels given.
 
-A coordinate is continuous: pixel i covers [i, i + 1), so a box [0, 0, W, H] is the whole picture.
+A coordinate is continuous: pixel i covers [i, i + 1), so a box [0, 0, W, H] is the whole image.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def eye_centres(landmarks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def eye_angle(landmarks: np.ndarray) -> float:
-    """The eye line's angle in radians, clockwise from level as the picture is seen; 0 for level eyes."""
+    """The eye line's angle in radians, clockwise from level as the image is seen; 0 for level eyes."""
     right, left = eye_centres(landmarks)
     return math.atan2(float(left[1] - right[1]), float(left[0] - right[0]))
 
@@ -61,7 +61,7 @@ def crop_square(box: np.ndarray, landmarks: np.ndarray | None) -> tuple[np.ndarr
 
 
 def crop_matrix(box: np.ndarray, landmarks: np.ndarray | None, size: int = CROP_SIZE) -> np.ndarray:
-    """The (2, 3) map from a crop's coordinates to the picture's: level eyes, turned about the crop's centre."""
+    """The (2, 3) map from a crop's coordinates to the image's: level eyes, turned about the crop's centre."""
     centre, side = crop_square(np.asarray(box, np.float64), landmarks)
     angle = 0.0 if landmarks is None else eye_angle(landmarks)
     scale = side / size
@@ -96,7 +96,7 @@ def align(
 
 
 def to_crop(points: np.ndarray, box: np.ndarray, landmarks: np.ndarray | None, *, size: int = CROP_SIZE) -> np.ndarray:
-    """Points (N, 2) of the picture in the coordinates of the crop that `align` makes, (N, 2)."""
+    """Points (N, 2) of the image in the coordinates of the crop that `align` makes, (N, 2)."""
     matrix = crop_matrix(box, landmarks, size)
     return np.linalg.solve(matrix[:, :2], (np.asarray(points, np.float64) - matrix[:, 2]).T).T
 
@@ -104,6 +104,6 @@ def to_crop(points: np.ndarray, box: np.ndarray, landmarks: np.ndarray | None, *
 def from_crop(
     points: np.ndarray, box: np.ndarray, landmarks: np.ndarray | None, *, size: int = CROP_SIZE
 ) -> np.ndarray:
-    """Points (N, 2) of the crop that `align` makes in the coordinates of the picture, (N, 2)."""
+    """Points (N, 2) of the crop that `align` makes in the coordinates of the image, (N, 2)."""
     matrix = crop_matrix(box, landmarks, size)
     return np.asarray(points, np.float64) @ matrix[:, :2].T + matrix[:, 2]

@@ -1,4 +1,4 @@
-"""EmoNet: a face alignment network whose features and heatmaps also judge expression, valence and arousal.
+"""EmoNet: a face alignment network whose features and heatmaps also evaluate expression, valence and arousal.
 
 Written from the description; the published code and weights are CC BY-NC-ND 4.0 and are not part of this
 package. Two stacked hourglasses find 68 landmarks as heatmaps; the features of both, weighted by the sum of
@@ -82,7 +82,7 @@ class EmoNet(nn.Module):
             self.add_module(f"al{stack}", nn.Conv2d(LANDMARKS, 256, kernel_size=1))
 
     def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Judge faces.
+        """Evaluate faces.
 
         Args:
             x: (N, 3, 256, 256), RGB in [0, 1].
@@ -95,14 +95,14 @@ class EmoNet(nn.Module):
             ValueError: for an input of another shape, or outside [0, 1].
         """
         if x.ndim != 4 or tuple(x.shape[1:]) != (3, INPUT_SIZE, INPUT_SIZE):
-            raise ValueError(f"expected pictures of shape (N, 3, {INPUT_SIZE}, {INPUT_SIZE}), got {tuple(x.shape)}")
+            raise ValueError(f"expected images of shape (N, 3, {INPUT_SIZE}, {INPUT_SIZE}), got {tuple(x.shape)}")
         if not torch.is_floating_point(x):
             raise ValueError(f"expected floating-point RGB in [0, 1], got {x.dtype}; divide 0-255 by 255")
         if len(x) and not bool(((x >= 0) & (x <= 1)).all()):
             raise ValueError(f"expected RGB in [0, 1], got values from {x.min():.4g} to {x.max():.4g}")
-        return self.judge(x)
+        return self.evaluate(x)
 
-    def judge(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+    def evaluate(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
         """`forward` without the checks, for inputs that are right by construction."""
         stem, features, heatmap = self._landmark_features(x)
         attended = torch.cat(features, dim=1) * heatmap.sum(dim=1, keepdim=True)

@@ -14,9 +14,9 @@ from emofuse.errors import CheckpointError, ConfigError
 from emofuse.experts.device import device_of
 from emofuse.experts.face.alignment import CROP_SIZE
 from emofuse.experts.face.emonet import EXPRESSIONS, EmoNet, load_emonet, missing_message
-from emofuse.experts.face.precision import CANDIDATES, dtype_of, probe_chunk, smooth_pictures
+from emofuse.experts.face.precision import CANDIDATES, dtype_of, probe_chunk, smooth_images
 from emofuse.experts.face.tta import Views, jitter_scales, moments
-from emofuse.experts.prefetch import Upload, compiled
+from emofuse.experts.prefetch import DevicePrefetcher, compiled
 from emofuse.io.malloc import reuse_memory
 from emofuse.io.weights import KNOWN, resolve, sha256_of
 
@@ -49,9 +49,9 @@ class EmoNetExpert:
         network = load_emonet(path).to(self._device).to(memory_format=torch.channels_last)
         self.expressions = EXPRESSIONS[network.n_expression]
         self._views = Views(face.views, seed, self._device)
-        self._dtype, difference = _settle(network, compute, self._device)
-        self._judge = compiled(network.judge, self._device) if compute.compile else network.judge
-        self._upload = Upload(self._device)
+        self._dtype, difference = _select_precision(network, compute, self._device)
+        self._evaluate = compiled(network.evaluate, self._device) if compute.compile else network.evaluate
+        self._upload = DevicePrefetcher(self._device)
         self.chunk = compute.face_chunk or self._best_chunk(compile=compute.compile)
         self.card = emonet_card(face, seed) | {
             "n_expression": network.n_expression,
@@ -61,9 +61,9 @@ class EmoNetExpert:
 
     def __call__(self, crops: np.ndarray) -> Affect:
         """Affect (N, 2) of uint8 crops (N, 256, 256, 3): mean over views, not clamped, and their unbiased variance."""
-        return self.judge(crops)[0]
+        return self.evaluate(crops)[0]
 
-    def judge(self, crops: np.ndarray) -> tuple[Affect, np.ndarray]:
+    def evaluate(self, crops: np.ndarray) -> tuple[Affect, np.ndarray]:
         """As `__call__`, and the expression probabilities, float32 (N, classes), averaged over views.
 
         Raises:
@@ -91,23 +91,25 @@ class EmoNetExpert:
                 parts.append(self._run(self._views.make(faces[crop], which % self._views.count)))
             return torch.cat(parts)[:total].cpu().numpy()
 
-    def _run(self, pictures: torch.Tensor) -> torch.Tensor:
-        out = self._judge(pictures.to(self._dtype, memory_format=torch.channels_last))
+    def _run(self, images: torch.Tensor) -> torch.Tensor:
+        out = self._evaluate(images.to(self._dtype, memory_format=torch.channels_last))
         return torch.cat([_affect(out), out["expression"].softmax(dim=1)], dim=1).float()
 
     def _best_chunk(self, *, compile: bool) -> int:
         candidates = CANDIDATES.get(self._device.type, CANDIDATES["cuda"])
         if compile:
             return candidates[0]
-        sample = smooth_pictures(max(candidates)).to(self._device)
+        sample = smooth_images(max(candidates)).to(self._device)
         with torch.inference_mode():
             return probe_chunk(self._run, sample, candidates)[0]
 
 
-def _settle(network: EmoNet, compute: ComputeConfig, device: torch.device) -> tuple[torch.dtype, float | None]:
+def _select_precision(
+    network: EmoNet, compute: ComputeConfig, device: torch.device
+) -> tuple[torch.dtype, float | None]:
     """Bring the network to the precision of the options, in place.
 
-    "auto" takes bfloat16 where the hardware gains by it and where, on fixed pictures, valence and arousal stay
+    "auto" takes bfloat16 where the hardware gains by it and where, on fixed images, valence and arousal stay
     within `BFLOAT16_BOUND` of float32's.
 
     Returns:
@@ -120,11 +122,11 @@ def _settle(network: EmoNet, compute: ComputeConfig, device: torch.device) -> tu
         _to_bfloat16(network)
         return dtype, None
     exact = {name: value.clone() for name, value in network.state_dict().items()}
-    pictures = smooth_pictures(_CHECKED).to(device)
+    images = smooth_images(_CHECKED).to(device)
     with torch.inference_mode():
-        before = _affect(network.judge(pictures.to(memory_format=torch.channels_last)))
+        before = _affect(network.evaluate(images.to(memory_format=torch.channels_last)))
         _to_bfloat16(network)
-        after = _affect(network.judge(pictures.to(dtype, memory_format=torch.channels_last)))
+        after = _affect(network.evaluate(images.to(dtype, memory_format=torch.channels_last)))
     difference = float((after - before).abs().max())
     if difference <= BFLOAT16_BOUND:
         return dtype, difference

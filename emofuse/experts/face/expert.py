@@ -18,11 +18,11 @@ from emofuse.experts.head_expert import HeadExpert
 from emofuse.experts.preprocess import Preprocessing
 
 VARIANCE_FLOOR = 1e-4
-"""Least variance by which a face is weighted among others, reference units squared."""
+"""Minimum variance by which a face is weighted among others, reference units squared."""
 
 
 FACE_CHUNK = 8
-"""Faces per call of the embedded network: few pictures have one, and a large batch would be mostly padding."""
+"""Faces per call of the embedded network: few images have one, and a large batch would be mostly padding."""
 
 
 class FaceExpert(Protocol):
@@ -36,17 +36,17 @@ class FaceExpert(Protocol):
     def __call__(self, crops: np.ndarray) -> Affect:
         """Affect (N, 2) of uint8 RGB crops (N, 256, 256, 3); raw variances, means not clamped."""
 
-    def judge(self, crops: np.ndarray) -> tuple[Affect, np.ndarray]:
+    def evaluate(self, crops: np.ndarray) -> tuple[Affect, np.ndarray]:
         """The same, and the probabilities of `expressions`, float32 (N, classes)."""
 
 
 class EmbeddedFaceExpert:
-    """The embedded tower with a head trained on face crops: a small network for a first run, not EmoNet."""
+    """The embedded backbone with a head trained on face crops: a small network for a first run, not EmoNet."""
 
     expressions: tuple[str, ...] = ()
 
     def __init__(self, face: FaceConfig, compute: ComputeConfig, seed: int = 0) -> None:
-        """Loads the head, the one that ships with the package unless `face.checkpoint` names another, and its tower.
+        """Loads the head, the one that ships with the package unless `face.checkpoint` names another, and its backbone.
 
         Raises:
             CheckpointError: if they are missing or do not belong together.
@@ -59,15 +59,15 @@ class EmbeddedFaceExpert:
     def __call__(self, crops: np.ndarray) -> Affect:
         """Affect (N, 2) of uint8 crops (N, 256, 256, 3)."""
         size = self._preprocessing.size
-        pictures = [self._preprocessing.apply(crop) for crop in crops]
-        return self._expert(np.stack(pictures) if pictures else np.empty((0, size, size, 3), np.uint8))
+        images = [self._preprocessing.apply(crop) for crop in crops]
+        return self._expert(np.stack(images) if images else np.empty((0, size, size, 3), np.uint8))
 
-    def judge(self, crops: np.ndarray) -> tuple[Affect, np.ndarray]:
+    def evaluate(self, crops: np.ndarray) -> tuple[Affect, np.ndarray]:
         """The same; it knows no expressions."""
         return self(crops), np.empty((len(crops), 0), np.float32)
 
     def in_sample(self, hashes: Iterable[str | None]) -> np.ndarray:
-        """Whether pictures with these content hashes were in the head's training set; bool (N,)."""
+        """Whether images with these content hashes were in the head's training set; bool (N,)."""
         return self._expert.in_sample(hashes)
 
 
@@ -89,7 +89,7 @@ def make_face_expert(face: FaceConfig, compute: ComputeConfig, seed: int = 0) ->
         return EmoNetExpert(face, compute, seed)
     if face.expert == "embedded":
         return EmbeddedFaceExpert(face, compute, seed)
-    raise ConfigError(f"face.expert must be embedded or emonet to judge faces; got {face.expert!r}")
+    raise ConfigError(f"face.expert must be embedded or emonet to evaluate faces; got {face.expert!r}")
 
 
 def face_card(face: FaceConfig, seed: int = 0) -> dict[str, Any]:
@@ -105,11 +105,11 @@ def face_card(face: FaceConfig, seed: int = 0) -> dict[str, Any]:
         return emonet_card(face, seed)
     if face.expert == "embedded":
         return read_card(_head_file(face))
-    raise ConfigError(f"face.expert must be embedded or emonet to judge faces; got {face.expert!r}")
+    raise ConfigError(f"face.expert must be embedded or emonet to evaluate faces; got {face.expert!r}")
 
 
 def combine_faces(affect: Affect, areas: ArrayLike) -> Affect:
-    """One opinion of the k faces of a picture, weighted by precision and size.
+    """One prediction of the k faces of an image, weighted by precision and size.
 
     w_i ∝ area_i / variance_i, mean Σ w_i m_i, variance Σ w_i² v_i, per axis. Where a variance is unknown the
     faces of that axis are weighted by size alone, and the variance is unknown.

@@ -1,4 +1,4 @@
-"""From a picture to its face crops: detect in a small copy, choose, align from the given pixels."""
+"""From an image to its face crops: detect in a small copy, choose, align from the given pixels."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from emofuse.config import FaceConfig
 from emofuse.experts.face.alignment import CROP_SIZE, align
 from emofuse.experts.face.detectors import make_detector
 from emofuse.experts.face.detectors.base import Face
-from emofuse.experts.face.landmarks import sharpened
+from emofuse.experts.face.landmarks import refine_landmarks
 
 if TYPE_CHECKING:
     from emofuse.experts.face.detectors.face_alignment import Fan
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class FoundFaces:
-    """The faces of one picture.
+    """The faces of one image.
 
     Attributes:
         count: how many there are at or above the least score, in the person's box where one was given.
-        faces: the k that are judged, the main one first; in pixels of the full-size upright picture.
+        faces: the k that are evaluated, the main one first; in pixels of the full-size upright image.
         crops: uint8 (k, 256, 256, 3), RGB.
         aligned: for each, whether its eyes were levelled by landmarks.
     """
@@ -37,14 +37,14 @@ class FoundFaces:
 
 
 def main_score(face: Face, frame: np.ndarray) -> float:
-    """How much a face is the main one of a picture, or of a person's part of it.
+    """How much a face is the main one of an image, or of a person's part of it.
 
     score × √(box area / frame area) × (0.7 + 0.3 (1 − d / d_max)), with d the distance of the box's centre
     from the frame's and d_max that of a corner.
 
     Args:
-        face: in the pixels of the picture.
-        frame: (4,), left, top, right, bottom of the picture or the part, in the same pixels.
+        face: in the pixels of the image.
+        frame: (4,), left, top, right, bottom of the image or the part, in the same pixels.
     """
     half = (frame[2:] - frame[:2]) / 2
     distance = np.linalg.norm(face.centre - frame[:2] - half) / np.linalg.norm(half)
@@ -62,7 +62,7 @@ def shrunken(rgb: np.ndarray, size: int) -> np.ndarray:
 
 
 class FaceFinder:
-    """Finds and crops the faces of a picture; what it finds depends on that picture alone.
+    """Finds and crops the faces of an image; what it finds depends on that image alone.
 
     It holds a detector and is not for several threads at once. A copy in another process loads its own.
     """
@@ -93,7 +93,7 @@ class FaceFinder:
         return [face.scaled(x, y) for face in self._detector(small) if face.score >= self._config.min_score]
 
     def choose(self, faces: list[Face], frame: np.ndarray) -> list[Face]:
-        """The faces that are judged: the main one, or with `faces="all"` the main one and then the largest."""
+        """The faces that are evaluated: the main one, or with `faces="all"` the main one and then the largest."""
         if not faces:
             return []
         main = max(faces, key=lambda face: main_score(face, frame))
@@ -103,7 +103,7 @@ class FaceFinder:
         return [main, *others][: self._config.max_faces]
 
     def __call__(self, rgb: np.ndarray, scale: float = 1.0, person: Sequence[float] | None = None) -> FoundFaces:
-        """Find and crop the faces of one picture, or of one person in it.
+        """Find and crop the faces of one image, or of one person in it.
 
         Args:
             rgb: uint8 (H, W, 3), upright.
@@ -121,7 +121,7 @@ class FaceFinder:
         return self._cut(rgb, len(found), chosen, scale)
 
     def cut(self, rgb: np.ndarray, found: FoundFaces, scale: float) -> FoundFaces:
-        """The same faces cut from another decoding of the picture, `scale` full-size pixels a pixel of its own."""
+        """The same faces cut from another decoding of the image, `scale` full-size pixels a pixel of its own."""
         return self._cut(rgb, found.count, [face.scaled(1 / scale, 1 / scale) for face in found.faces], scale)
 
     def _cut(self, rgb: np.ndarray, count: int, faces: list[Face], scale: float) -> FoundFaces:
@@ -137,7 +137,7 @@ class FaceFinder:
             return self._fan(rgb, faces)
         if self._config.landmarks == "none":
             return [replace(face, landmarks=None) for face in faces]
-        return [sharpened(rgb, face, self._detector) for face in faces]
+        return [refine_landmarks(rgb, face, self._detector) for face in faces]
 
 
 def _fan(reference: int) -> Fan:

@@ -30,8 +30,8 @@ def dtype_of(compute: ComputeConfig, device: torch.device) -> torch.dtype:
     return torch.bfloat16 if compute.dtype == "bfloat16" else torch.float32
 
 
-def smooth_pictures(count: int, size: int = 256) -> torch.Tensor:
-    """Fixed pictures that are neither flat nor noise, float32 (count, 3, size, size) in [0, 1], on the CPU."""
+def smooth_images(count: int, size: int = 256) -> torch.Tensor:
+    """Fixed images that are neither flat nor noise, float32 (count, 3, size, size) in [0, 1], on the CPU."""
     generator = torch.Generator().manual_seed(0)
     coarse = torch.rand(count, 3, size // 16, size // 16, generator=generator)
     return functional.interpolate(coarse, size=(size, size), mode="bilinear", align_corners=False)

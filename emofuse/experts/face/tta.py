@@ -58,13 +58,13 @@ class Views:
                 out[rows] = self._view(out[rows], k)
         return out
 
-    def _view(self, pictures: torch.Tensor, k: int) -> torch.Tensor:
+    def _view(self, images: torch.Tensor, k: int) -> torch.Tensor:
         if k == 1:
-            return pictures.flip(-1)
-        grid = self._grids[k - 2].expand(len(pictures), -1, -1, -1)
+            return images.flip(-1)
+        grid = self._grids[k - 2].expand(len(images), -1, -1, -1)
         # Interpolated values of [0, 1] may leave it by a rounding error.
         return functional.grid_sample(
-            pictures, grid, mode="bilinear", padding_mode="reflection", align_corners=False
+            images, grid, mode="bilinear", padding_mode="reflection", align_corners=False
         ).clamp_(0, 1)
 
 

@@ -1,4 +1,4 @@
-"""Videos as frames: what they hold (`index_frames`), and their pictures in order (`read_frames`, `VideoReader`)."""
+"""Videos as frames: what they hold (`index_frames`), and their images in order (`read_frames`, `VideoReader`)."""
 
 from emofuse.io.video.container import VideoInfo, probe
 from emofuse.io.video.index import VideoIndex, enumerate_frames, index_frames, segments

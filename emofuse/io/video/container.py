@@ -13,14 +13,14 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from emofuse.config import MediaConfig
-from emofuse.io.addresses import shown
-from emofuse.io.images import MediaError, open_file, resolve, told
-from emofuse.io.retry import persist
+from emofuse.io.addresses import display_uri
+from emofuse.io.images import MediaError, as_media_error, open_file, resolve
+from emofuse.io.retry import retry
 
 FORMATS = (
     "mov,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,asf,ogg,gif,apng,mxf,nut,ivf,h264,hevc,m4v,rm,dv,wtv,yuv4mpegpipe"
 )
-"""Containers that hold their own pictures; playlists, which name other files, and still pictures are none of them."""
+"""Containers that hold their own images; playlists, which name other files, and still images are none of them."""
 
 UNTIMED = ("h264", "hevc", "m4v", "mpegvideo", "mpeg")
 """Bare streams, which state no times, and MPEG program streams, which state only some."""
@@ -35,8 +35,8 @@ class VideoInfo:
         fps: mean frames per second, None where not declared.
         frames: number of frames, None where not declared.
         rotation: degrees counter-clockwise by which a decoded frame is turned to stand upright: 0, 90, 180 or 270.
-        width: of the upright picture, pixels.
-        height: of the upright picture, pixels.
+        width: of the upright image, pixels.
+        height: of the upright image, pixels.
         codec: libav's name of the codec.
         container: libav's name of the container format.
     """
@@ -93,15 +93,15 @@ def open_video(uri: str, config: MediaConfig) -> Iterator[Opened]:
         try:
             container = av.open(file, options={"format_whitelist": FORMATS})
         except av.EOFError:
-            raise MediaError("no frames", f"{shown(uri)} ends before its first frame") from None
+            raise MediaError("no frames", f"{display_uri(uri)} ends before its first frame") from None
         except (av.FFmpegError, ValueError) as error:
-            raise MediaError("not a video", f"{shown(uri)} ({reason(error)})") from None
+            raise MediaError("not a video", f"{display_uri(uri)} ({reason(error)})") from None
         with container:
-            stream = _moving_pictures(container, uri)
+            stream = _moving_images(container, uri)
             pixels = stream.codec_context.width * stream.codec_context.height
             if pixels > config.max_pixels:
                 allowed = f"{config.max_pixels:,} allowed (--media.max-pixels)"
-                raise MediaError("too many pixels", f"frames of {pixels:,} declared in {shown(uri)}, {allowed}")
+                raise MediaError("too many pixels", f"frames of {pixels:,} declared in {display_uri(uri)}, {allowed}")
             stream.codec_context.thread_count = 1
             yield Opened(container, stream)
     finally:
@@ -144,15 +144,15 @@ def _first_frame(video: Opened, uri: str) -> av.VideoFrame:
                 return frame
         except av.FFmpegError:
             continue
-    raise MediaError("no frames", f"{shown(uri)} holds no frame that can be decoded")
+    raise MediaError("no frames", f"{display_uri(uri)} holds no frame that can be decoded")
 
 
-def _moving_pictures(container: InputContainer, uri: str) -> VideoStream:
+def _moving_images(container: InputContainer, uri: str) -> VideoStream:
     for stream in container.streams.video:
         if "attached_pic" not in str(stream.disposition).lower():
             return stream
     kinds = ", ".join(sorted({stream.type for stream in container.streams})) or "nothing at all"
-    raise MediaError("not a video", f"{shown(uri)} has no video stream; it holds {kinds}")
+    raise MediaError("not a video", f"{display_uri(uri)} has no video stream; it holds {kinds}")
 
 
 def _open_file(uri: str, address: str, retries: int) -> Any:
@@ -160,10 +160,10 @@ def _open_file(uri: str, address: str, retries: int) -> Any:
         file = open_file(address)
         return file, file.read(1)
 
-    with told(uri):
-        file, first = persist(opened, address, retries)
+    with as_media_error(uri):
+        file, first = retry(opened, address, retries)
     if not first:
         file.close()
-        raise MediaError("empty", f"{shown(uri)} has 0 bytes")
+        raise MediaError("empty", f"{display_uri(uri)} has 0 bytes")
     file.seek(0)
     return file

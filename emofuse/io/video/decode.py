@@ -10,8 +10,8 @@ import av
 import numpy as np
 
 from emofuse.config import MediaConfig
-from emofuse.io.addresses import shown
-from emofuse.io.images import MediaError, Picture
+from emofuse.io.addresses import display_uri
+from emofuse.io.images import DecodedImage, MediaError
 from emofuse.io.video.container import Opened, quarter_turns, reason
 
 STEPS_BACK = (0.0, 2.0, 10.0, 60.0)
@@ -58,20 +58,20 @@ def _frames(packets: Iterator[av.Packet], *, ordinal: bool) -> Iterator[Keyed]:
         count += skipping
 
 
-def to_picture(frame: av.VideoFrame, uri: str, config: MediaConfig) -> Picture | MediaError:
-    """A decoded frame as an upright 8-bit RGB picture, whatever its pixel format and size.
+def to_image(frame: av.VideoFrame, uri: str, config: MediaConfig) -> DecodedImage | MediaError:
+    """A decoded frame as an upright 8-bit RGB image, whatever its pixel format and size.
 
     Frames may change their size within a video, so each is held against the limit by itself.
     """
     if frame.width * frame.height > config.max_pixels:
-        size = f"a frame of {frame.width} x {frame.height} in {shown(uri)}"
+        size = f"a frame of {frame.width} x {frame.height} in {display_uri(uri)}"
         return MediaError("too many pixels", f"{size}, {config.max_pixels:,} allowed (--media.max-pixels)")
     try:
         rgb = frame.to_ndarray(format="rgb24")
     except (av.FFmpegError, ValueError) as error:
-        return MediaError("damaged", f"a frame of {shown(uri)} cannot be converted to RGB ({reason(error)})")
+        return MediaError("damaged", f"a frame of {display_uri(uri)} cannot be converted to RGB ({reason(error)})")
     upright = np.ascontiguousarray(np.rot90(rgb, quarter_turns(frame)))
-    return Picture(upright, upright.shape[1], upright.shape[0])
+    return DecodedImage(upright, upright.shape[1], upright.shape[0])
 
 
 def _decoded(packet: av.Packet) -> tuple[list[av.VideoFrame], bool]:

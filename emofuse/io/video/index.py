@@ -15,7 +15,7 @@ import numpy as np
 
 from emofuse.config import MediaConfig
 from emofuse.errors import ConfigError
-from emofuse.io.addresses import shown
+from emofuse.io.addresses import display_uri
 from emofuse.io.images import MediaError
 from emofuse.io.video.container import Opened, open_video, reason
 
@@ -75,7 +75,7 @@ def index_frames(uri: str, config: MediaConfig | None = None) -> VideoIndex:
     with open_video(uri, config or MediaConfig()) as video:
         packets, fault = _packets(video)
         if not packets:
-            raise MediaError("no frames", f"{shown(uri)} holds no frame" + (f" ({fault})" if fault else ""))
+            raise MediaError("no frames", f"{display_uri(uri)} holds no frame" + (f" ({fault})" if fault else ""))
         broken = fault or _cut_short(video, packets)
         if video.timed and all(packet.pts is not None for packet in packets):
             pts, key = _by_show_time(packets, whole=broken is None)
@@ -85,7 +85,7 @@ def index_frames(uri: str, config: MediaConfig | None = None) -> VideoIndex:
             start = float((video.stream.start_time or 0) * video.time_base)
             seconds = start + np.arange(len(key)) / float(video.rate or 25)
         if not len(seconds):
-            raise MediaError("no frames", f"{shown(uri)}: {broken} before its second frame")
+            raise MediaError("no frames", f"{display_uri(uri)}: {broken} before its second frame")
         if broken:
             broken += f" after frame {len(seconds) - 1:,} at {seconds[-1]:.3f} s"
         return VideoIndex(pts, seconds, key, video.time_base, broken)

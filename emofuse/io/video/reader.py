@@ -11,16 +11,16 @@ from itertools import pairwise
 import numpy as np
 
 from emofuse.config import MediaConfig
-from emofuse.io.addresses import shown
-from emofuse.io.images import MediaError, Picture
+from emofuse.io.addresses import display_uri
+from emofuse.io.images import DecodedImage, MediaError
 from emofuse.io.video.container import Opened, open_video
-from emofuse.io.video.decode import Keyed, keyed_frames, to_picture
+from emofuse.io.video.decode import Keyed, keyed_frames, to_image
 from emofuse.io.video.index import VideoIndex, index_frames
 
 AHEAD = 10.0
 """Seconds that are decoded through rather than leapt over, when a reader goes on in the same video."""
 
-Found = tuple[int, Picture | MediaError]
+Found = tuple[int, DecodedImage | MediaError]
 
 
 @dataclass(frozen=True)
@@ -61,15 +61,15 @@ class _Cursor:
     def close(self) -> None:
         self._stack.close()
 
-    def pictures(self, wanted: _Wanted) -> Iterator[Picture | MediaError]:
-        """A picture or an error for each key, in order."""
+    def images(self, wanted: _Wanted) -> Iterator[DecodedImage | MediaError]:
+        """An image or an error for each key, in order."""
         if wanted.keys:
             self._go_to(wanted.keys[0], wanted.ordinal)
         for key in wanted.keys:
             while self._next is not None and self._next[0] < key:
                 self._step()
             frame = self._next[1] if self._next is not None and self._next[0] == key else None
-            yield self._absent(key, wanted) if frame is None else to_picture(frame, self.uri, self._config)
+            yield self._absent(key, wanted) if frame is None else to_image(frame, self.uri, self._config)
 
     def _go_to(self, key: int, ordinal: bool) -> None:
         near = key if ordinal else round(AHEAD / self.video.time_base)
@@ -92,7 +92,7 @@ class _Cursor:
         index = wanted.indices[wanted.keys.index(key)]
         place = f"frame {index}" if wanted.ordinal else f"frame {index} at {float(key * self.video.time_base):.3f} s"
         kind = "breaks off" if self._next is None else "damaged"
-        return MediaError(kind, f"{shown(self.uri)}: no {place} can be decoded")
+        return MediaError(kind, f"{display_uri(self.uri)}: no {place} can be decoded")
 
 
 class VideoReader:
@@ -124,7 +124,7 @@ class VideoReader:
         timestamps: Sequence[float] | None = None,
         index: VideoIndex | None = None,
     ) -> Iterator[Found]:
-        """The pictures of some frames of one video, each exactly once and in order, or why there is none.
+        """The images of some frames of one video, each exactly once and in order, or why there is none.
 
         With the frames' timestamps, as `enumerate_frames` gave them, the file is entered at the
         keyframe before the first; without them its packets are read first to find out where they are.
@@ -157,9 +157,9 @@ class VideoReader:
     ) -> Iterator[Found]:
         cursor = self._at(uri)
         wanted = _wanted(cursor.video, uri, indices, timestamps, index, self._config)
-        yield from zip(indices[: len(wanted.keys)], cursor.pictures(wanted), strict=True)
+        yield from zip(indices[: len(wanted.keys)], cursor.images(wanted), strict=True)
         for i in indices[len(wanted.keys) :]:
-            yield i, MediaError("breaks off", f"{shown(uri)}: no frame {i}; {wanted.beyond}")
+            yield i, MediaError("breaks off", f"{display_uri(uri)}: no frame {i}; {wanted.beyond}")
 
     def _at(self, uri: str) -> _Cursor:
         if self._cursor is None or self._cursor.uri != uri:
@@ -204,14 +204,14 @@ def read_frames(
     fault: MediaError | None = None
     with VideoReader(config) as reader:
         for i, found in reader.read(uri, chosen, index=index):
-            if isinstance(found, Picture):
+            if isinstance(found, DecodedImage):
                 yield Frame(i, float(index.timestamps[i]), found.rgb)
             else:
                 fault = fault or found
     if fault is not None:
         raise fault
     if index.broken and end >= len(index):
-        raise MediaError("breaks off", f"{shown(uri)}: {index.broken}")
+        raise MediaError("breaks off", f"{display_uri(uri)}: {index.broken}")
 
 
 def _wanted(

@@ -1,4 +1,4 @@
-"""Which rows and groups each system is judged on, and which systems can share their resamples."""
+"""Which rows and groups each system is evaluated on, and which systems can share their resamples."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def cells_of(
 
     Args:
         truth: shape (N, 2), NaN where there is no label.
-        systems: names, and as many means of shape (N, 2), NaN where there is no opinion.
+        systems: names, and as many means of shape (N, 2), NaN where there is no prediction.
         groups: names, shape (N,); None: every row is its own group.
 
     Raises:

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from emofuse.metrics.accuracy import METRICS
 from emofuse.metrics.resampling.cells import SystemCell, blocks, cells_of
 from emofuse.metrics.resampling.intervals import Method, bootstrap_counts, check_method, interval
-from emofuse.metrics.resampling.permutations import p_values, swaps
+from emofuse.metrics.resampling.permutations import p_values, sign_flips
 from emofuse.metrics.resampling.ranks import RankResampler
 from emofuse.metrics.resampling.sums import SUMMABLE, SummedMetrics
 
@@ -36,7 +36,7 @@ class MetricRow:
 
 @dataclass(frozen=True)
 class DifferenceRow:
-    """metric(a) - metric(b) on the rows that both judge, its interval, and p of the two-sided permutation test."""
+    """metric(a) - metric(b) on the rows that both evaluate, its interval, and p of the two-sided permutation test."""
 
     a: str
     b: str
@@ -64,11 +64,11 @@ def metric_table(
 ) -> list[MetricRow]:
     """Every metric of every system on both axes, with bootstrap intervals over groups.
 
-    Each system is judged on the rows it has; those that have rows of the same groups see the same resamples.
+    Each system is evaluated on the rows it has; those that have rows of the same groups see the same resamples.
 
     Args:
         truth: labels, (N, 2), NaN where there is none.
-        systems: means by name, each (N, 2), NaN where there is no opinion.
+        systems: means by name, each (N, 2), NaN where there is no prediction.
         groups: names, shape (N,); None: every row is its own group. Above 20,000 they are resampled in random bundles.
         metrics: names of `accuracy.METRICS`.
         resamples: how many; 0 for no intervals.
@@ -113,7 +113,7 @@ def difference_table(
     method: Method = "BCa",
     rng: np.random.Generator | int = 0,
 ) -> list[DifferenceRow]:
-    """Pairs of systems compared in every metric on both axes, on the rows that both judge.
+    """Pairs of systems compared in every metric on both axes, on the rows that both evaluate.
 
     Both systems of a pair see the same resamples of groups, so the interval is that of the paired difference; p is
     of the permutation test that lets them change places within whole groups (`paired_permutation`), not adjusted
@@ -122,7 +122,7 @@ def difference_table(
     Args:
         pairs: names (a, b) among `systems`.
         metrics: names of `sums.SUMMABLE`: those but Spearman's.
-        resamples: of the bootstrap and, where not all swaps can be tried, of the permutation test.
+        resamples: of the bootstrap and, where not all sign_flips can be tried, of the permutation test.
         Others as `metric_table`.
 
     Returns:
@@ -139,7 +139,7 @@ def difference_table(
     found: dict[_Key, tuple[float, float, float]] = {}
     for block in blocks(cells) if names else ():
         table = SummedMetrics([[cell.side(i) for cell in block] for i in (0, 1)], block[0].n_units, names)
-        exact, chunks = swaps(block[0].n_units, resamples, np.random.default_rng(seed))
+        exact, chunks = sign_flips(block[0].n_units, resamples, np.random.default_rng(seed))
         p = p_values(table.observed(), map(table.swapped, chunks), exact=exact)
         ends = _intervals(table, block, names, resamples, confidence, method, seed)
         for (key, low, high), chance in zip(ends, p, strict=True):

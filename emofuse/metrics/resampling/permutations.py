@@ -9,7 +9,7 @@ import numpy as np
 _CHUNK_ENTRIES = 2_000_000
 
 
-def swaps(groups: int, resamples: int, rng: np.random.Generator) -> tuple[bool, Iterator[np.ndarray]]:
+def sign_flips(groups: int, resamples: int, rng: np.random.Generator) -> tuple[bool, Iterator[np.ndarray]]:
     """Which groups change places, in chunks of bounded size.
 
     Args:
@@ -21,16 +21,16 @@ def swaps(groups: int, resamples: int, rng: np.random.Generator) -> tuple[bool, 
         Whether these are all ways, and an iterator of float64 arrays (r, groups) of 0 and 1.
     """
     exact = groups < 63 and 2**groups <= resamples
-    return exact, _swaps(groups, 2**groups if exact else resamples, None if exact else rng)
+    return exact, _sign_flips(groups, 2**groups if exact else resamples, None if exact else rng)
 
 
 def p_values(observed: np.ndarray, swapped: Iterable[np.ndarray], *, exact: bool) -> np.ndarray:
-    """Two-sided p: the share of swaps whose difference is as far from zero as the observed one, or farther.
+    """Two-sided p: the share of sign_flips whose difference is as far from zero as the observed one, or farther.
 
     Args:
         observed: differences, shape (K,).
-        swapped: differences under swaps, arrays (r, K).
-        exact: whether the swaps are all there are; else the observed order counts as one more.
+        swapped: differences under sign_flips, arrays (r, K).
+        exact: whether the sign_flips are all there are; else the observed order counts as one more.
 
     Returns:
         Shape (K,); NaN where the observed difference is undefined.
@@ -43,7 +43,7 @@ def p_values(observed: np.ndarray, swapped: Iterable[np.ndarray], *, exact: bool
     return np.where(np.isfinite(observed), hits / tried if exact else (hits + 1) / (tried + 1), np.nan)
 
 
-def _swaps(groups: int, ways: int, rng: np.random.Generator | None) -> Iterator[np.ndarray]:
+def _sign_flips(groups: int, ways: int, rng: np.random.Generator | None) -> Iterator[np.ndarray]:
     step = max(1, _CHUNK_ENTRIES // max(groups, 1))
     for start in range(0, ways, step):
         count = min(step, ways - start)

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 _, _Y, _M, _YY, _MM, _YM, _ABS, _SQUARE, _ERROR, _AGREE = range(10)
 # Below this share of a column's mean square a variance is rounding: the resample is constant there.
 _ROUNDING = 1e-13
-MOST_UNITS = 20_000
+MAX_UNITS = 20_000
 
 Cell = tuple[np.ndarray, np.ndarray, np.ndarray]
 """Truth, mean (both (n,) without NaN) and the group's number of each row (n,): one system on one axis."""
@@ -82,7 +82,7 @@ def group_numbers(groups: ArrayLike | None, n: int) -> tuple[np.ndarray, int]:
 
 
 def resampling_units(group: np.ndarray, n_groups: int) -> tuple[np.ndarray, int]:
-    """Groups as the units that are resampled: themselves, or at most `MOST_UNITS` random bundles of them.
+    """Groups as the units that are resampled: themselves, or at most `MAX_UNITS` random bundles of them.
 
     Bundles of independent groups are independent, and a mean's variance comes out the same from either; so many of
     them give the same interval at a cost that no longer grows with the data.
@@ -94,10 +94,10 @@ def resampling_units(group: np.ndarray, n_groups: int) -> tuple[np.ndarray, int]
     Returns:
         The number of each row's unit, and how many units there are. Which groups are bundled is always the same.
     """
-    if n_groups <= MOST_UNITS:
+    if n_groups <= MAX_UNITS:
         return group, n_groups
-    unit = np.random.default_rng(0).permutation(n_groups) % MOST_UNITS
-    return unit[group], MOST_UNITS
+    unit = np.random.default_rng(0).permutation(n_groups) % MAX_UNITS
+    return unit[group], MAX_UNITS
 
 
 def _group_sums(y: np.ndarray, m: np.ndarray, group: np.ndarray, n_groups: int) -> np.ndarray:

@@ -32,12 +32,12 @@ BLOCK = 65_536
 
 
 @dataclass(frozen=True, eq=False)
-class Material:
+class CrossValidationData:
     """The rows a calibration is fitted and compared on.
 
     Attributes:
         truth: (N, 2), reference scale, complete.
-        mean: (2, N, 2), scene and face as predicted; NaN = no opinion.
+        mean: (2, N, 2), scene and face as predicted; NaN = no prediction.
         variance: (2, N, 2), as predicted; NaN = unknown.
         face_score: (N,).
         luma: (N,).
@@ -60,7 +60,7 @@ class Material:
     scored: np.ndarray
 
     @classmethod
-    def of(cls, table: pa.Table, split: str, *, folds: int = 5, seed: int = 0) -> Material:
+    def of(cls, table: pa.Table, split: str, *, folds: int = 5, seed: int = 0) -> CrossValidationData:
         """The labelled rows of a split of predictions that no expert was trained on, dealt to grouped folds.
 
         Args:
@@ -74,15 +74,15 @@ class Material:
         """
         mean = np.stack([both(table, name) for name in EXPERTS])
         labelled = (texts(table, "split") == split) & np.isfinite(both(table)).all(axis=1)
-        opined = labelled & np.isfinite(mean).all(axis=2).any(axis=0)
-        rows = np.flatnonzero(opined & (column(table, "in_sample") != 1))
+        predicted = labelled & np.isfinite(mean).all(axis=2).any(axis=0)
+        rows = np.flatnonzero(predicted & (column(table, "in_sample") != 1))
         if not len(rows):
-            seen = int((opined & (column(table, "in_sample") == 1)).sum())
+            seen = int((predicted & (column(table, "in_sample") == 1)).sum())
             advice = "; train that expert on your own train split" if seen else ""
             raise DataError(
                 f"a calibration needs labelled predictions of split {split!r} that no expert was trained on; "
-                f"of {table.num_rows} rows {labelled.sum()} belong to it with a label, {opined.sum()} of them were "
-                f"judged, and of these {seen} were in an expert's training set{advice}"
+                f"of {table.num_rows} rows {labelled.sum()} belong to it with a label, {predicted.sum()} of them were "
+                f"evaluated, and of these {seen} were in an expert's training set{advice}"
             )
         table, mean = table.take(rows), mean[:, rows]
         groups = group_ids(group_names(table), len(rows))
@@ -167,12 +167,12 @@ def always_answered(mean: np.ndarray) -> np.ndarray:
 
 
 def fold_losses(
-    material: Material, fold: int, layers: Sequence[CalibrationConfig], grid: Grid, objective: str
+    sweep_data: CrossValidationData, fold: int, layers: Sequence[CalibrationConfig], grid: Grid, objective: str
 ) -> np.ndarray:
     """Losses of every rule and gate of `grid` behind these layers, fitted without the fold and summed over its rows.
 
     Args:
-        material: the rows.
+        sweep_data: the rows.
         fold: the one held out.
         layers: calibrations, fitted one after another.
         grid: its rules and gates.
@@ -181,31 +181,38 @@ def fold_losses(
     Returns:
         float32 (layers x rules x gates, BUNDLES); NaN for what cannot be fitted or scored.
     """
-    held = np.flatnonzero((material.fold == fold) & material.scored)
-    parts = [_of_layers(material, each, material.fold != fold, held, grid, objective) for each in layers]
+    held = np.flatnonzero((sweep_data.fold == fold) & sweep_data.scored)
+    parts = [_of_layers(sweep_data, each, sweep_data.fold != fold, held, grid, objective) for each in layers]
     return np.concatenate(parts).astype(np.float32)
 
 
 def _of_layers(
-    material: Material, layers: CalibrationConfig, kept: np.ndarray, held: np.ndarray, grid: Grid, objective: str
+    sweep_data: CrossValidationData,
+    layers: CalibrationConfig,
+    kept: np.ndarray,
+    held: np.ndarray,
+    grid: Grid,
+    objective: str,
 ) -> np.ndarray:
     try:
-        calibration = material.fit(kept, layers)
+        calibration = sweep_data.fit(kept, layers)
     except DataError:
         # One kind of layer may ask for more than these rows have; the others go on.
         return np.full((len(grid.fusions) * len(grid.gates), BUNDLES), np.nan)
     blocks = np.array_split(held, max(1, -(-len(held) // BLOCK)))
-    return np.sum([_of_rows(material, calibration, rows, grid, objective) for rows in blocks], axis=0)
+    return np.sum([_of_rows(sweep_data, calibration, rows, grid, objective) for rows in blocks], axis=0)
 
 
-def _of_rows(material: Material, calibration: Calibration, rows: np.ndarray, grid: Grid, objective: str) -> np.ndarray:
+def _of_rows(
+    sweep_data: CrossValidationData, calibration: Calibration, rows: np.ndarray, grid: Grid, objective: str
+) -> np.ndarray:
     """Losses of every rule and gate behind a calibration, (rules x gates, BUNDLES)."""
-    moved = [_moved(calibration, i, material, rows) for i in range(len(EXPERTS))]
+    moved = [_moved(calibration, i, sweep_data, rows) for i in range(len(EXPERTS))]
     mean, variance = (np.stack([each[k] for each in moved]) for k in (0, 1))
-    shut = np.stack([_shut(material, rows, variance[1], gated(grid.fusions[0], each)) for each in grid.gates])
+    shut = np.stack([_shut(sweep_data, rows, variance[1], gated(grid.fusions[0], each)) for each in grid.gates])
     alone = mean.copy()
     alone[1] = np.nan
-    place = np.eye(BUNDLES)[material.bundle[rows]]
+    place = np.eye(BUNDLES)[sweep_data.bundle[rows]]
     sums = []
     for fusion in grid.fusions:
         if not _fitted(calibration, fusion):
@@ -213,7 +220,7 @@ def _of_rows(material: Material, calibration: Calibration, rows: np.ndarray, gri
             continue
         arguments = calibration.fusion_arguments()
         open_, closed = (
-            _losses(material.truth[rows], *_fused(each, variance, fusion, arguments), objective)
+            _losses(sweep_data.truth[rows], *_fused(each, variance, fusion, arguments), objective)
             for each in (mean, alone)
         )
         # A row that no gate shuts needs no second answer, and a face that is the only expert has none.
@@ -222,15 +229,17 @@ def _of_rows(material: Material, calibration: Calibration, rows: np.ndarray, gri
     return np.concatenate(sums)
 
 
-def _moved(calibration: Calibration, number: int, material: Material, rows: np.ndarray) -> tuple[np.ndarray, ...]:
-    mean, name = material.mean[number, rows], EXPERTS[number]
+def _moved(
+    calibration: Calibration, number: int, sweep_data: CrossValidationData, rows: np.ndarray
+) -> tuple[np.ndarray, ...]:
+    mean, name = sweep_data.mean[number, rows], EXPERTS[number]
     # An expert that speaks in this fold alone could not be calibrated without it: here it stays silent.
     heard = mean if name in calibration.experts else np.full_like(mean, np.nan)
-    return calibration.apply(name, heard, material.variance[number, rows])
+    return calibration.apply(name, heard, sweep_data.variance[number, rows])
 
 
-def _shut(material: Material, held: np.ndarray, variance: np.ndarray, fusion: FusionConfig) -> np.ndarray:
-    shut = gate(material.face_score[held], variance, material.luma[held], fusion)
+def _shut(sweep_data: CrossValidationData, held: np.ndarray, variance: np.ndarray, fusion: FusionConfig) -> np.ndarray:
+    shut = gate(sweep_data.face_score[held], variance, sweep_data.luma[held], fusion)
     return np.logical_or.reduce(list(shut.values())).astype(np.float64)
 
 
@@ -258,7 +267,7 @@ Task = tuple[int, int, int]
 """A fold, and the range of the grid's calibrations that are fitted without it."""
 
 
-def run_task(material: Material, grid: Grid, task: Task, objective: str) -> np.ndarray:
+def run_task(sweep_data: CrossValidationData, grid: Grid, task: Task, objective: str) -> np.ndarray:
     """The losses of a task's configurations, float32 (configurations, BUNDLES)."""
     fold, start, stop = task
-    return fold_losses(material, fold, grid.calibrations[start:stop], grid, objective)
+    return fold_losses(sweep_data, fold, grid.calibrations[start:stop], grid, objective)

@@ -1,4 +1,4 @@
-"""Phase 1 from stored predictions to a run directory: sweep and fit on valid, judge on test once.
+"""Phase 1 from stored predictions to a run directory: sweep and fit on valid, evaluate on test once.
 
 RUN/  run.json  calibration.json  surface.parquet  predictions/  fused/  metrics.parquet  comparisons.parquet
       report.html  _SUCCESS
@@ -16,15 +16,15 @@ import pyarrow as pa
 from rich.console import Console
 
 from emofuse.calibration import Calibration
-from emofuse.config import CalibrationConfig, CalibrationSweepConfig, FusionConfig, JudgeConfig, MediaConfig
+from emofuse.config import CalibrationConfig, CalibrationSweepConfig, EvaluationConfig, FusionConfig, MediaConfig
 from emofuse.errors import ConfigError, DataError
-from emofuse.evaluation.checks import check_judge
-from emofuse.evaluation.evaluate_table import Judged, judge
+from emofuse.evaluation.checks import check_evaluation
+from emofuse.evaluation.evaluate_table import EvaluationResult, evaluate_table
 from emofuse.inference import sink
 from emofuse.inference.manifest import check_whole
 from emofuse.inference.progress import timed
 from emofuse.io import storage
-from emofuse.io.addresses import shown
+from emofuse.io.addresses import display_uri
 from emofuse.report import build_report
 from emofuse.report.terminal import summary_sentences, systems_table
 from emofuse.runs import run as runs
@@ -32,7 +32,7 @@ from emofuse.runs.run import Run
 from emofuse.tables.columns import group_names, rows_fingerprint, texts
 from emofuse.tables.schema import PREDICTIONS, conform, read_metadata
 from emofuse.tuning.calibration.choice import RULE
-from emofuse.tuning.calibration.losses import Material
+from emofuse.tuning.calibration.losses import CrossValidationData
 from emofuse.tuning.calibration.sweep import Swept, sweep
 
 SPLIT = "valid"
@@ -41,8 +41,8 @@ FEW_GROUPS = 20
 
 
 @dataclass(frozen=True)
-class Fitting:
-    """How a calibration is found, and how it is judged.
+class CalibrationJob:
+    """How a calibration is found, and how it is evaluated.
 
     Attributes:
         split: where it is fitted; anything but valid is refused.
@@ -50,8 +50,8 @@ class Fitting:
         options: what the sweep tries.
         layers: without a sweep, the corrections.
         fusion: without a sweep, the rule and gates.
-        judging: as for the main job; its calibration is the one that is fitted here.
-        media: how the report's gallery reads pictures.
+        evaluation_config: as for the main job; its calibration is the one that is fitted here.
+        media: how the report's gallery reads images.
         local: sweep in this process, without Ray.
         address: of the Ray cluster to join; by default RAY_ADDRESS, else one is started here.
         console: where the result is shown.
@@ -62,14 +62,14 @@ class Fitting:
     options: CalibrationSweepConfig = field(default_factory=CalibrationSweepConfig)
     layers: CalibrationConfig = field(default_factory=CalibrationConfig)
     fusion: FusionConfig = field(default_factory=FusionConfig)
-    judging: JudgeConfig = field(default_factory=JudgeConfig)
+    evaluation_config: EvaluationConfig = field(default_factory=EvaluationConfig)
     media: MediaConfig = field(default_factory=MediaConfig)
     local: bool = False
     address: str | None = None
     console: Console = field(default_factory=Console)
 
     def run(self, predictions: str, out: str) -> Run:
-        """Fit, judge and write everything; a finished run is a no-op that says so.
+        """Fit, evaluate and write everything; a finished run is a no-op that says so.
 
         Args:
             predictions: a predictions table, or the predictions folder of a run, or the run's directory.
@@ -82,9 +82,9 @@ class Fitting:
         if self.split != SPLIT:
             raise ConfigError(
                 f"a calibration is fitted on the valid split alone, not on {self.split!r}: "
-                "on train the experts are too sure, and test is read once"
+                "on train the experts are overconfident, and test is read once"
             )
-        check_judge(self.judging, None)
+        check_evaluation(self.evaluation_config, None)
         address, origin = runs.predictions_of(storage.absolute(predictions))
         table = conform(storage.read_table(address), PREDICTIONS, "predictions").sort_by("sample_id")
         check_whole(table.num_rows, origin)
@@ -98,9 +98,11 @@ class Fitting:
         asked: dict[str, Any] = (
             {"sweep": self.options} if self.tune else {"calibration": self.layers, "fusion": self.fusion}
         )
-        record["config"] = {name: asdict(part) for name, part in asked.items()} | {"judge": asdict(self.judging)}
+        record["config"] = {name: asdict(part) for name, part in asked.items()} | {
+            "evaluate": asdict(self.evaluation_config)
+        }
         calibration = self.fit(table, run, record)
-        self._judge(table, calibration, run, record)
+        self._evaluate(table, calibration, run, record)
         run.commit()
         return self._tell(run, None)
 
@@ -112,45 +114,47 @@ class Fitting:
             run: takes `surface.parquet` and `calibration.json`.
             record: of the run; gets the sweep's facts and the choice.
         """
-        material = Material.of(table, self.split, folds=self.options.folds, seed=self.judging.seed)
+        sweep_data = CrossValidationData.of(
+            table, self.split, folds=self.options.folds, seed=self.evaluation_config.seed
+        )
         # Not before: a directory is claimed for a fit that can be made, or the corrected one would be refused.
         run.save(record)
         layers, fusion = self.layers, chosen_rule(self.fusion)
-        with timed(record, "fit", len(material)):
+        with timed(record, "fit", len(sweep_data)):
             if self.tune:
                 where = None if self.local else run.address
-                swept = sweep(material, self.options, storage_path=where, address=self.address)
+                swept = sweep(sweep_data, self.options, storage_path=where, address=self.address)
                 layers, fusion = swept.grid.parts(swept.chosen)
                 storage.write_table(storage.join(run.address, "surface.parquet"), swept.surface)
                 record |= choice_record(swept)
             mark = rows_fingerprint(table, self.split)
             cards: Any = read_metadata(table.schema).get("experts")
-            calibration = material.fit(slice(None), layers, fusion, fingerprint=mark, cards=cards)
+            calibration = sweep_data.fit(slice(None), layers, fusion, fingerprint=mark, cards=cards)
         record["fitted_on"] = {name: value for name, value in asdict(calibration.fitted_on).items() if name != "ids"}
         run.save(record)
         return calibration
 
-    def _judge(self, table: pa.Table, calibration: Calibration, run: Run, record: dict[str, Any]) -> None:
-        """Judge with the stored calibration, as the main job would, and write tables and report."""
-        with tempfile.TemporaryDirectory() as folder, timed(record, "judge", table.num_rows):
+    def _evaluate(self, table: pa.Table, calibration: Calibration, run: Run, record: dict[str, Any]) -> None:
+        """Evaluate with the stored calibration, as the main job would, and write tables and report."""
+        with tempfile.TemporaryDirectory() as folder, timed(record, "evaluate", table.num_rows):
             path = Path(folder) / "calibration.json"
             calibration.save(path)
-            record["config"]["judge"]["calibration"] = storage.join(run.address, path.name)
+            record["config"]["evaluate"]["calibration"] = storage.join(run.address, path.name)
             storage.write_bytes(storage.join(run.address, path.name), path.read_bytes())
-            judged: Judged = judge(table, replace(self.judging, calibration=str(path)))
+            evaluated: EvaluationResult = evaluate_table(table, replace(self.evaluation_config, calibration=str(path)))
         # The report shows the experts before and after, so the run keeps what they said before.
         storage.write_table(storage.join(run.predictions, "part-0.parquet"), table)
-        judged.write(run)
-        record["split"] = judged.split
+        evaluated.write(run)
+        record["split"] = evaluated.split
         run.save(record)
         with timed(record, "report", table.num_rows):
-            build_report(run.address, config=self.judging.statistics, media=self.media)
+            build_report(run.address, config=self.evaluation_config.statistics, media=self.media)
         run.save(record)
 
     def _marks(self, table: pa.Table, origin: dict[str, Any]) -> dict[str, str]:
-        perceive = origin.get("fingerprints", {}).get("perceive") or sink.table_fingerprint(table)
+        predict = origin.get("fingerprints", {}).get("predict") or sink.table_fingerprint(table)
         asked = (self.tune, self.options if self.tune else (self.layers, self.fusion))
-        return {"perceive": perceive, "judge": runs.fingerprint(perceive, asked, self.judging)}
+        return {"predict": predict, "evaluate": runs.fingerprint(predict, asked, self.evaluation_config)}
 
     def _tell(self, run: Run, note: str | None) -> Run:
         metrics, comparisons = storage.read_table(run.metrics), storage.read_table(run.comparisons)
@@ -158,10 +162,10 @@ class Fitting:
         lines = sweep_sentences(record) + list(summary_sentences(metrics, comparisons))
         if metrics.num_rows:
             self.console.print(systems_table(metrics))
-        lines += [f"{shown(run.address)}: {note}"] if note else []
+        lines += [f"{display_uri(run.address)}: {note}"] if note else []
         lines += [
-            f"calibration: {shown(storage.join(run.address, 'calibration.json'))}",
-            f"report: {shown(run.report)}",
+            f"calibration: {display_uri(storage.join(run.address, 'calibration.json'))}",
+            f"report: {display_uri(run.report)}",
         ]
         for line in lines:
             self.console.print(line, highlight=False, soft_wrap=True)
@@ -169,7 +173,7 @@ class Fitting:
 
 
 def _check_groups(table: pa.Table, split: str) -> None:
-    """That no group is both fitted on and judged.
+    """That no group is both fitted on and evaluated.
 
     Raises:
         DataError: naming one that is.

@@ -20,7 +20,7 @@ from emofuse.errors import EmofuseError
 from emofuse.io import storage
 from emofuse.tuning.calibration.choice import surface_table
 from emofuse.tuning.calibration.grid import Grid, full_grid
-from emofuse.tuning.calibration.losses import BUNDLES, Material, Task, run_task
+from emofuse.tuning.calibration.losses import BUNDLES, CrossValidationData, Task, run_task
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,12 +44,16 @@ class Swept:
 
 
 def sweep(
-    material: Material, options: CalibrationSweepConfig, *, storage_path: str | None, address: str | None = None
+    sweep_data: CrossValidationData,
+    options: CalibrationSweepConfig,
+    *,
+    storage_path: str | None,
+    address: str | None = None,
 ) -> Swept:
-    """Fit and score every configuration in grouped cross-validation inside the material.
+    """Fit and score every configuration in grouped cross-validation inside the sweep_data.
 
     Args:
-        material: rows of the valid split.
+        sweep_data: rows of the valid split.
         options: what to try.
         storage_path: where Tune keeps its own files, in `tune` below it; None runs in this process, without Ray.
         address: of the Ray cluster to join; by default RAY_ADDRESS, else one is started here.
@@ -58,23 +62,23 @@ def sweep(
         DataError: if nothing can be fitted.
         EmofuseError: if a trial failed.
     """
-    grid = full_grid(options, both=material.both, known=material.known)
-    tasks = tasks_of(grid.calibrations, material.folds)
+    grid = full_grid(options, both=sweep_data.both, known=sweep_data.known)
+    tasks = tasks_of(grid.calibrations, sweep_data.folds)
     started = time.perf_counter()
     if storage_path is None:
-        parts = [run_task(material, grid, task, options.objective) for task in tasks]
+        parts = [run_task(sweep_data, grid, task, options.objective) for task in tasks]
     else:
-        parts = tuned(material, grid, tasks, options.objective, storage_path, address)
-    sums, counts = gathered(material, grid, tasks, parts)
+        parts = tuned(sweep_data, grid, tasks, options.objective, storage_path, address)
+    sums, counts = gathered(sweep_data, grid, tasks, parts)
     surface = surface_table(grid, sums, counts, options.objective)
     seconds = time.perf_counter() - started
     facts = {
         "configurations": len(grid),
         "calibrations": len(grid.calibrations),
         "trials": len(tasks),
-        "folds": material.folds,
-        "rows": int(material.scored.sum()),
-        "groups": len(np.unique(material.groups[material.scored])),
+        "folds": sweep_data.folds,
+        "rows": int(sweep_data.scored.sum()),
+        "groups": len(np.unique(sweep_data.groups[sweep_data.scored])),
         "objective": options.objective,
         "seconds": round(seconds, 3),
         "configurations_per_second": round(len(grid) / seconds, 1),
@@ -93,18 +97,18 @@ def tasks_of(calibrations: Sequence[CalibrationConfig], folds: int) -> list[Task
 
 
 def gathered(
-    material: Material, grid: Grid, tasks: Sequence[Task], parts: Sequence[np.ndarray]
+    sweep_data: CrossValidationData, grid: Grid, tasks: Sequence[Task], parts: Sequence[np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray]:
     """The losses of all tasks as (configurations, folds x BUNDLES), and the rows of each bundle."""
     each = len(grid.fusions) * len(grid.gates)
-    sums = np.empty((len(grid), material.folds * BUNDLES), dtype=np.float32)
+    sums = np.empty((len(grid), sweep_data.folds * BUNDLES), dtype=np.float32)
     for (fold, start, stop), part in zip(tasks, parts, strict=True):
         sums[start * each : stop * each, fold * BUNDLES : (fold + 1) * BUNDLES] = part
-    return sums, np.concatenate([material.bundles(fold) for fold in range(material.folds)])
+    return sums, np.concatenate([sweep_data.bundles(fold) for fold in range(sweep_data.folds)])
 
 
 def tuned(
-    material: Material,
+    sweep_data: CrossValidationData,
     grid: Grid,
     tasks: Sequence[Task],
     objective: str,
@@ -121,7 +125,7 @@ def tuned(
     with ray_cluster(address):
         from emofuse.tuning.calibration.trials import run_trials
 
-        parts, errors = run_trials(material, grid, tasks, objective, storage_path)
+        parts, errors = run_trials(sweep_data, grid, tasks, objective, storage_path)
     if errors:
         raise EmofuseError(f"{len(errors)} of {len(tasks)} trials failed, first: {errors[0]}")
     # Tune's own files, five a trial, say nothing that the surface does not.

@@ -12,7 +12,7 @@ import ray
 from ray import tune
 
 from emofuse.tuning.calibration.grid import Grid
-from emofuse.tuning.calibration.losses import Material, Task, run_task
+from emofuse.tuning.calibration.losses import CrossValidationData, Task, run_task
 
 
 class Losses:
@@ -31,12 +31,12 @@ class Losses:
 
 
 def run_trials(
-    material: Material, grid: Grid, tasks: Sequence[Task], objective: str, storage_path: str
+    sweep_data: CrossValidationData, grid: Grid, tasks: Sequence[Task], objective: str, storage_path: str
 ) -> tuple[list[np.ndarray], list[Exception]]:
     """Every task as a trial on the cluster that this process has joined.
 
     Args:
-        material: the rows.
+        sweep_data: the rows.
         grid: the configurations.
         tasks: parts of it.
         objective: what is minimised.
@@ -48,7 +48,7 @@ def run_trials(
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # else Tune prints its own tables whatever `verbose` says
     collector: Any = ray.remote(num_cpus=0)(Losses).remote()
     # One copy in the object store: every trial maps it and none carries it.
-    data = ray.put((material, grid, list(tasks), objective))
+    data = ray.put((sweep_data, grid, list(tasks), objective))
     trainable = tune.with_parameters(trial, data=[data], collector=collector)
     tuner = tune.Tuner(
         tune.with_resources(trainable, {"cpu": 1}),
@@ -63,15 +63,15 @@ def run_trials(
 
 def trial(values: dict[str, Any], data: Any, collector: Any) -> None:
     """One trial: a task's losses go to `collector`, a summary to Tune."""
-    material, grid, tasks, objective = ray.get(data[0])
+    sweep_data, grid, tasks, objective = ray.get(data[0])
     started = time.perf_counter()
-    losses = run_task(material, grid, tasks[values["task"]], objective)
+    losses = run_task(sweep_data, grid, tasks[values["task"]], objective)
     ray.get(collector.put.remote(values["task"], losses))
     fold, start, stop = tasks[values["task"]]
     layers = grid.calibrations[start]
     tune.report(
         {
-            "best": float(np.nanmin(losses.sum(axis=1))) / max(int(material.bundles(fold).sum()), 1),
+            "best": float(np.nanmin(losses.sum(axis=1))) / max(int(sweep_data.bundles(fold).sum()), 1),
             "configurations": len(losses),
             "fold": fold,
             "mean": layers.mean,

@@ -1,4 +1,4 @@
-"""The configurations of a sweep: parameters of each filter, as arrays that a law takes."""
+"""The configurations of a sweep: parameters of each filter, as arrays that a update takes."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from emofuse.config import FusionConfig, StabilizerConfig, SweepConfig
-from emofuse.stabilizer.laws import EmaLaw, KalmanLaw, Law, OneEuroLaw
 from emofuse.stabilizer.sweeps import per_configuration
+from emofuse.stabilizer.updates import EmaUpdate, FilterUpdate, KalmanUpdate, OneEuroUpdate
 
 GATES = ("min_face_score", "max_face_std", "min_luma")
 
@@ -45,8 +45,8 @@ class Grid:
             for row in self.rows
         ]
 
-    def law(self, base: StabilizerConfig) -> Law:
-        """All configurations as one law, parameters of shape (C, 1, ·)."""
+    def update(self, base: StabilizerConfig) -> FilterUpdate:
+        """All configurations as one update, parameters of shape (C, 1, ·)."""
         configs = self.configs(base)
 
         def parameter(name: str) -> np.ndarray:
@@ -56,15 +56,15 @@ class Grid:
 
         growth = parameter("process_variance")
         if self.filter == "none":
-            return EmaLaw(np.ones((len(self), 1, 1)), np.inf, growth)
+            return EmaUpdate(np.ones((len(self), 1, 1)), np.inf, growth)
         if self.filter == "kalman":
-            return KalmanLaw(growth)
+            return KalmanUpdate(growth)
         if self.filter == "one_euro":
             cutoffs = parameter("min_cutoff"), parameter("beta"), parameter("derivative_cutoff")
-            return OneEuroLaw(*cutoffs, frame_rate=base.frame_rate, process_variance=growth)
+            return OneEuroUpdate(*cutoffs, frame_rate=base.frame_rate, process_variance=growth)
         tau = None if base.time_constant is None else parameter("time_constant")
         thresholds = parameter("uncertainty_threshold")
-        return EmaLaw(parameter("alpha"), thresholds, growth, tau, self.filter == "soft_ema")
+        return EmaUpdate(parameter("alpha"), thresholds, growth, tau, self.filter == "soft_ema")
 
 
 def filter_grids(sweep: SweepConfig, variance: np.ndarray, process_variance: np.ndarray) -> list[Grid]:

@@ -21,7 +21,7 @@ from emofuse.fusion.select import chosen_fusion
 from emofuse.inference.cluster import ray_cluster
 from emofuse.inference.sink import table_fingerprint
 from emofuse.io import storage
-from emofuse.io.addresses import shown
+from emofuse.io.addresses import display_uri
 from emofuse.report import build_report
 from emofuse.runs import run as runs
 from emofuse.runs.run import Run
@@ -30,20 +30,20 @@ from emofuse.tables.columns import both, texts
 from emofuse.tables.schema import FUSED, conform, with_metadata
 from emofuse.tuning.stabilizer.grid import GATES, Grid, filter_grids, fusion_grid
 from emofuse.tuning.stabilizer.scoring import pack
-from emofuse.tuning.stabilizer.surface import PAIRS, PARAMETERS, Material, judged, surface_of
+from emofuse.tuning.stabilizer.surface import PAIRS, PARAMETERS, SweepData, evaluated, surface_of
 from emofuse.tuning.stabilizer.trials import Task, peak_memory, run_trials
 
 FEW_SEQUENCES = 5
 """Below so many sequences a sweep says that its choice is to be taken with care."""
-LEAST_WORK = 20_000_000
+MIN_WORK = 20_000_000
 """Configurations x frames that a trial should have: about the second that starting one costs."""
 
 SAME = 1e-5
-"""Stored tables are float32: a fusion made anew agrees with the stored one within this."""
+"""Stored tables are float32: a fusion made again agrees with the stored one within this."""
 
 
 @dataclass(frozen=True)
-class Tuning:
+class StabilizerSweep:
     """A sweep of the stabilizer.
 
     Attributes:
@@ -80,14 +80,14 @@ class Tuning:
         record = {**run.open({"tune": mark}), **runs.provenance()}
         if run.finished:
             self.console.print(
-                f"{shown(run.address)}: finished already; nothing was done", highlight=False, soft_wrap=True
+                f"{display_uri(run.address)}: finished already; nothing was done", highlight=False, soft_wrap=True
             )
             return run
         calibration, fusion = _as_fused(origin)
         split = self.split or ("valid" if "valid" in table.column("split").unique().to_pylist() else "all")
-        material = Material.of(table, split, calibration)
-        _check_fusion(material, table, split, fusion)
-        surface, facts = self.surface(material, fusion, out=run.address)
+        sweep_data = SweepData.of(table, split, calibration)
+        _check_fusion(sweep_data, table, split, fusion)
+        surface, facts = self.surface(sweep_data, fusion, out=run.address)
         chosen = surface.slice(0, 1).to_pylist()[0]
         stabilizer, gated = chosen_options(chosen, self.base, fusion)
         record |= {"fused": source, "split": split, "sweep": facts, "config": {"tune": asdict(self.sweep)}}
@@ -97,55 +97,55 @@ class Tuning:
         self._tell(run, facts, chosen)
         return run
 
-    def surface(self, material: Material, fusion: FusionConfig, out: str) -> tuple[pa.Table, dict[str, Any]]:
+    def surface(self, sweep_data: SweepData, fusion: FusionConfig, out: str) -> tuple[pa.Table, dict[str, Any]]:
         """Every configuration's row, the best first, and what the sweep took.
 
         Args:
-            material: the sequences.
+            sweep_data: the sequences.
             fusion: their fusion; its gates are swept.
             out: where Tune keeps its own files, in `tune` below it.
         """
-        base, rate = self.base, material.frame_rate(self.base.frame_rate)
+        base, rate = self.base, sweep_data.frame_rate(self.base.frame_rate)
         fusions = fusion_grid(self.sweep, fusion)
-        mean, variance = material.fused(fusions[0])
-        likeliest = _likeliest(material, mean, variance, Timing(rate, base.max_gap, base.max_hold))
-        grids = filter_grids(self.sweep, variance[np.concatenate(material.rows)], likeliest)
+        mean, variance = sweep_data.fused(fusions[0])
+        likeliest = _likeliest(sweep_data, mean, variance, Timing(rate, base.max_gap, base.max_hold))
+        grids = filter_grids(self.sweep, variance[np.concatenate(sweep_data.rows)], likeliest)
         started = time.perf_counter()
         rows, trials = (
-            self._local(material, grids, fusions) if self.local else self._tune(material, grids, fusions, out)
+            self._local(sweep_data, grids, fusions) if self.local else self._tune(sweep_data, grids, fusions, out)
         )
         seconds = time.perf_counter() - started
-        table = judged(rows, self.sweep, rate, labelled=material.labelled)
+        table = evaluated(rows, self.sweep, rate, labelled=sweep_data.labelled)
         table = with_metadata(table, objective="objective", parameters=list(PARAMETERS))
         facts = {
             "configurations": len(rows),
-            "frames": material.frames,
-            "sequences": len(material.rows),
-            "labelled": material.labelled,
+            "frames": sweep_data.frames,
+            "sequences": len(sweep_data.rows),
+            "labelled": sweep_data.labelled,
             "frame_rate": rate,
             "process_variance": likeliest.tolist(),
             "seconds": seconds,
-            "configuration_frames_per_second": len(rows) * material.frames / seconds,
+            "configuration_frames_per_second": len(rows) * sweep_data.frames / seconds,
             **trials,
         }
         return table, facts
 
     def _local(
-        self, material: Material, grids: list[Grid], fusions: list[FusionConfig]
+        self, sweep_data: SweepData, grids: list[Grid], fusions: list[FusionConfig]
     ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
         started = time.process_time()
-        rows = [row for grid in grids for row in surface_of(material, fusions, grid, self.base, self.sweep.step)]
+        rows = [row for grid in grids for row in surface_of(sweep_data, fusions, grid, self.base, self.sweep.step)]
         cpu_seconds = time.process_time() - started
         return rows, {"trials": len(grids), "cpu_seconds": cpu_seconds, "peak_memory_mb": peak_memory()}
 
     def _tune(
-        self, material: Material, grids: list[Grid], fusions: list[FusionConfig], out: str
+        self, sweep_data: SweepData, grids: list[Grid], fusions: list[FusionConfig], out: str
     ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-        plain = surface_of(material, fusions, grids[0], self.base, self.sweep.step)
+        plain = surface_of(sweep_data, fusions, grids[0], self.base, self.sweep.step)
         with ray_cluster(self.address) as resources:
-            work = sum(map(len, grids)) * len(fusions) * material.frames
-            tasks = divided(grids[1:], fusions, max(1, min(int(resources.get("CPU", 1)), work // LEAST_WORK)))
-            rows, took, errors = run_trials(material, tasks, self.base, self.sweep.step, out)
+            work = sum(map(len, grids)) * len(fusions) * sweep_data.frames
+            tasks = divided(grids[1:], fusions, max(1, min(int(resources.get("CPU", 1)), work // MIN_WORK)))
+            rows, took, errors = run_trials(sweep_data, tasks, self.base, self.sweep.step, out)
         if errors:
             raise EmofuseError(f"{len(errors)} of {len(tasks)} trials failed, first: {errors[0]}")
         return plain + rows, {"trials": len(tasks), **took}
@@ -158,9 +158,9 @@ class Tuning:
             f"sequences in {facts['seconds']:.1f} s ({facts['configuration_frames_per_second']:,.0f} configurations "
             "× frames per second)",
             f"chosen: {chosen['filter']}; {figures}, response {chosen['response_time']:.0f} frames",
-            f"judge with: {options_of(chosen)}",
+            f"evaluate with: {options_of(chosen)}",
             *_cautions(facts, chosen),
-            f"report: {shown(run.report)}",
+            f"report: {display_uri(run.report)}",
         ]
         for line in lines:
             self.console.print(line, highlight=False, soft_wrap=True)
@@ -213,8 +213,8 @@ def _filter_options(row: dict[str, Any]) -> dict[str, Any]:
     return options
 
 
-def _likeliest(material: Material, mean: np.ndarray, variance: np.ndarray, timing: Timing) -> np.ndarray:
-    packs = pack(mean, variance, material.truth, material.timestamp, material.rows, timing)
+def _likeliest(sweep_data: SweepData, mean: np.ndarray, variance: np.ndarray, timing: Timing) -> np.ndarray:
+    packs = pack(mean, variance, sweep_data.truth, sweep_data.timestamp, sweep_data.rows, timing)
     return fit_process_variance([each.sequences for each in packs], timing)
 
 
@@ -229,17 +229,17 @@ def _source(address: str) -> tuple[str, Run | None]:
 
 def _as_fused(origin: Run | None) -> tuple[Calibration | None, FusionConfig]:
     """The calibration and the fusion behind a fused table, by its run's record."""
-    judge = (origin.load() if origin else {}).get("config", {}).get("judge", {})
-    path = judge.get("calibration")
+    evaluate = (origin.load() if origin else {}).get("config", {}).get("evaluate", {})
+    path = evaluate.get("calibration")
     calibration = Calibration.load(path) if path else None
     return calibration, chosen_fusion(
-        FusionConfig(**judge.get("fusion", {})), calibration.fusion if calibration else None
+        FusionConfig(**evaluate.get("fusion", {})), calibration.fusion if calibration else None
     )
 
 
-def _check_fusion(material: Material, table: pa.Table, split: str, fusion: FusionConfig) -> None:
+def _check_fusion(sweep_data: SweepData, table: pa.Table, split: str, fusion: FusionConfig) -> None:
     stored = table if split == "all" else table.filter(pa.array(texts(table, "split") == split))
-    made, there = material.fused(fusion)[0], both(stored, "fused")
+    made, there = sweep_data.fused(fusion)[0], both(stored, "fused")
     if not np.allclose(made, there, atol=SAME, equal_nan=True):
         raise DataError(
             "fusing the table's experts anew does not give its fused columns: "

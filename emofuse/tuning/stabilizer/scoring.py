@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from emofuse.stabilizer.laws import Law
 from emofuse.stabilizer.steps import AXIS_COUNT, Timing
 from emofuse.stabilizer.sweeps import Frame, Sequences, run
+from emofuse.stabilizer.updates import FilterUpdate
 
 SETTLED, FOLLOWED, SHARE = 200, 300, 0.9
 """Frames before and after the step that times a response, and the share of it to be reached."""
@@ -65,11 +65,11 @@ def pack(
     return packs
 
 
-def score(law: Law, packs: Sequence[Pack], configurations: int, timing: Timing) -> dict[str, np.ndarray]:
+def score(update: FilterUpdate, packs: Sequence[Pack], configurations: int, timing: Timing) -> dict[str, np.ndarray]:
     """Stability and error of every configuration over all sequences.
 
     Args:
-        law: parameters of shape (C, 1, ·), as from `per_configuration`.
+        update: parameters of shape (C, 1, ·), as from `per_configuration`.
         packs: of `pack`.
         configurations: C.
         timing: gaps and holds.
@@ -84,7 +84,7 @@ def score(law: Law, packs: Sequence[Pack], configurations: int, timing: Timing) 
         known = np.isfinite(each.truth)
         labels = np.where(known, each.truth, 0.0)
         before: Frame | None = None
-        for frame in run(law, each.sequences, configurations, timing=timing):
+        for frame in run(update, each.sequences, configurations, timing=timing):
             part.add_stability(frame, before)
             if known[:, frame.index].any():
                 part.add_error(frame, labels[:, frame.index], known[:, frame.index])
@@ -94,12 +94,12 @@ def score(law: Law, packs: Sequence[Pack], configurations: int, timing: Timing) 
 
 
 def response_frames(
-    law: Law, configurations: int, variance: np.ndarray, frame_rate: float, height: float = 1.0
+    update: FilterUpdate, configurations: int, variance: np.ndarray, frame_rate: float, height: float = 1.0
 ) -> np.ndarray:
     """Frames until a step from 0 to `height` is followed to 90 %, the first frame of the step counting as 1.
 
     Args:
-        law: as for `score`.
+        update: as for `score`.
         configurations: C.
         variance: (2,), of every sample of the step.
         frame_rate: Hz.
@@ -113,7 +113,7 @@ def response_frames(
     timing = Timing(frame_rate=frame_rate, max_gap=2 / frame_rate, max_hold=len(level) / frame_rate)
     step = Sequences.of(mean, np.broadcast_to(variance, mean.shape), timing=timing)
     reached = np.full((configurations, AXIS_COUNT), np.inf)
-    for frame in run(law, step, configurations, timing=timing):
+    for frame in run(update, step, configurations, timing=timing):
         if frame.index >= SETTLED:
             # The last digit must not decide whether nine tenths are reached.
             there = (frame.mean[:, 0] / height >= SHARE - 1e-12) & frame.valid[:, 0] & np.isinf(reached)

@@ -42,7 +42,7 @@ PAIRS = ("uncertainty_threshold", "process_variance")
 
 
 @dataclass(frozen=True)
-class Material:
+class SweepData:
     """What a sweep reads: the experts as they are fused, in sequences, with labels where there are any.
 
     Attributes:
@@ -50,7 +50,7 @@ class Material:
         variance: (2, N, 2).
         face_score: (N,).
         luma: (N,).
-        truth: (N, 2), NaN where there is no label, or an expert was trained on the picture.
+        truth: (N, 2), NaN where there is no label, or an expert was trained on the image.
         timestamp: (N,) seconds.
         rows: of each sequence its rows, in order.
         arguments: further arguments of `fuse`, from a calibration.
@@ -66,7 +66,7 @@ class Material:
     arguments: dict[str, Any]
 
     @classmethod
-    def of(cls, fused: pa.Table, split: str, calibration: Calibration | None) -> Material:
+    def of(cls, fused: pa.Table, split: str, calibration: Calibration | None) -> SweepData:
         """The sequences of a split.
 
         Raises:
@@ -103,7 +103,7 @@ class Material:
         return frame_rate((self.timestamp[rows] for rows in self.rows), otherwise)
 
     def fused(self, fusion: FusionConfig) -> tuple[np.ndarray, np.ndarray]:
-        """Means and variances (N, 2) under a fusion with its gates, as judge makes them."""
+        """Means and variances (N, 2) under a fusion with its gates, as evaluate makes them."""
         shut = gate(self.face_score, self.variance[1], self.luma, fusion)
         mean = self.mean.copy()
         mean[1, np.logical_or.reduce(list(shut.values()))] = np.nan
@@ -118,28 +118,28 @@ class Material:
 
 
 def surface_of(
-    material: Material, fusions: Sequence[FusionConfig], grid: Grid, base: StabilizerConfig, step: float
+    sweep_data: SweepData, fusions: Sequence[FusionConfig], grid: Grid, base: StabilizerConfig, step: float
 ) -> list[dict[str, Any]]:
     """One row for each fusion and configuration of one filter: its parameters and what it does.
 
     Args:
-        material: the sequences.
+        sweep_data: the sequences.
         fusions: the fusion behind each of its gates.
         grid: of one filter.
         base: options that are not swept.
         step: height of the step that times a response, reference units.
     """
-    rate = material.frame_rate(base.frame_rate)
+    rate = sweep_data.frame_rate(base.frame_rate)
     # Doing nothing gives nothing out where nothing came in.
     timing = Timing(rate, base.max_gap, 1e-9 if grid.filter == "none" else base.max_hold)
     rows: list[dict[str, Any]] = []
     for fusion in fusions:
-        packs, usual = material.packs(fusion, timing)
+        packs, usual = sweep_data.packs(fusion, timing)
         widest = max(len(each.sequences.lengths) for each in packs)
         for block in grid.blocks(max(1, ELEMENTS // (2 * widest))):
-            law = block.law(base)
-            figures = score(law, packs, len(block), timing)
-            figures["response_time"] = response_frames(law, len(block), usual, rate, step)
+            update = block.update(base)
+            figures = score(update, packs, len(block), timing)
+            figures["response_time"] = response_frames(update, len(block), usual, rate, step)
             gates = {name: getattr(fusion, name) for name in GATES}
             rows += [
                 _row(block.filter, options | gates, {name: values[c] for name, values in figures.items()})
@@ -148,7 +148,7 @@ def surface_of(
     return rows
 
 
-def judged(rows: list[dict[str, Any]], sweep: SweepConfig, frame_rate: float, *, labelled: bool) -> pa.Table:
+def evaluated(rows: list[dict[str, Any]], sweep: SweepConfig, frame_rate: float, *, labelled: bool) -> pa.Table:
     """The surface with what is minimised, what may be chosen, and which configurations nothing beats.
 
     The objective is the error where there are labels, else the jitter of configurations that respond in time. One

@@ -12,7 +12,7 @@ from ray import tune
 
 from emofuse.config import FusionConfig, StabilizerConfig
 from emofuse.tuning.stabilizer.grid import Grid
-from emofuse.tuning.stabilizer.surface import Material, surface_of
+from emofuse.tuning.stabilizer.surface import SweepData, surface_of
 
 Task = tuple[Grid, list[FusionConfig]]
 """One filter with a block of the grid."""
@@ -36,12 +36,12 @@ class Surface:
 
 
 def run_trials(
-    material: Material, tasks: list[Task], base: StabilizerConfig, step: float, storage_path: str
+    sweep_data: SweepData, tasks: list[Task], base: StabilizerConfig, step: float, storage_path: str
 ) -> tuple[Rows, dict[str, float], list[Exception]]:
     """Every task as a trial on the cluster that this process has joined.
 
     Args:
-        material: the sequences.
+        sweep_data: the sequences.
         tasks: the sweep, divided.
         base: options that are not swept.
         step: height of the step that times a response.
@@ -53,7 +53,7 @@ def run_trials(
     """
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # else Tune prints its own tables whatever `verbose` says
     surface: Any = ray.remote(num_cpus=0)(Surface).remote()
-    data = ray.put((material, tasks, base, step))
+    data = ray.put((sweep_data, tasks, base, step))
     tuner = tune.Tuner(
         tune.with_resources(tune.with_parameters(trial, data=[data], surface=surface), {"cpu": 1}),
         param_space={"task": tune.grid_search(list(range(len(tasks))))},
@@ -71,12 +71,12 @@ def run_trials(
 
 def trial(values: dict[str, Any], data: Any, surface: Any) -> None:
     """One trial: a task's rows go to `surface`, a summary to Tune."""
-    material, tasks, base, step = ray.get(data[0])
+    sweep_data, tasks, base, step = ray.get(data[0])
     grid, fusions = tasks[values["task"]]
     started = time.process_time()
-    rows = surface_of(material, fusions, grid, base, step)
+    rows = surface_of(sweep_data, fusions, grid, base, step)
     ray.get(surface.put.remote(values["task"], rows))
-    target = "mae" if material.labelled else "jitter"
+    target = "mae" if sweep_data.labelled else "jitter"
     tune.report(
         {
             "best": min(row[target] for row in rows),

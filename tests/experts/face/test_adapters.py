@@ -34,24 +34,24 @@ def torch_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 def test_sfd_runs_through_the_adapter(torch_cache: Path) -> None:
-    picture = np.random.default_rng(0).integers(0, 256, (72, 96, 3), dtype=np.uint8)
+    image = np.random.default_rng(0).integers(0, 256, (72, 96, 3), dtype=np.uint8)
     finder = FaceFinder(FaceConfig(detector="sfd", min_score=0.3))
     assert finder.torch_network
-    faces = finder.detect(picture)
+    faces = finder.detect(image)
     assert faces, "these weights see faces in noise"
     assert all(0.3 <= face.score <= 1 and face.landmarks is None for face in faces)
     assert [face.score for face in faces] == sorted((face.score for face in faces), reverse=True)
-    again = FaceFinder(FaceConfig(detector="sfd", min_score=0.3)).detect(picture)
+    again = FaceFinder(FaceConfig(detector="sfd", min_score=0.3)).detect(image)
     assert all(np.array_equal(a.box, b.box) for a, b in zip(faces, again, strict=True))
 
 
 def test_sfd_is_the_packages_own(torch_cache: Path) -> None:
     from face_alignment.detection.sfd import FaceDetector
 
-    picture = np.random.default_rng(1).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    image = np.random.default_rng(1).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     own = FaceDetector(device="cpu", path_to_detector=str(torch_cache / KNOWN["sfd"].file), filter_threshold=0.3)
-    expected = sorted((np.asarray(row, np.float32) for row in own.detect_from_image(picture)), key=lambda row: -row[4])
-    found = make_detector(FaceConfig(detector="sfd", min_score=0.3))(picture)
+    expected = sorted((np.asarray(row, np.float32) for row in own.detect_from_image(image)), key=lambda row: -row[4])
+    found = make_detector(FaceConfig(detector="sfd", min_score=0.3))(image)
     assert len(found) == len(expected) > 0
     assert found[0].box == pytest.approx(expected[0][:4])
 

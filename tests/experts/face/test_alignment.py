@@ -66,26 +66,26 @@ def test_a_detectors_box_is_padded_by_a_fifth_beyond_each_side() -> None:
 
 
 def test_a_square_of_the_crops_own_size_is_copied_bit_by_bit() -> None:
-    picture = np.random.default_rng(1).integers(0, 256, (300, 400, 3), dtype=np.uint8)
+    image = np.random.default_rng(1).integers(0, 256, (300, 400, 3), dtype=np.uint8)
     half = CROP_SIZE / 1.4 / 2
-    crop = align(picture, np.array([178 - half, 148 - half, 178 + half, 148 + half]))
-    assert np.array_equal(crop, picture[20 : 20 + CROP_SIZE, 50 : 50 + CROP_SIZE])
+    crop = align(image, np.array([178 - half, 148 - half, 178 + half, 148 + half]))
+    assert np.array_equal(crop, image[20 : 20 + CROP_SIZE, 50 : 50 + CROP_SIZE])
 
 
-def test_beyond_the_border_the_picture_is_reflected() -> None:
-    picture = np.random.default_rng(2).integers(0, 256, (300, 400, 3), dtype=np.uint8)
+def test_beyond_the_border_the_image_is_reflected() -> None:
+    image = np.random.default_rng(2).integers(0, 256, (300, 400, 3), dtype=np.uint8)
     half = CROP_SIZE / 1.4 / 2
-    crop = align(picture, np.array([28 - half, 148 - half, 28 + half, 148 + half]))
-    assert np.array_equal(crop[:, 100:], picture[20 : 20 + CROP_SIZE, : CROP_SIZE - 100])
-    assert np.array_equal(crop[:, :100], picture[20 : 20 + CROP_SIZE, 100:0:-1])
+    crop = align(image, np.array([28 - half, 148 - half, 28 + half, 148 + half]))
+    assert np.array_equal(crop[:, 100:], image[20 : 20 + CROP_SIZE, : CROP_SIZE - 100])
+    assert np.array_equal(crop[:, :100], image[20 : 20 + CROP_SIZE, 100:0:-1])
 
 
-def test_a_mark_in_the_picture_lands_where_to_crop_says() -> None:
-    picture = np.zeros((480, 640, 3), np.uint8)
+def test_a_mark_in_the_image_lands_where_to_crop_says() -> None:
+    image = np.zeros((480, 640, 3), np.uint8)
     box = np.array([200, 100, 360, 300], np.float32)
     points = turned(FIVE * [160, 200] + [200, 100], 25, np.array([280.0, 200.0])).astype(np.float32)
-    cv2.circle(picture, tuple(int(v) for v in points[2]), 6, (255, 255, 255), -1)
-    crop = align(picture, box, points)
+    cv2.circle(image, tuple(int(v) for v in points[2]), 6, (255, 255, 255), -1)
+    crop = align(image, box, points)
     rows, columns = np.nonzero(crop[..., 0] > 128)
     expected = to_crop(points[2:3].astype(int) + 0.5, box, points)[0]
     assert [columns.mean() + 0.5, rows.mean() + 0.5] == pytest.approx(expected, abs=0.6)
@@ -93,10 +93,10 @@ def test_a_mark_in_the_picture_lands_where_to_crop_says() -> None:
 
 def test_a_large_face_does_not_alias() -> None:
     # Stripes of one pixel are far beyond what 256 samples over 2,048 pixels can show: their mean is left.
-    picture = np.zeros((2400, 2400, 3), np.uint8)
-    picture[:, ::2] = 255
+    image = np.zeros((2400, 2400, 3), np.uint8)
+    image[:, ::2] = 255
     half = 2048 / 1.4 / 2
-    crop = align(picture, np.array([1200 - half, 1200 - half, 1200 + half, 1200 + half]))
+    crop = align(image, np.array([1200 - half, 1200 - half, 1200 + half, 1200 + half]))
     assert np.abs(crop.astype(int) - 127.5).max() <= 2
 
 

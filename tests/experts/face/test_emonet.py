@@ -21,9 +21,9 @@ def state() -> dict[str, torch.Tensor]:
     return emonet_state(8)
 
 
-def outputs(network: EmoNet, pictures: torch.Tensor) -> dict[str, np.ndarray]:
+def outputs(network: EmoNet, images: torch.Tensor) -> dict[str, np.ndarray]:
     with torch.inference_mode():
-        return {name: value.numpy() for name, value in network(pictures).items()}
+        return {name: value.numpy() for name, value in network(images).items()}
 
 
 def test_the_published_network_gives_these_numbers_for_these_weights(checkpoint: Path) -> None:
@@ -77,7 +77,7 @@ def test_eval_returns_the_network_and_leaves_training() -> None:
 
 
 @pytest.mark.parametrize(
-    ("pictures", "said"),
+    ("images", "said"),
     [
         (torch.zeros(1, 3, 224, 224), r"shape \(N, 3, 256, 256\), got \(1, 3, 224, 224\)"),
         (torch.zeros(3, 256, 256), "shape"),
@@ -89,9 +89,9 @@ def test_eval_returns_the_network_and_leaves_training() -> None:
     ],
     ids=["size", "no batch", "grey", "0-255", "negative", "NaN", "integers"],
 )
-def test_refuses_other_inputs(pictures: torch.Tensor, said: str) -> None:
+def test_refuses_other_inputs(images: torch.Tensor, said: str) -> None:
     with pytest.raises(ValueError, match=said):
-        EmoNet().eval()(pictures)
+        EmoNet().eval()(images)
 
 
 def test_reads_classes_prefix_and_safetensors_from_the_file(tmp_path: Path, state: dict[str, torch.Tensor]) -> None:

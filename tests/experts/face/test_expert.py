@@ -42,12 +42,12 @@ def crops() -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def judged(emonet: FaceExpert, crops: np.ndarray) -> Affect:
+def evaluated(emonet: FaceExpert, crops: np.ndarray) -> Affect:
     return emonet(crops)
 
 
 def test_is_the_mean_and_variance_of_a_plain_loop_over_views(
-    checkpoint: Path, crops: np.ndarray, judged: Affect
+    checkpoint: Path, crops: np.ndarray, evaluated: Affect
 ) -> None:
     network, views = load_emonet(checkpoint), Views(3, 5, torch.device("cpu"))
     loop = np.empty((3, 3, 2))
@@ -56,17 +56,17 @@ def test_is_the_mean_and_variance_of_a_plain_loop_over_views(
             for k in range(3):
                 out = network(views.make(torch.from_numpy(crops[[face]]), torch.tensor([k])))
                 loop[face, k] = out["valence"].item(), out["arousal"].item()
-    assert judged.mean == pytest.approx(loop.mean(axis=1), abs=1e-6)
-    assert np.sqrt(judged.variance) == pytest.approx(loop.std(axis=1, ddof=1), abs=1e-6)
+    assert evaluated.mean == pytest.approx(loop.mean(axis=1), abs=1e-6)
+    assert np.sqrt(evaluated.variance) == pytest.approx(loop.std(axis=1, ddof=1), abs=1e-6)
 
 
 def test_a_face_has_the_same_bits_whatever_its_neighbours(
-    emonet: FaceExpert, crops: np.ndarray, judged: Affect
+    emonet: FaceExpert, crops: np.ndarray, evaluated: Affect
 ) -> None:
     for order in ([2], [1, 0, 1]):
         again = emonet(crops[order])
-        assert np.array_equal(again.mean, judged.mean[order])
-        assert np.array_equal(again.variance, judged.variance[order])
+        assert np.array_equal(again.mean, evaluated.mean[order])
+        assert np.array_equal(again.variance, evaluated.variance[order])
 
 
 def test_one_view_is_the_network_itself_and_its_variance_unknown(
@@ -81,7 +81,7 @@ def test_one_view_is_the_network_itself_and_its_variance_unknown(
 
 
 def test_expression_probabilities_are_averaged_over_views(emonet: FaceExpert, crops: np.ndarray) -> None:
-    affect, expression = emonet.judge(crops[:1])
+    affect, expression = emonet.evaluate(crops[:1])
     assert affect.mean.shape == (1, 2)
     assert expression.shape == (1, 8) == (1, len(emonet.expressions))
     assert expression.sum() == pytest.approx(1, abs=1e-5)
@@ -97,11 +97,11 @@ def test_views_and_means_are_not_clamped(config: FaceConfig, crops: np.ndarray, 
     assert out.arousal[0] < -1
 
 
-def test_bfloat16_stays_near_float32(config: FaceConfig, crops: np.ndarray, judged: Affect) -> None:
+def test_bfloat16_stays_near_float32(config: FaceConfig, crops: np.ndarray, evaluated: Affect) -> None:
     half = make_face_expert(config, replace(FLOAT32, dtype="bfloat16"), seed=5)
     assert half.card["dtype"] == "bfloat16"
     # bfloat16 has 8 bits of mantissa; the last layers stand in float32.
-    assert np.abs(half(crops).mean - judged.mean).max() < 0.01
+    assert np.abs(half(crops).mean - evaluated.mean).max() < 0.01
 
 
 def test_auto_takes_bfloat16_only_within_its_bound(
@@ -118,13 +118,13 @@ def test_auto_takes_bfloat16_only_within_its_bound(
     assert np.array_equal(refused(crops[:1]).mean, make_face_expert(one, FLOAT32)(crops[:1]).mean)
 
 
-def test_another_chunk_stays_within_the_design_bound(config: FaceConfig, crops: np.ndarray, judged: Affect) -> None:
+def test_another_chunk_stays_within_the_design_bound(config: FaceConfig, crops: np.ndarray, evaluated: Affect) -> None:
     other = make_face_expert(config, replace(FLOAT32, face_chunk=2), seed=5)(crops[:1])
-    assert other.mean[0] == pytest.approx(judged.mean[0], abs=1e-5)
+    assert other.mean[0] == pytest.approx(evaluated.mean[0], abs=1e-5)
 
 
-def test_no_faces_no_opinions(emonet: FaceExpert) -> None:
-    out, expression = emonet.judge(np.empty((0, 256, 256, 3), np.uint8))
+def test_no_faces_no_predictions(emonet: FaceExpert) -> None:
+    out, expression = emonet.evaluate(np.empty((0, 256, 256, 3), np.uint8))
     assert out.mean.shape == (0, 2)
     assert expression.shape == (0, 8)
 
@@ -164,9 +164,9 @@ def test_options_that_name_no_expert_are_refused(config: FaceConfig) -> None:
         EmoNetExpert(replace(config, views=0), FLOAT32)
 
 
-def test_the_embedded_expert_judges_crops_alone(crops: np.ndarray) -> None:
+def test_the_embedded_expert_evaluates_crops_alone(crops: np.ndarray) -> None:
     expert = make_face_expert(FaceConfig(), ComputeConfig(batch_size=2, device="cpu"))
-    out, expression = expert.judge(crops)
+    out, expression = expert.evaluate(crops)
     assert out.mean.shape == (3, 2)
     assert out.valid.all()
     assert expression.shape == (3, 0)

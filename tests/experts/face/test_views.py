@@ -50,7 +50,7 @@ def test_views_may_be_mixed_and_depend_on_their_own_crop_alone(crops: torch.Tens
         assert torch.equal(mixed[row], views.make(crops[[crop]], torch.tensor([k]))[0])
 
 
-def test_views_stay_in_the_range_of_pictures() -> None:
+def test_views_stay_in_the_range_of_images() -> None:
     extreme = torch.from_numpy(np.random.default_rng(3).choice(np.array([0, 255], np.uint8), (1, 256, 256, 3)))
     made = Views(6, seed=0, device=CPU).make(extreme.expand(6, -1, -1, -1), torch.arange(6))
     assert made.min() == 0

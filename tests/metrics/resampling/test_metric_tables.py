@@ -10,7 +10,7 @@ from emofuse.affect import AXES
 from emofuse.metrics.accuracy import METRICS
 from emofuse.metrics.resampling.intervals import bootstrap_counts, interval
 from emofuse.metrics.resampling.metric_tables import COMPARED, difference_table, metric_table
-from emofuse.metrics.resampling.sums import MOST_UNITS, resampling_units
+from emofuse.metrics.resampling.sums import MAX_UNITS, resampling_units
 from emofuse.metrics.significance import paired_bootstrap, paired_permutation
 
 
@@ -127,7 +127,7 @@ def test_differences_are_those_of_the_paired_functions():
         assert row.p == pytest.approx(swapped.p, abs=1e-12, nan_ok=True)
 
 
-def test_a_pair_is_judged_on_its_common_rows():
+def test_a_pair_is_evaluated_on_its_common_rows():
     y, systems, groups = _data()
     common = np.isfinite(systems["face"]).all(axis=1)
     (row,) = [
@@ -166,7 +166,7 @@ def test_very_many_groups_are_bundled_without_a_change_of_width():
     expected = 2 * 1.96 * noise[:, 0].std() / np.sqrt(30_000)
     assert row.ci_high - row.ci_low == pytest.approx(expected, rel=0.15)
     unit, units = resampling_units(np.arange(30_000), 30_000)
-    assert units == MOST_UNITS == len(np.unique(unit))
+    assert units == MAX_UNITS == len(np.unique(unit))
     np.testing.assert_array_equal(unit, resampling_units(np.arange(30_000), 30_000)[0])
 
 

@@ -16,7 +16,7 @@ from emofuse.fusion.select import fuse
 from emofuse.metrics.uncertainty import crps
 from emofuse.tables.columns import both, texts
 from emofuse.tables.schema import read_metadata
-from emofuse.tuning.calibration import Material, choose, complexity, full_grid, surface_table, sweep
+from emofuse.tuning.calibration import CrossValidationData, choose, complexity, full_grid, surface_table, sweep
 from emofuse.tuning.calibration.choice import mean_and_error
 from emofuse.tuning.calibration.grid import GATES, Grid
 from emofuse.tuning.calibration.losses import BUNDLES, dealt
@@ -39,8 +39,8 @@ SMALL = CalibrationSweepConfig(
 
 
 @pytest.fixture(scope="module")
-def material() -> Material:
-    return Material.of(table(360), "valid", folds=3)
+def sweep_data() -> CrossValidationData:
+    return CrossValidationData.of(table(360), "valid", folds=3)
 
 
 def test_the_grid_holds_every_combination_that_goes_together_once() -> None:
@@ -67,22 +67,22 @@ def test_complexity_counts_free_numbers() -> None:
     assert complexity(plain, FusionConfig(method="equal", min_luma=40.0, max_face_std=0.5)) == 2
 
 
-def test_a_configuration_s_loss_is_what_fitting_and_fusing_it_by_itself_gives(material: Material) -> None:
-    surface = sweep(material, SMALL, storage_path=None).surface
+def test_a_configuration_s_loss_is_what_fitting_and_fusing_it_by_itself_gives(sweep_data: CrossValidationData) -> None:
+    surface = sweep(sweep_data, SMALL, storage_path=None).surface
     grid = full_grid(SMALL, both=True)
     for number in range(0, len(grid), 7):
         layers, fusion = grid.parts(number)
-        losses = np.full(len(material), np.nan)
+        losses = np.full(len(sweep_data), np.nan)
         for fold in range(3):
-            held = material.fold == fold
-            calibration = material.fit(~held, layers)
-            moved = [calibration.apply(n, material.mean[i, held], material.variance[i, held]) for i, n in
+            held = sweep_data.fold == fold
+            calibration = sweep_data.fit(~held, layers)
+            moved = [calibration.apply(n, sweep_data.mean[i, held], sweep_data.variance[i, held]) for i, n in
                      enumerate(("scene", "face"))]  # fmt: skip
             mean, variance = np.stack([moved[0][0], moved[1][0]]), np.stack([moved[0][1], moved[1][1]])
-            shut = gate(material.face_score[held], variance[1], material.luma[held], fusion)
+            shut = gate(sweep_data.face_score[held], variance[1], sweep_data.luma[held], fusion)
             mean[1, shut["gate_score"] | shut["gate_std"] | shut["gate_luma"]] = np.nan
             fused = fuse(mean, variance, fusion, **calibration.fusion_arguments())
-            truth, clipped = material.truth[held], np.clip(fused.mean, -1, 1)
+            truth, clipped = sweep_data.truth[held], np.clip(fused.mean, -1, 1)
             losses[held] = [
                 crps(*each).mean()
                 for each in zip(truth[:, None], clipped[:, None], fused.variance[:, None], strict=True)
@@ -90,8 +90,8 @@ def test_a_configuration_s_loss_is_what_fitting_and_fusing_it_by_itself_gives(ma
         assert surface.column("objective")[number].as_py() == pytest.approx(losses.mean(), rel=1e-6)
 
 
-def test_the_surface_is_whole_and_names_its_options(material: Material) -> None:
-    swept = sweep(material, SMALL, storage_path=None)
+def test_the_surface_is_whole_and_names_its_options(sweep_data: CrossValidationData) -> None:
+    swept = sweep(sweep_data, SMALL, storage_path=None)
     rows = swept.surface.to_pylist()
     assert len(rows) == len(swept.grid) == swept.facts["configurations"] == 3 * 2 * 4 * 8
     parameters = read_metadata(swept.surface.schema)["parameters"]
@@ -105,24 +105,26 @@ def test_the_surface_is_whole_and_names_its_options(material: Material) -> None:
 
 
 @pytest.mark.parametrize(("groups", "warned"), [(19, True), (20, False)])
-def test_a_choice_on_few_groups_is_called_rough(material: Material, groups: int, warned: bool) -> None:
-    record = choice_record(sweep(material, SMALL, storage_path=None))
+def test_a_choice_on_few_groups_is_called_rough(sweep_data: CrossValidationData, groups: int, warned: bool) -> None:
+    record = choice_record(sweep(sweep_data, SMALL, storage_path=None))
     record["sweep"]["groups"] = groups
     said = sweep_sentences(record)
     assert f"of {groups} groups in" in said[0]
     assert any("may be chance" in line for line in said) is warned
 
 
-def test_miscalibrated_experts_want_their_means_and_variances_corrected(material: Material) -> None:
-    swept = sweep(material, SMALL, storage_path=None)
+def test_miscalibrated_experts_want_their_means_and_variances_corrected(sweep_data: CrossValidationData) -> None:
+    swept = sweep(sweep_data, SMALL, storage_path=None)
     layers, _ = swept.grid.parts(swept.chosen)
     assert (layers.mean, layers.variance) == ("affine", "scaling")
 
 
-def test_trials_on_a_cluster_give_the_same_surface(material: Material, ray_cluster: object, tmp_path: Path) -> None:
+def test_trials_on_a_cluster_give_the_same_surface(
+    sweep_data: CrossValidationData, ray_cluster: object, tmp_path: Path
+) -> None:
     few = replace(SMALL, means=("affine",))
-    there = sweep(material, few, storage_path=str(tmp_path))
-    here = sweep(material, few, storage_path=None)
+    there = sweep(sweep_data, few, storage_path=str(tmp_path))
+    here = sweep(sweep_data, few, storage_path=None)
     assert there.surface.equals(here.surface)
     assert there.facts["trials"] == 3
     assert not list(tmp_path.iterdir())
@@ -195,23 +197,23 @@ def test_only_labelled_rows_of_valid_that_no_expert_was_trained_on_are_used() ->
     rows = table(300)
     trained = np.arange(300) % 2 == 0
     at = rows.schema.get_field_index("in_sample")
-    material = Material.of(rows.set_column(at, rows.schema.field(at), pa.array(trained)), "valid")
+    sweep_data = CrossValidationData.of(rows.set_column(at, rows.schema.field(at), pa.array(trained)), "valid")
     kept = (texts(rows, "split") == "valid") & ~trained
-    np.testing.assert_array_equal(material.truth, both(rows)[kept])
+    np.testing.assert_array_equal(sweep_data.truth, both(rows)[kept])
     with pytest.raises(DataError, match="no expert was trained on"):
-        Material.of(rows.set_column(at, rows.schema.field(at), pa.array(np.ones(300, dtype=bool))), "valid")
+        CrossValidationData.of(rows.set_column(at, rows.schema.field(at), pa.array(np.ones(300, dtype=bool))), "valid")
 
 
-def test_layers_that_cannot_be_fitted_leave_the_others_to_go_on(material: Material) -> None:
-    flat = replace(material, mean=np.where(np.isfinite(material.mean), 0.1, np.nan))
+def test_layers_that_cannot_be_fitted_leave_the_others_to_go_on(sweep_data: CrossValidationData) -> None:
+    flat = replace(sweep_data, mean=np.where(np.isfinite(sweep_data.mean), 0.1, np.nan))
     options = replace(SMALL, means=("identity", "spline"), variances=("scaling",))
     rows = sweep(flat, options, storage_path=None).surface.to_pylist()
     assert all((row["objective"] is None) == (row["mean"] == "spline") for row in rows)
     assert all(row["mean"] == "identity" for row in rows if row["chosen"])
 
 
-def test_a_face_that_is_seen_in_one_fold_alone_stops_nothing(material: Material) -> None:
-    mean = material.mean.copy()
-    mean[1, material.fold != 0] = np.nan
-    rows = sweep(replace(material, mean=mean), SMALL, storage_path=None).surface.to_pylist()
+def test_a_face_that_is_seen_in_one_fold_alone_stops_nothing(sweep_data: CrossValidationData) -> None:
+    mean = sweep_data.mean.copy()
+    mean[1, sweep_data.fold != 0] = np.nan
+    rows = sweep(replace(sweep_data, mean=mean), SMALL, storage_path=None).surface.to_pylist()
     assert all(row["objective"] is not None for row in rows if row["method"] == "inverse_variance")

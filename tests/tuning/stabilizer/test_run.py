@@ -15,15 +15,15 @@ import pyarrow.parquet as pq
 import pytest
 import tyro
 
-from emofuse.config import FusionConfig, JudgeConfig, StabilizerConfig, SweepConfig
+from emofuse.config import EvaluationConfig, FusionConfig, StabilizerConfig, SweepConfig
 from emofuse.errors import ConfigError, DataError
-from emofuse.evaluation.evaluate_table import judge
+from emofuse.evaluation.evaluate_table import evaluate_table
 from emofuse.metrics.accuracy import concordance, mae
 from emofuse.metrics.stability import hold_rate, jitter, response_time
-from emofuse.stabilizer import make_stabilizer, steady
+from emofuse.stabilizer import make_stabilizer, smooth
 from emofuse.tuning.stabilizer.grid import filter_grids, fusion_grid
-from emofuse.tuning.stabilizer.run import Tuning, _cautions, chosen_options, divided, options_of
-from emofuse.tuning.stabilizer.surface import Material, judged, pareto, surface_of
+from emofuse.tuning.stabilizer.run import StabilizerSweep, _cautions, chosen_options, divided, options_of
+from emofuse.tuning.stabilizer.surface import SweepData, evaluated, pareto, surface_of
 
 JOB = Path(__file__).resolve().parents[3] / "jobs" / "tune_stabilizer.py"
 
@@ -41,37 +41,37 @@ SMALL, predictions, saved = small_sweep.SWEEP, small_sweep.predictions, small_sw
 
 @pytest.fixture(scope="module")
 def table():
-    return judge(predictions(), JudgeConfig(split="all")).fused
+    return evaluate_table(predictions(), EvaluationConfig(split="all")).fused
 
 
 @pytest.fixture(scope="module")
-def material(table):
-    return Material.of(table, "valid", None)
+def sweep_data(table):
+    return SweepData.of(table, "valid", None)
 
 
-def grids_of(material, sweep=SMALL):
-    _, variance = material.fused(FusionConfig(method="inverse_variance"))
+def grids_of(sweep_data, sweep=SMALL):
+    _, variance = sweep_data.fused(FusionConfig(method="inverse_variance"))
     return filter_grids(sweep, variance, np.array([0.001, 0.002]))
 
 
 class TestSurface:
-    def test_every_row_agrees_with_the_step_form(self, material):
+    def test_every_row_agrees_with_the_step_form(self, sweep_data):
         """The sums kept along the way give what the metrics give on whole series, to 1e-12."""
         base = StabilizerConfig(max_hold=1.0)
         fusion = fusion_grid(SMALL, FusionConfig(method="inverse_variance"))[1]
-        mean, variance = material.fused(fusion)
-        chosen = np.concatenate(material.rows)
-        for grid in grids_of(material)[1:]:
-            rows = surface_of(material, [fusion], grid, base, 0.25)
+        mean, variance = sweep_data.fused(fusion)
+        chosen = np.concatenate(sweep_data.rows)
+        for grid in grids_of(sweep_data)[1:]:
+            rows = surface_of(sweep_data, [fusion], grid, base, 0.25)
             for row, config in zip(rows, grid.configs(replace(base, frame_rate=25)), strict=True):
                 out, held = np.full(mean.shape, np.nan), np.zeros(mean.shape, bool)
-                for one in material.rows:
+                for one in sweep_data.rows:
                     stabilizer = make_stabilizer(config)
                     for i in one:
-                        out[i] = stabilizer.update(mean[i], variance[i], material.timestamp[i]).mean
+                        out[i] = stabilizer.update(mean[i], variance[i], sweep_data.timestamp[i]).mean
                         held[i] = stabilizer.held
-                steps = np.concatenate([np.abs(np.diff(out[one], axis=0)) for one in material.rows])
-                truth = material.truth[chosen]
+                steps = np.concatenate([np.abs(np.diff(out[one], axis=0)) for one in sweep_data.rows])
+                truth = sweep_data.truth[chosen]
                 expected = {
                     "jitter": np.nanmean(steps, axis=0),
                     "hold_rate": hold_rate(held[chosen]),
@@ -92,12 +92,12 @@ class TestSurface:
                 )
                 assert row["response_time"] == response_time(series, 200, high=0.25).max()
 
-    def test_doing_nothing_is_among_them(self, material):
+    def test_doing_nothing_is_among_them(self, sweep_data):
         none = surface_of(
-            material, [FusionConfig(method="inverse_variance")], grids_of(material)[0], StabilizerConfig(), 1.0
+            sweep_data, [FusionConfig(method="inverse_variance")], grids_of(sweep_data)[0], StabilizerConfig(), 1.0
         )
-        mean, _ = material.fused(FusionConfig(method="inverse_variance"))
-        raw = np.mean([jitter(mean[rows]) for rows in material.rows])
+        mean, _ = sweep_data.fused(FusionConfig(method="inverse_variance"))
+        raw = np.mean([jitter(mean[rows]) for rows in sweep_data.rows])
         assert none[0]["jitter"] == pytest.approx(raw, abs=1e-12)
         assert none[0]["response_time"] == 1
 
@@ -105,40 +105,40 @@ class TestSurface:
         """Whatever is padded beside it, a sequence adds what it adds."""
         keep = np.ones(table.num_rows, bool)
         keep[5:60] = keep[100:120] = False
-        material = Material.of(table.filter(pa.array(keep)), "valid", None)
-        assert sorted(map(len, material.rows)) == [5, 40, 60]
+        sweep_data = SweepData.of(table.filter(pa.array(keep)), "valid", None)
+        assert sorted(map(len, sweep_data.rows)) == [5, 40, 60]
         row = surface_of(
-            material, [FusionConfig(method="inverse_variance")], grids_of(material)[1], StabilizerConfig(), 1.0
+            sweep_data, [FusionConfig(method="inverse_variance")], grids_of(sweep_data)[1], StabilizerConfig(), 1.0
         )[0]
-        config = grids_of(material)[1].configs(StabilizerConfig())[0]
-        mean, variance = material.fused(FusionConfig(method="inverse_variance"))
-        outs = [steady(mean[r], variance[r], material.timestamp[r], config)[0].mean for r in material.rows]
+        config = grids_of(sweep_data)[1].configs(StabilizerConfig())[0]
+        mean, variance = sweep_data.fused(FusionConfig(method="inverse_variance"))
+        outs = [smooth(mean[r], variance[r], sweep_data.timestamp[r], config)[0].mean for r in sweep_data.rows]
         steps = np.concatenate([np.abs(np.diff(out, axis=0)) for out in outs])
         assert row["jitter"] == pytest.approx(np.nanmean(steps, axis=0).mean(), abs=1e-12)
 
-    def test_thresholds_by_quantile_differ_by_axis(self, material):
-        _, variance = material.fused(FusionConfig(method="inverse_variance"))
-        [row] = [r for r in grids_of(material)[1].rows if r.get("threshold_quantile") and r["alpha"] == 0.3]
+    def test_thresholds_by_quantile_differ_by_axis(self, sweep_data):
+        _, variance = sweep_data.fused(FusionConfig(method="inverse_variance"))
+        [row] = [r for r in grids_of(sweep_data)[1].rows if r.get("threshold_quantile") and r["alpha"] == 0.3]
         np.testing.assert_allclose(row["uncertainty_threshold"], np.nanquantile(variance, 0.9, axis=0))
 
-    def test_gates_change_what_is_steadied(self, material):
+    def test_gates_change_what_is_smoothed(self, sweep_data):
         nothing, shut = fusion_grid(SMALL, FusionConfig(method="inverse_variance"))
         assert (nothing.min_face_score, shut.min_face_score) == (None, 0.5)
-        doubtful = material.face_score < 0.5
-        scene, _ = material.fused(shut)
-        np.testing.assert_allclose(scene[doubtful], np.clip(material.mean[0, doubtful], -1, 1))
-        assert not np.allclose(material.fused(nothing)[0][doubtful], scene[doubtful])
+        doubtful = sweep_data.face_score < 0.5
+        scene, _ = sweep_data.fused(shut)
+        np.testing.assert_allclose(scene[doubtful], np.clip(sweep_data.mean[0, doubtful], -1, 1))
+        assert not np.allclose(sweep_data.fused(nothing)[0][doubtful], scene[doubtful])
 
     def test_frames_an_expert_was_trained_on_have_no_label(self, table):
         at = table.schema.get_field_index("in_sample")
         trained = table.set_column(at, "in_sample", pa.array([True] * table.num_rows))
-        assert not Material.of(trained, "valid", None).labelled
+        assert not SweepData.of(trained, "valid", None).labelled
 
-    def test_pictures_cannot_be_steadied(self, table):
+    def test_images_cannot_be_smoothed(self, table):
         at = table.schema.get_field_index("sequence")
-        pictures = table.set_column(at, "sequence", pa.nulls(table.num_rows, pa.string()))
+        images = table.set_column(at, "sequence", pa.nulls(table.num_rows, pa.string()))
         with pytest.raises(DataError, match="belongs to a sequence"):
-            Material.of(pictures, "valid", None)
+            SweepData.of(images, "valid", None)
 
 
 def row(**values):
@@ -152,19 +152,19 @@ class TestChoice:
     def test_without_labels_a_frozen_output_cannot_win(self):
         frozen = row(response_time=np.inf, jitter=0.0)
         slow, quick = row(response_time=9, jitter=0.01), row(response_time=3, jitter=0.2)
-        table = judged([self.PLAIN, frozen, slow, quick], SweepConfig(max_response=0.1), 30.0, labelled=False)
+        table = evaluated([self.PLAIN, frozen, slow, quick], SweepConfig(max_response=0.1), 30.0, labelled=False)
         best = table.to_pylist()[0]
         assert (best["jitter"], best["chosen"], best["objective"]) == (0.2, True, 0.2)
         assert [r["objective"] for r in table.to_pylist() if r["response_time"] > 3] == [None, None]
 
     def test_with_labels_the_error_decides(self):
         calm, close = row(response_time=2, jitter=0.01, mae=0.28), row(response_time=2, jitter=0.3, mae=0.2)
-        table = judged([self.PLAIN, calm, close], SweepConfig(), 30.0, labelled=True)
+        table = evaluated([self.PLAIN, calm, close], SweepConfig(), 30.0, labelled=True)
         assert table.to_pylist()[0]["mae"] == 0.2
 
     def test_a_filter_that_answers_seldom_cannot_win(self):
         shy = row(response_time=1, jitter=0.0, mae=0.0, coverage=0.5)
-        table = judged([self.PLAIN, shy], SweepConfig(), 30.0, labelled=True)
+        table = evaluated([self.PLAIN, shy], SweepConfig(), 30.0, labelled=True)
         assert table.to_pylist()[0]["filter"] == "none"
         assert not table.to_pylist()[1]["pareto"]
 
@@ -179,9 +179,9 @@ class TestChoice:
         beaten = [((costs <= c).all(axis=1) & (costs < c).any(axis=1)).any() for c in costs]
         np.testing.assert_array_equal(pareto(costs), ~np.array(beaten))
 
-    def test_a_row_as_options(self, material):
-        for grid in grids_of(material):
-            rows = surface_of(material, fusion_grid(SMALL, FusionConfig()), grid, StabilizerConfig(), 1.0)
+    def test_a_row_as_options(self, sweep_data):
+        for grid in grids_of(sweep_data):
+            rows = surface_of(sweep_data, fusion_grid(SMALL, FusionConfig()), grid, StabilizerConfig(), 1.0)
             expected = grid.configs(StabilizerConfig())
             for i, found in enumerate(rows):
                 config, fusion = chosen_options(found, StabilizerConfig(), FusionConfig())
@@ -189,8 +189,8 @@ class TestChoice:
                 assert fusion.min_face_score == (None if i < len(expected) else 0.5)
 
 
-def test_tasks_cover_the_sweep_once(material):
-    grids, fusions = grids_of(material), fusion_grid(replace(SMALL, min_luma=(10, 20, 30)), FusionConfig())
+def test_tasks_cover_the_sweep_once(sweep_data):
+    grids, fusions = grids_of(sweep_data), fusion_grid(replace(SMALL, min_luma=(10, 20, 30)), FusionConfig())
     for trials in (1, 7, 1000):
         tasks = divided(grids, fusions, trials)
         covered = [(grid.filter, repr(fusion)) for grid, some in tasks for fusion in some]
@@ -200,7 +200,7 @@ def test_tasks_cover_the_sweep_once(material):
 class TestJob:
     def test_a_sweep_and_what_it_leaves(self, table, tmp_path):
         source = saved(tmp_path / "run", table, fusion={"method": "inverse_variance"}, calibration=None)
-        run = Tuning(SMALL, local=True).run(source, str(tmp_path / "sweep"))
+        run = StabilizerSweep(SMALL, local=True).run(source, str(tmp_path / "sweep"))
         surface = pq.read_table(tmp_path / "sweep" / "surface.parquet")
         assert surface.num_rows == 2 * (1 + 4 + 4 + 2 + 1)
         assert set(surface["filter"].to_pylist()) == {"none", "ema", "soft_ema", "kalman", "one_euro"}
@@ -214,12 +214,12 @@ class TestJob:
         config = StabilizerConfig(**record["chosen"]["stabilizer"])
         assert make_stabilizer(config) is not None
         # Noise on a slow drift: some smoothing must beat none, and it does so on rows it was not chosen on.
-        test = Material.of(table, "test", None)
+        test = SweepData.of(table, "test", None)
         mean, variance = test.fused(FusionConfig(**record["chosen"]["fusion"]))
-        steadied = np.full(mean.shape, np.nan)
+        smoothed = np.full(mean.shape, np.nan)
         for rows in test.rows:
-            steadied[rows] = steady(mean[rows], variance[rows], test.timestamp[rows], config)[0].mean
-        assert mae(test.truth, steadied).mean() < mae(test.truth, mean).mean()
+            smoothed[rows] = smooth(mean[rows], variance[rows], test.timestamp[rows], config)[0].mean
+        assert mae(test.truth, smoothed).mean() < mae(test.truth, mean).mean()
         assert (tmp_path / "sweep" / "report.html").stat().st_size > 10_000
         assert run.finished
 
@@ -227,15 +227,15 @@ class TestJob:
         source = saved(tmp_path / "run", table, fusion={"method": "inverse_variance"})
         tiny = replace(SMALL, filters=("ema",), min_face_score=())
         for _ in range(2):
-            Tuning(tiny, local=True).run(source, str(tmp_path / "sweep"))
+            StabilizerSweep(tiny, local=True).run(source, str(tmp_path / "sweep"))
         assert "finished already" in capsys.readouterr().out
         with pytest.raises(ConfigError, match="another tune fingerprint"):
-            Tuning(SMALL, local=True).run(source, str(tmp_path / "sweep"))
+            StabilizerSweep(SMALL, local=True).run(source, str(tmp_path / "sweep"))
 
     def test_without_labels_jitter_is_minimised_at_a_bounded_response(self, tmp_path):
-        table = judge(predictions(labelled=False), JudgeConfig(split="all")).fused
+        table = evaluate_table(predictions(labelled=False), EvaluationConfig(split="all")).fused
         source = saved(tmp_path / "run", table, fusion={"method": "inverse_variance"})
-        Tuning(SMALL, local=True).run(source, str(tmp_path / "sweep"))
+        StabilizerSweep(SMALL, local=True).run(source, str(tmp_path / "sweep"))
         record = json.loads((tmp_path / "sweep" / "run.json").read_text())
         measured = record["chosen"]["measured"]
         assert measured["objective"] == measured["jitter"]
@@ -244,12 +244,12 @@ class TestJob:
     def test_a_table_fused_otherwise_is_refused(self, table, tmp_path):
         source = saved(tmp_path / "run", table, fusion={"method": "equal"})
         with pytest.raises(DataError, match="fusing the table's experts anew"):
-            Tuning(SMALL, local=True).run(source, str(tmp_path / "sweep"))
+            StabilizerSweep(SMALL, local=True).run(source, str(tmp_path / "sweep"))
 
     def test_on_ray_tune_the_surface_is_the_same(self, table, tmp_path, ray_cluster):
         source = saved(tmp_path / "run", table, fusion={"method": "inverse_variance"})
         for name, local in (("here", True), ("ray", False)):
-            Tuning(SMALL, local=local).run(source, str(tmp_path / name))
+            StabilizerSweep(SMALL, local=local).run(source, str(tmp_path / name))
         here, there = (pq.read_table(tmp_path / name / "surface.parquet") for name in ("here", "ray"))
         assert here.equals(there)
         record = json.loads((tmp_path / "ray" / "run.json").read_text())
@@ -275,7 +275,7 @@ def test_the_options_that_are_printed_are_those_of_the_choice(tmp_path: Path) ->
     }  # fmt: skip
     said = options_of(row)
     assert said == "--stabilizer.filter kalman --stabilizer.process-variance 0.001 0.02 --fusion.min-face-score 0.8"
-    parsed = tyro.cli(JudgeConfig, args=said.split())
+    parsed = tyro.cli(EvaluationConfig, args=said.split())
     assert (parsed.stabilizer, parsed.fusion) == chosen_options(row, StabilizerConfig(), FusionConfig())
 
 

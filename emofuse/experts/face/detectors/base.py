@@ -10,10 +10,10 @@ import numpy as np
 
 @dataclass(frozen=True, eq=False)
 class Face:
-    """A face in a picture.
+    """A face in an image.
 
     Attributes:
-        box: float32 (4,), left, top, right, bottom in pixels; may reach beyond the picture's border.
+        box: float32 (4,), left, top, right, bottom in pixels; may reach beyond the image's border.
         score: the detector's confidence, 0 to 1.
         landmarks: float32 (5, 2) as right eye, left eye, nose, right and left corner of the mouth, or (68, 2);
             x, y in pixels; None where there are none.
@@ -24,7 +24,7 @@ class Face:
     landmarks: np.ndarray | None = None
 
     def scaled(self, x: float, y: float) -> Face:
-        """The face in a picture that is `x` times as wide and `y` times as high."""
+        """The face in an image that is `x` times as wide and `y` times as high."""
         factors = np.array([x, y], np.float32)
         landmarks = None if self.landmarks is None else self.landmarks * factors
         return Face(self.box * np.tile(factors, 2), self.score, landmarks)
@@ -41,7 +41,7 @@ class Face:
 
 
 class Detector(Protocol):
-    """Finds faces; the result depends on the picture alone."""
+    """Finds faces; the result depends on the image alone."""
 
     torch_network: bool
     """Whether it is a torch network, which wants a pool of its own with a share of the GPU."""
@@ -49,7 +49,7 @@ class Detector(Protocol):
     """Side of a box, in pixels, at which FAN sees a face at its own scale."""
 
     def __call__(self, rgb: np.ndarray) -> list[Face]:
-        """The faces of a picture, uint8 (H, W, 3), in its pixels, most confident first."""
+        """The faces of an image, uint8 (H, W, 3), in its pixels, most confident first."""
 
 
 def in_order(faces: list[Face]) -> list[Face]:

@@ -23,8 +23,8 @@ from emofuse.experts.face.detectors.base import Face, in_order
 from emofuse.io.weights import KNOWN, locate
 
 FAN_POINTS = 68
-FAN_LEAST = 8
-"""Least side of a box in which FAN looks for landmarks, in pixels."""
+FAN_MIN_SIDE = 8
+"""Minimum side of a box in which FAN looks for landmarks, in pixels."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ class FaceAlignmentDetector:
 
 
 class Fan:
-    """FAN's 68 landmarks for the faces of a picture."""
+    """FAN's 68 landmarks for the faces of an image."""
 
     def __init__(self, reference: int) -> None:
         """Loads 2D-FAN-4 on the GPU where there is one.
@@ -127,12 +127,12 @@ class Fan:
     def __call__(self, rgb: np.ndarray, faces: Sequence[Face]) -> list[Face]:
         """The faces with 68 landmarks each, in the pixels of `rgb`, uint8 (H, W, 3).
 
-        A face of fewer than `FAN_LEAST` pixels a side has none.
+        A face of fewer than `FAN_MIN_SIDE` pixels a side has none.
         """
         return [replace(face, landmarks=self._points(rgb, face)) for face in faces]
 
     def _points(self, rgb: np.ndarray, face: Face) -> np.ndarray | None:
-        if (face.box[2:] - face.box[:2]).min() < FAN_LEAST:
+        if (face.box[2:] - face.box[:2]).min() < FAN_MIN_SIDE:
             return None
         (points,) = self._network.get_landmarks_from_image(rgb, detected_faces=[face.box.tolist()])
         return np.asarray(points, np.float32).reshape(FAN_POINTS, 2)

