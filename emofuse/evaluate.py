@@ -118,10 +118,8 @@ class Evaluation:
             calibrating.check_experts(cards)
         check_evaluation(self.evaluation_config, calibrating)
         calibration = runs.content_sha256(path) if path else None
-        marks = {
-            "predict": predict,
-            "evaluate": runs.evaluation_fingerprint(predict, self.evaluation_config, calibration),
-        }
+        evaluate = runs.evaluation_fingerprint(predict, self.evaluation_config, calibration)
+        marks = {"predict": predict, "evaluate": evaluate}
         address = storage.absolute(self.out) if self.out else storage.join(runs.folder(), f"{name}-{evaluate[:8]}")
         run = Run(address)
         record = {"config": {}, **run.open(marks), **runs.provenance()}

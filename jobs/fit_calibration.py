@@ -54,9 +54,7 @@ def main(options: Options) -> None:
     """Fit, evaluate, and tell where the calibration is."""
     from emofuse.tuning.calibration.run import CalibrationJob
 
-    evaluation_config = EvaluationConfig(
-        seed=options.seed, stabilizer=options.stabilizer, statistics=options.statistics
-    )
+    evaluation = EvaluationConfig(seed=options.seed, stabilizer=options.stabilizer, statistics=options.statistics)
     fitting = CalibrationJob(
         split=options.split,
         tune=options.tune,

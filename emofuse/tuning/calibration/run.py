@@ -98,9 +98,8 @@ class CalibrationJob:
         asked: dict[str, Any] = (
             {"sweep": self.options} if self.tune else {"calibration": self.layers, "fusion": self.fusion}
         )
-        record["config"] = {name: asdict(part) for name, part in asked.items()} | {
-            "evaluate": asdict(self.evaluation_config)
-        }
+        asked["evaluate"] = self.evaluation_config
+        record["config"] = {name: asdict(part) for name, part in asked.items()}
         calibration = self.fit(table, run, record)
         self._evaluate(table, calibration, run, record)
         run.commit()
