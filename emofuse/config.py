@@ -1,4 +1,4 @@
-"""Every option, one frozen dataclass per stage; jobs make their command lines of these.
+"""Every option, one frozen dataclass per stage; the commands make their options of these.
 
 The docstring under a field is its help text. Fields marked *evaluate only* do not change a
 prediction, so they are left out of predict's fingerprint.
@@ -6,12 +6,32 @@ prediction, so they are left out of predict's fingerprint.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
 from emofuse.errors import ConfigError
 
 Split = Literal["train", "valid", "test", "all"]
+
+
+def within(
+    name: str, values: float | Iterable[float] | None, low: float, high: float = math.inf, *, positive: bool = False
+) -> None:
+    """That an option, or each of several values, lies in [low, high], or in (low, high] where it must be positive.
+
+    Args:
+        name: of the option, as `part.name`.
+        values: None is not given, and is no value.
+
+    Raises:
+        ConfigError: naming the option, its range and the value.
+    """
+    for value in (values,) if values is None or isinstance(values, int | float) else values:
+        if value is not None and not (low <= value <= high and not (positive and value == low)):
+            shown = f"{'(' if positive else '['}{low:g}, {high:g}{')' if high == math.inf else ']'}"
+            raise ConfigError(f"{name} must lie in {shown}; got {value:g}")
 
 
 @dataclass(frozen=True)
@@ -37,7 +57,7 @@ class SceneConfig:
     weights: str | None = None
     """A weights file, or a pretrained tag of the backbone's hub; by default those of the head's card."""
     head: str | None = None
-    """A head file of train_scene.py; by default the embedded head."""
+    """A head file of `emofuse train`; by default the embedded head."""
     preprocessing: Literal["own", "squash", "crop"] | None = None
     """The backbone's own, or its own with another geometry; by default that of the head, and no other is served."""
     passes: int = 20
@@ -113,26 +133,52 @@ class ComputeConfig:
     """Where images are decoded: auto = tasks that feed GPU actors, or the model actors themselves on CPUs."""
 
 
+Threshold = float | Literal["none"]
+"""A number, or "none", which switches off what a calibration has chosen."""
+VARIANCE_FLOOR = 1e-4
+"""Minimum variance where none is given, reference units squared."""
+
+
 @dataclass(frozen=True)
 class FusionConfig:
-    """How the two experts are joined (evaluate only)."""
+    """How the two experts are joined (evaluate only).
+
+    None says that an option is not given: a calibration's choice stands, where there is one.
+    """
 
     method: Literal[
         "auto", "inverse_variance", "best_linear_unbiased", "random_effects", "fixed", "equal", "constant", "stacked"
     ] = "auto"
-    """The fusion rule of the system called `fused`; auto takes the calibration's choice, its gates with it unless
-    they are given here with other values than their defaults, else inverse_variance.
-    constant and stacked are fitted by fit_calibration.py."""
-    variance_floor: float = 1e-4
-    """Minimum variance, reference units squared."""
-    max_weight_ratio: float | None = None
-    """Cap on the ratio of the two precisions."""
-    min_face_score: float | None = None
-    """Gate: leave the face out below this detection score."""
-    max_face_std: float | None = None
-    """Gate: leave the face out above this standard deviation, on either axis."""
-    min_luma: float | None = None
-    """Gate: leave the face out in images darker than this, 0-255."""
+    """The fusion rule of the system called `fused`. auto takes the calibration's choice, floor, cap and gates with it
+    as far as they are not given here; without a calibration it is inverse_variance. constant and stacked are fitted
+    by `emofuse calibrate`."""
+    variance_floor: float | None = None
+    """Minimum variance, reference units squared; by default the calibration's, else 1e-4."""
+    max_weight_ratio: Threshold | None = None
+    """Cap on the ratio of the two precisions; none switches off the calibration's."""
+    min_face_score: Threshold | None = None
+    """Gate: leave the face out below this detection score; none switches off the calibration's."""
+    max_face_std: Threshold | None = None
+    """Gate: leave the face out above this standard deviation, on either axis; none switches off the calibration's."""
+    min_luma: Threshold | None = None
+    """Gate: leave the face out in images darker than this, 0-255; none switches off the calibration's."""
+
+    def __post_init__(self) -> None:
+        within("fusion.variance_floor", self.variance_floor, 0, positive=True)
+        within("fusion.max_weight_ratio", self.threshold("max_weight_ratio"), 1)
+        within("fusion.min_face_score", self.threshold("min_face_score"), 0, 1)
+        within("fusion.max_face_std", self.threshold("max_face_std"), 0, positive=True)
+        within("fusion.min_luma", self.threshold("min_luma"), 0, 255)
+
+    @property
+    def floor(self) -> float:
+        """The minimum variance that is in force."""
+        return VARIANCE_FLOOR if self.variance_floor is None else self.variance_floor
+
+    def threshold(self, name: str) -> float | None:
+        """A cap or gate as it is in force; None where it is not given or is switched off."""
+        value: Threshold | None = getattr(self, name)
+        return None if isinstance(value, str) else value
 
 
 @dataclass(frozen=True)
@@ -177,6 +223,15 @@ class StabilizerConfig:
     """Seconds after which a held level is no longer given out as valid."""
     window: int = 60
     """Frames of the window in which stability is reported."""
+
+    def __post_init__(self) -> None:
+        within("stabilizer.alpha", self.alpha, 0, 1, positive=True)
+        above_zero = ("uncertainty_threshold", "time_constant", "min_cutoff", "derivative_cutoff")
+        for name in (*above_zero, "frame_rate", "max_gap", "max_hold"):
+            within(f"stabilizer.{name}", getattr(self, name), 0, positive=True)
+        for name in ("process_variance", "beta"):
+            within(f"stabilizer.{name}", getattr(self, name), 0)
+        within("stabilizer.window", self.window, 2)
 
 
 @dataclass(frozen=True)
@@ -241,7 +296,7 @@ class EvaluationConfig:
     split: Split | None = None
     """The split that is evaluated; by default test where there is one, else all."""
     calibration: str | None = None
-    """A calibration.json of fit_calibration.py."""
+    """A calibration.json of `emofuse calibrate`."""
     fusion: FusionConfig = field(default_factory=FusionConfig)
     stabilizer: StabilizerConfig = field(default_factory=StabilizerConfig)
     statistics: StatisticsConfig = field(default_factory=StatisticsConfig)
@@ -277,6 +332,18 @@ class SweepConfig:
     """Without labels: the slowest response to a step that is acceptable, seconds to 90 %."""
     min_coverage: float = 0.95
     """Minimum share of the fused frames for which a smoothed estimate must be given."""
+
+    def __post_init__(self) -> None:
+        if not self.filters:
+            raise ConfigError("sweep.filters must name at least one filter; got none")
+        within("sweep.alpha", self.alpha, 0, 1, positive=True)
+        for name in ("process_scale", "beta"):
+            within(f"sweep.{name}", getattr(self, name), 0)
+        for name in ("threshold_quantile", "min_face_score", "min_coverage"):
+            within(f"sweep.{name}", getattr(self, name), 0, 1)
+        for name in ("threshold", "min_cutoff", "max_face_std", "step", "max_response"):
+            within(f"sweep.{name}", getattr(self, name), 0, positive=True)
+        within("sweep.min_luma", self.min_luma, 0, 255)
 
 
 @dataclass(frozen=True)
@@ -318,3 +385,11 @@ class CalibrationSweepConfig:
     """What is minimised, mean over both axes: crps evaluates mean and variance at once | mae the mean alone | nll."""
     folds: int = 5
     """Grouped folds inside valid."""
+
+    def __post_init__(self) -> None:
+        within("sweep.l2", self.l2, 0)
+        within("sweep.max_weight_ratio", self.max_weight_ratio, 1)
+        within("sweep.min_face_score", self.min_face_score, 0, 1)
+        within("sweep.max_face_std", self.max_face_std, 0, positive=True)
+        within("sweep.min_luma", self.min_luma, 0, 255)
+        within("sweep.folds", self.folds, 2)

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from emofuse.evaluate import Evaluation
 
 from emofuse.calibration import Calibration
 from emofuse.config import (
@@ -23,7 +24,6 @@ from emofuse.config import (
     StatisticsConfig,
 )
 from emofuse.errors import ConfigError, DataError
-from emofuse.evaluate import Evaluation
 from emofuse.evaluation.evaluate_table import evaluate_table
 from emofuse.io import storage
 from emofuse.runs.run import Run, predictions_of

@@ -18,6 +18,7 @@ import tyro
 from emofuse.config import EvaluationConfig, FusionConfig, StabilizerConfig, SweepConfig
 from emofuse.errors import ConfigError, DataError
 from emofuse.evaluation.evaluate_table import evaluate_table
+from emofuse.fusion.select import chosen_fusion
 from emofuse.metrics.accuracy import concordance, mae
 from emofuse.metrics.stability import hold_rate, jitter, response_time
 from emofuse.stabilizer import make_stabilizer, smooth
@@ -274,9 +275,18 @@ def test_the_options_that_are_printed_are_those_of_the_choice(tmp_path: Path) ->
         "min_face_score": 0.8, "max_face_std": None, "min_luma": None,
     }  # fmt: skip
     said = options_of(row)
-    assert said == "--stabilizer.filter kalman --stabilizer.process-variance 0.001 0.02 --fusion.min-face-score 0.8"
-    parsed = tyro.cli(EvaluationConfig, args=said.split())
-    assert (parsed.stabilizer, parsed.fusion) == chosen_options(row, StabilizerConfig(), FusionConfig())
+    assert said.startswith(
+        "--stabilizer.filter kalman --stabilizer.process-variance 0.001 0.02 --fusion.min-face-score"
+    )
+    parsed, chosen = (
+        tyro.cli(EvaluationConfig, args=said.split()),
+        chosen_options(row, StabilizerConfig(), FusionConfig()),
+    )
+    assert parsed.stabilizer == chosen[0]
+    # Whatever gates a calibration has, these options put the chosen ones in their place.
+    fitted = FusionConfig(method="equal", max_face_std=0.3, min_face_score=0.6)
+    gates = chosen_fusion(parsed.fusion, fitted)
+    assert (gates.min_face_score, gates.max_face_std, gates.min_luma) == (0.8, None, None)
 
 
 def test_a_choice_that_hardly_moves_or_rests_on_little_is_called_so() -> None:
