@@ -7,7 +7,6 @@ prediction, so they are left out of predict's fingerprint.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -16,22 +15,55 @@ from emofuse.errors import ConfigError
 Split = Literal["train", "valid", "test", "all"]
 
 
-def within(
-    name: str, values: float | Iterable[float] | None, low: float, high: float = math.inf, *, positive: bool = False
+DEVICES = ("auto", "cpu", "cuda")
+
+
+def _in_range(
+    part: str,
+    config: object,
+    names: tuple[str, ...],
+    *,
+    low: float = -math.inf,
+    high: float = math.inf,
+    above: bool = False,
+    below: bool = False,
 ) -> None:
-    """That an option, or each of several values, lies in [low, high], or in (low, high] where it must be positive.
+    """Check numbers of a part of the options (`compute`, …), each of several; None and "none" are no numbers.
 
     Args:
-        name: of the option, as `part.name`.
-        values: None is not given, and is no value.
+        part: as the command line names it.
+        config: the part.
+        names: of its fields.
+        low: least value; with `above` the value must exceed it.
+        high: greatest value; with `below` the value must stay under it.
 
     Raises:
-        ConfigError: naming the option, its range and the value.
+        ConfigError: naming the first option outside its range, the range and the value.
     """
-    for value in (values,) if values is None or isinstance(values, int | float) else values:
-        if value is not None and not (low <= value <= high and not (positive and value == low)):
-            shown = f"{'(' if positive else '['}{low:g}, {high:g}{')' if high == math.inf else ']'}"
-            raise ConfigError(f"{name} must lie in {shown}; got {value:g}")
+    for name in names:
+        values = getattr(config, name)
+        for value in values if isinstance(values, tuple) else (values,):
+            if value is None or value == "none":
+                continue
+            inside = (value > low if above else value >= low) and (value < high if below else value <= high)
+            if not inside:  # also what is no number (NaN)
+                bounds = _bounds(low, high, above=above, below=below)
+                raise ConfigError(f"{part}.{name} must be {bounds}; got {value:g}")
+
+
+def _bounds(low: float, high: float, *, above: bool, below: bool) -> str:
+    parts = [f"above {low:g}" if above else f"at least {low:g}"] if low > -math.inf else []
+    parts += [f"below {high:g}" if below else f"at most {high:g}"] if high < math.inf else []
+    return " and ".join(parts)
+
+
+def at_least(least: int, config: object, part: str, *names: str) -> None:
+    """Check counts of a part of the options (`statistics`, …) against the least that they can be; None passes.
+
+    Raises:
+        ConfigError: naming the first option that does not reach it.
+    """
+    _in_range(part, getattr(config, part), names, low=least)
 
 
 @dataclass(frozen=True)
@@ -52,14 +84,10 @@ class MediaConfig:
 class SceneConfig:
     """The scene expert."""
 
-    backbone: str | None = None
-    """embedded | timm:NAME | open_clip:NAME (as in open_clip:ViT-B-32); by default the backbone of the head's card."""
-    weights: str | None = None
-    """A weights file, or a pretrained tag of the backbone's hub; by default those of the head's card."""
     head: str | None = None
-    """A head file of `emofuse train`; by default the embedded head."""
-    preprocessing: Literal["own", "squash", "crop"] | None = None
-    """The backbone's own, or its own with another geometry; by default that of the head, and no other is served."""
+    """A head file of `emofuse train`, whose card names its backbone and preprocessing; by default the embedded head."""
+    weights: str | None = None
+    """The backbone's weights, as a file or a pretrained tag of its hub; by default those that the card names."""
     passes: int = 20
     """MC-dropout passes T."""
 
@@ -90,21 +118,6 @@ class FaceConfig:
     """With --face.faces all: at most this many, largest first."""
     expression: bool = False
     """Add the expression probabilities as columns (EmoNet)."""
-
-
-DEVICES = ("auto", "cpu", "cuda")
-
-
-def at_least(least: int, config: object, part: str, *names: str) -> None:
-    """That counts of a part of the options (`compute`, …) reach the least that they can be; None is no count.
-
-    Raises:
-        ConfigError: naming the first option that does not.
-    """
-    for name in names:
-        value = getattr(getattr(config, part), name)
-        if value is not None and value < least:
-            raise ConfigError(f"{part}.{name} must be at least {least}; got {value}")
 
 
 @dataclass(frozen=True)
@@ -164,11 +177,10 @@ class FusionConfig:
     """Gate: leave the face out in images darker than this, 0-255; none switches off the calibration's."""
 
     def __post_init__(self) -> None:
-        within("fusion.variance_floor", self.variance_floor, 0, positive=True)
-        within("fusion.max_weight_ratio", self.threshold("max_weight_ratio"), 1)
-        within("fusion.min_face_score", self.threshold("min_face_score"), 0, 1)
-        within("fusion.max_face_std", self.threshold("max_face_std"), 0, positive=True)
-        within("fusion.min_luma", self.threshold("min_luma"), 0, 255)
+        _in_range("fusion", self, ("variance_floor", "max_face_std"), low=0, above=True)
+        _in_range("fusion", self, ("max_weight_ratio",), low=1)
+        _in_range("fusion", self, ("min_face_score",), low=0, high=1)
+        _in_range("fusion", self, ("min_luma",), low=0, high=255)
 
     @property
     def floor(self) -> float:
@@ -225,13 +237,11 @@ class StabilizerConfig:
     """Frames of the window in which stability is reported."""
 
     def __post_init__(self) -> None:
-        within("stabilizer.alpha", self.alpha, 0, 1, positive=True)
+        _in_range("stabilizer", self, ("alpha",), low=0, high=1, above=True)
         above_zero = ("uncertainty_threshold", "time_constant", "min_cutoff", "derivative_cutoff")
-        for name in (*above_zero, "frame_rate", "max_gap", "max_hold"):
-            within(f"stabilizer.{name}", getattr(self, name), 0, positive=True)
-        for name in ("process_variance", "beta"):
-            within(f"stabilizer.{name}", getattr(self, name), 0)
-        within("stabilizer.window", self.window, 2)
+        _in_range("stabilizer", self, (*above_zero, "frame_rate", "max_gap", "max_hold"), low=0, above=True)
+        _in_range("stabilizer", self, ("process_variance", "beta"), low=0)
+        _in_range("stabilizer", self, ("window",), low=2)
 
 
 @dataclass(frozen=True)
@@ -336,14 +346,12 @@ class SweepConfig:
     def __post_init__(self) -> None:
         if not self.filters:
             raise ConfigError("sweep.filters must name at least one filter; got none")
-        within("sweep.alpha", self.alpha, 0, 1, positive=True)
-        for name in ("process_scale", "beta"):
-            within(f"sweep.{name}", getattr(self, name), 0)
-        for name in ("threshold_quantile", "min_face_score", "min_coverage"):
-            within(f"sweep.{name}", getattr(self, name), 0, 1)
-        for name in ("threshold", "min_cutoff", "max_face_std", "step", "max_response"):
-            within(f"sweep.{name}", getattr(self, name), 0, positive=True)
-        within("sweep.min_luma", self.min_luma, 0, 255)
+        _in_range("sweep", self, ("alpha",), low=0, high=1, above=True)
+        above_zero = ("threshold", "min_cutoff", "max_face_std", "step", "max_response")
+        _in_range("sweep", self, above_zero, low=0, above=True)
+        _in_range("sweep", self, ("process_scale", "beta"), low=0)
+        _in_range("sweep", self, ("threshold_quantile", "min_face_score", "min_coverage"), low=0, high=1)
+        _in_range("sweep", self, ("min_luma",), low=0, high=255)
 
 
 @dataclass(frozen=True)
@@ -387,9 +395,9 @@ class CalibrationSweepConfig:
     """Grouped folds inside valid."""
 
     def __post_init__(self) -> None:
-        within("sweep.l2", self.l2, 0)
-        within("sweep.max_weight_ratio", self.max_weight_ratio, 1)
-        within("sweep.min_face_score", self.min_face_score, 0, 1)
-        within("sweep.max_face_std", self.max_face_std, 0, positive=True)
-        within("sweep.min_luma", self.min_luma, 0, 255)
-        within("sweep.folds", self.folds, 2)
+        _in_range("sweep", self, ("l2",), low=0)
+        _in_range("sweep", self, ("max_weight_ratio",), low=1)
+        _in_range("sweep", self, ("min_face_score",), low=0, high=1)
+        _in_range("sweep", self, ("max_face_std",), low=0, above=True)
+        _in_range("sweep", self, ("min_luma",), low=0, high=255)
+        _in_range("sweep", self, ("folds",), low=2)

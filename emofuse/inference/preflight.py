@@ -11,7 +11,7 @@ from emofuse.config import ComputeConfig, FaceConfig, InferenceConfig
 from emofuse.errors import CheckpointError
 from emofuse.experts.card import read_card
 from emofuse.experts.face.expert import face_card
-from emofuse.experts.head_expert import check_backbone, head_path
+from emofuse.experts.head_expert import head_path
 
 BULKY = ("training_images", "folds")
 """Card entries that do not travel with every table."""
@@ -40,7 +40,6 @@ def describe(config: InferenceConfig) -> Experts:
     head = head_path(config.scene)
     scene = read_card(head)
     _check_kind(scene, "scene", head, "--scene.head")
-    check_backbone(head, scene, config.scene.backbone)
     weights = {"scene.head": _sha256(head), "scene.backbone": scene["backbone"]["sha256"]}
     face = None
     if config.face.expert != "none":
