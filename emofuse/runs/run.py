@@ -62,8 +62,12 @@ class Run:
         return storage.join(self.address, "comparisons.parquet")
 
     def read_predictions(self) -> pa.Table:
-        """Each expert's prediction of each image, as `docs/formats.md` has its columns."""
+        """One row for each image: each expert's mean and variance."""
         return storage.read_table(self.predictions)
+
+    def read_fused(self) -> pa.Table:
+        """One row for each image: the experts as they were fused, the fusion, the gates."""
+        return storage.read_table(self.fused)
 
     def read_metrics(self) -> pa.Table:
         """One row for each system, axis, metric and subset, with its interval."""

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,8 +23,7 @@ from emofuse.stabilizer import make_stabilizer, smooth
 from emofuse.tuning.stabilizer.grid import filter_grids, fusion_grid
 from emofuse.tuning.stabilizer.run import StabilizerSweep, _cautions, chosen_options, divided, options_of
 from emofuse.tuning.stabilizer.surface import SweepData, evaluated, pareto, surface_of
-
-JOB = Path(__file__).resolve().parents[3] / "jobs" / "tune_stabilizer.py"
+from tests.commandline import run_command
 
 
 def _small_sweep():
@@ -257,11 +254,7 @@ class TestJob:
         assert record["sweep"]["trials"] >= 4
 
     def test_errors_take_one_line(self, tmp_path):
-        done = subprocess.run(
-            [sys.executable, str(JOB), "--fused", str(tmp_path / "none"), "--out", str(tmp_path / "out"), "--local"],
-            capture_output=True,
-            text=True,
-        )
+        done = run_command("stabilize", "--fused", tmp_path / "none", "--out", tmp_path / "out", "--local")
         assert done.returncode == 1
         assert done.stderr.startswith("error: ")
         assert done.stderr.count("\n") == 1
@@ -278,11 +271,8 @@ def test_the_options_that_are_printed_are_those_of_the_choice(tmp_path: Path) ->
     assert said.startswith(
         "--stabilizer.filter kalman --stabilizer.process-variance 0.001 0.02 --fusion.min-face-score"
     )
-    parsed, chosen = (
-        tyro.cli(EvaluationConfig, args=said.split()),
-        chosen_options(row, StabilizerConfig(), FusionConfig()),
-    )
-    assert parsed.stabilizer == chosen[0]
+    parsed = tyro.cli(EvaluationConfig, args=said.split())
+    assert parsed.stabilizer == chosen_options(row, StabilizerConfig(), FusionConfig())[0]
     # Whatever gates a calibration has, these options put the chosen ones in their place.
     fitted = FusionConfig(method="equal", max_face_std=0.3, min_face_score=0.6)
     gates = chosen_fusion(parsed.fusion, fitted)
