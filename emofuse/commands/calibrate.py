@@ -51,13 +51,13 @@ class Options:
 
 def main(options: Options) -> None:
     """Fit, evaluate, and tell where the calibration is."""
-    from emofuse.tuning.calibration.run import CalibrationJob
-
     if options.tune:
         refuse(options, "calibrator", "fusion", why="the sweep chooses them; with --no-tune they are fitted as given")
     else:
         swept = [f"sweep.{f.name}" for f in fields(options.sweep) if f.name != "folds"]
         refuse(options, *swept, "local", "address", why="nothing is swept with --no-tune")
+    from emofuse.tuning.calibration.run import CalibrationJob
+
     evaluation = EvaluationConfig(seed=options.seed, stabilizer=options.stabilizer, statistics=options.statistics)
     fitting = CalibrationJob(
         split=options.split,

@@ -36,9 +36,9 @@ class Options:
 
 def main(options: Options) -> None:
     """Sweep and tell what was chosen."""
+    refuse(options, *(f"stabilizer.{name}" for name in SWEPT), why="the sweep chooses them; see --sweep")
     from emofuse.tuning.stabilizer.run import StabilizerSweep
 
-    refuse(options, *(f"stabilizer.{name}" for name in SWEPT), why="the sweep chooses them; see --sweep")
     sweep = StabilizerSweep(
         options.sweep, options.stabilizer, options.split, local=options.local, address=options.address
     )

@@ -55,10 +55,10 @@ def test_a_commands_help_shows_its_options(name: str) -> None:
 
 def test_help_loads_neither_torch_nor_ray() -> None:
     code = f"""
-import contextlib, sys
+import contextlib, io, sys
 from emofuse.commands import run
 for name in {list(SHOWN)}:
-    with contextlib.suppress(SystemExit), contextlib.redirect_stdout(None):
+    with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()):
         run([name, "--help"])
 print(*{{"torch", "ray", "timm", "open_clip"}} & set(sys.modules))
 """

@@ -156,9 +156,8 @@ def test_no_cluster_is_joined_for_what_cannot_be_run(address: str | None, monkey
 def test_predictions_alone_are_taken_up_by_an_evaluation(finished: Path, tmp_path: Path) -> None:
     inference, out = InferenceConfig(compute=ComputeConfig(batch_size=4)), str(tmp_path / "run")
     predicted = predict(out=out, inference=inference, local=True, console=Console(quiet=True))
-    assert predicted.sort_by("sample_id").equals(
-        storage.read_table(str(finished / "first" / "predictions")).sort_by("sample_id")
-    )
+    stored = storage.read_table(str(finished / "first" / "predictions"))
+    assert predicted.sort_by("sample_id").equals(stored.sort_by("sample_id"))
     assert not Run(out).finished
     evaluated = evaluate(out=out, inference=inference, local=True, console=Console(quiet=True))
     assert evaluated.finished
