@@ -75,7 +75,7 @@ def test_moments_are_mean_and_unbiased_variance() -> None:
 
 
 def test_close_float32_samples_keep_their_variance() -> None:
-    # docs/methods.md: .9 + 1e-4 · {0..4} has the unbiased variance 2.5e-8; E[x²] - E[x]² in float32 gives a negative number.
+    # docs/methods.md: .9 + 1e-4 · {0..4} has the unbiased variance 2.5e-8; in float32 E[x²] - E[x]² is negative.
     samples = (0.9 + 1e-4 * np.arange(5)).astype(np.float32)
     assert moments(samples[None, :, None])[1].item() == pytest.approx(2.5e-8, rel=1e-2)
 
