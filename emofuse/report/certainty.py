@@ -1,4 +1,4 @@
-"""Figures on the predicted variances: do intervals hold what they promise, and do the sure ones err less?"""
+"""Figures on the predicted variances: reliability, risk over coverage, agreement before and after calibration."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def reliability(truth: np.ndarray, predictions: ExpertPredictions) -> Plot:
 
 
 def risk(truth: np.ndarray, predictions: ExpertPredictions) -> Plot:
-    """Mean absolute error of the surest share of images over that share; arrays of shape (rows, 2)."""
+    """Mean absolute error of the most certain share of images over that share; arrays of shape (rows, 2)."""
 
     def paint(d: int, axes: Axes) -> str:
         said = []

@@ -1,4 +1,4 @@
-"""The figures of every run: what was predicted, how wrong, how sure, and which expert had the say."""
+"""The figures of every run: predictions, errors, predicted deviations, and the experts' weights."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _LIMITS = (-1.05, 1.05)
 
 
 def plots(run: RunFolder) -> list[Plot]:
-    """Every figure this run has the columns for, over the rows its headline speaks of."""
+    """Every figure this run has the columns for, over the rows of its headline."""
     rows = run.fused.filter(run.evaluated)
     data = {
         "truth": both(rows),

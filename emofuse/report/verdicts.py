@@ -46,7 +46,7 @@ _CONSTANT_WORDS = {
 
 @dataclass(frozen=True)
 class Verdict:
-    """One comparison, told from the side of `a`.
+    """One comparison, as a statement on `a`.
 
     Attributes:
         difference: metric(a) - metric(b) with its interval and its p value after Holm.
