@@ -1,4 +1,4 @@
-"""A calibration with everything that was fitted on valid, stored as `calibration.json`."""
+"""All that was fitted on valid, in one file: `calibration.json`."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class ExpertCalibration:
         variance: the variance recalibration, after the means; None where no variance was ever known.
         pooled: (2,), the mean squared error of the calibrated means, for unknown variances.
         conformal: intervals for the corrected means and variances; None without variances.
-        card: of the expert (name, weights), from the metadata of its predictions; empty where they have none.
+        card: what the expert was (name, weights), as its predictions said; empty where they did not.
     """
 
     mean: MeanLayer
@@ -159,7 +159,7 @@ class Calibration:
         """Refuse predictions of other experts than those it was fitted for.
 
         Args:
-            cards: by expert, as the predictions' metadata has them; what a card lacks is not compared.
+            cards: by expert, as the predictions' metadata has them; what a card does not say is not compared.
 
         Raises:
             DataError: naming the expert and what differs.

@@ -1,7 +1,7 @@
-"""Mean calibrations beyond a scale and a shift: linear, quadratic and spline features of both outputs, isotonic.
+"""Mean calibrations with more freedom than a scale and a shift: both outputs as features, curves, steps.
 
-Where a model's valence also informs arousal, or its outputs bend, these can do better than a line; whether
-they do is decided on held-out groups. All are shrunk to the identity by their penalty.
+Where a model's valence also tells of arousal, or its outputs bend, these can do better than a line; whether
+they do is for held-out groups to say. All are drawn to the identity by their penalty.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ MeanKind = Literal["identity", "affine", "linear", "quadratic", "spline", "isoto
 
 
 class MeanLayer(Protocol):
-    """Interface of a mean calibration."""
+    """What the bundle asks of a mean calibration."""
 
     @property
     def kind(self) -> str:
@@ -46,7 +46,7 @@ class FeatureCalibration:
     Attributes:
         kind: linear [1, v, a], quadratic (with v², va, a²), or spline (cubic in each output).
         theta: (p, 2), the correction's weights.
-        knots: (k, 2), the spline's knots within each output's range, beyond which it is constant.
+        knots: (k, 2), the spline's knots within each output's range, beyond which it goes on flat.
     """
 
     kind: str
@@ -169,7 +169,7 @@ def fit_mean(kind: MeanKind, truth: ArrayLike, mean: ArrayLike, *, l2: float = 1
         kind: identity | affine | linear | quadratic | spline | isotonic.
         truth: (N, 2), reference scale.
         mean: (N, 2), the expert's; rows that lack a value are left out.
-        l2: penalty, 0 or more, that shrinks it to the identity.
+        l2: what draws it to the identity.
         loss: mse | mae | ccc; ccc only for affine, isotonic is of squared error.
 
     Raises:

@@ -25,13 +25,13 @@ def build(root: str, *, fps: float = 25.0, every: int = 1, seed: int = 0) -> Bui
 
     Reads NNN/NNN.json with its frames NNN/00000.png …, at any depth (the set comes in twelve parts). A clip is a
     sequence; its group is its actor, so nobody is in two splits, or the clip where no actor is named. No splits
-    are published, so groups are split 70/15/15.
+    are published, so groups are dealt 70/15/15.
 
     Args:
         root: The folder with the clips, or any address that fsspec opens.
         fps: Frames per second of the clips, which the set does not state; films run at 24 or 25.
         every: Take every k-th frame.
-        seed: Fixes the assignment of groups to splits.
+        seed: Fixes the deal of groups to splits.
 
     Raises:
         ConfigError: if fps or every is not positive.

@@ -30,7 +30,7 @@ NO_LABEL, ONE_LABEL = "without a label", "with a label on one axis alone"
 
 @dataclass(frozen=True)
 class Origin:
-    """Name, units and terms of a data set, which go along with its rows.
+    """What is to be said of a data set wherever its rows go.
 
     Attributes:
         name: how the command line and ids call it.
@@ -80,12 +80,12 @@ class Report:
         return rows[~mask]
 
     def note(self, count: int, text: str) -> None:
-        """A note on `count` rows that are kept; none where there are no such rows."""
+        """Something to tell about `count` rows that stay; silent where there are none."""
         if count:
             self.notes.append(f"{count:,} {text}")
 
     def note_labels(self, rows: pd.DataFrame) -> None:
-        """Note how many rows lack both ratings, and how many lack one."""
+        """Tell how many rows lack both ratings, and how many lack one."""
         missing = rows[list(AXES)].isna().sum(axis=1)
         self.note(int((missing == len(AXES)).sum()), NO_LABEL)
         self.note(int(((missing > 0) & (missing < len(AXES))).sum()), ONE_LABEL)
@@ -132,7 +132,7 @@ def assemble(rows: pd.DataFrame, origin: Origin, root: Root, report: Report, *, 
     Args:
         rows: one row per sample. `path` is relative to the root and exists; optional are `valence`,
             `arousal`, `valence_std`, `arousal_std` in source units, `group` (default: each image its
-            own), `split` (published), `frame_index`, `timestamp`, `sequence`, `part` (keeps the rows of
+            own), `split` (published), `frame_index`, `timestamp`, `sequence`, `part` (tells the rows of
             one image apart) and any further columns, which go along.
         origin: the data set.
         root: where the files lie.

@@ -25,7 +25,7 @@ def build(root: str, *, scale: str, table: str | None = None, licence: str = "no
 
     Optional columns: valence_std, arousal_std (spread over raters, same units), group (what must not
     straddle two splits; by default each image is its own), split (train, valid, test). Empty ratings
-    stay empty. Without splits of their own, groups are split 70/15/15.
+    stay empty. Without splits of their own, groups are dealt 70/15/15.
 
     Args:
         root: The folder that image_path starts from, or any address that fsspec opens.
@@ -33,7 +33,7 @@ def build(root: str, *, scale: str, table: str | None = None, licence: str = "no
             oasis (1 to 7), emotic (1 to 10), findingemo (valence -3 to 3, arousal 0 to 6), afewva (-10 to 10).
         table: The CSV file, relative to root; by default train.csv, valid.csv and test.csv, else the only CSV there.
         licence: The terms of the images and ratings, to be kept with the manifest.
-        seed: Fixes the assignment of groups to splits.
+        seed: Fixes the deal of groups to splits.
 
     Raises:
         ConfigError: if there is no such scale.

@@ -27,11 +27,11 @@ def build(root: str, *, seed: int = 0) -> Built:
 
     Valence -3 to 3, arousal 0 to 6. The images are those that findingemo_light.paper.download_multi fetches
     from the web: Run_1/… and Run_2/… below the folder. Some can no longer be had; they are counted and left out.
-    An image's group is the search query that found it. None are published, so groups are split 70/15/15.
+    An image's group is the search query that found it. None are published, so groups are dealt 70/15/15.
 
     Args:
         root: The folder that holds Run_1 and Run_2, or any address that fsspec opens.
-        seed: Fixes the assignment of groups to splits.
+        seed: Fixes the deal of groups to splits.
 
     Raises:
         DataError: if the package is not installed, or no image is found.

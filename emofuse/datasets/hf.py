@@ -37,7 +37,7 @@ def build(
     """A Hugging Face data set on disk: a folder of save_to_disk, or of Parquet or image files that datasets reads.
 
     Splits called train, validation (or valid, val) and test are kept; without a test the rows of each stay where
-    they are, and a single split is split 70/15/15 by group. Images that the data set holds inside its tables
+    they are, and a single split is dealt 70/15/15 by group. Images that the data set holds inside its tables
     (as save_to_disk always does) are written out once, named by their content.
 
     Args:
@@ -48,7 +48,7 @@ def build(
         labels: The columns of valence and arousal; may be absent.
         group: The column of what must not straddle two splits; without it each image is its own.
         licence: The terms of the data set, to be kept with the manifest.
-        seed: Fixes the assignment of groups to splits.
+        seed: Fixes the deal of groups to splits.
 
     Raises:
         ConfigError: if the scale is unknown.

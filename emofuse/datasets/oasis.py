@@ -30,11 +30,11 @@ def build(root: str, *, seed: int = 0) -> Built:
     Reads OASIS.csv as published, with the images in Images/, and its other form, oasis.csv with the
     columns theme, group, file and the images in images/. An image's group is its theme without the
     number ("Cat 3" belongs to "Cat"): images of a group look alike. None are published, so groups are
-    split 70/15/15.
+    dealt 70/15/15.
 
     Args:
         root: The folder with the table and the images, or any address that fsspec opens.
-        seed: Fixes the assignment of groups to splits.
+        seed: Fixes the deal of groups to splits.
 
     Raises:
         DataError: if the table or its columns are missing, or no image is found.

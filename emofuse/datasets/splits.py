@@ -1,6 +1,6 @@
 """Train, valid and test, disjoint by group and by what the images show.
 
-A data set's own splits are kept. Otherwise groups are split 70/15/15, stratified on joint
+A data set's own splits are kept. Otherwise groups are dealt 70/15/15, stratified on joint
 bins of valence and arousal, by a seed. Rows enter in the order of their paths, so the
 same data set is split the same way wherever it lies.
 """
@@ -45,13 +45,13 @@ def join_groups(groups: Sequence[str], contents: Sequence[str]) -> np.ndarray:
 def assign(
     labels: np.ndarray, groups: np.ndarray, seed: int, fractions: Mapping[str, float] = FRACTIONS
 ) -> np.ndarray | None:
-    """Assign rows to splits, whole groups at a time.
+    """Deal rows to splits, whole groups at a time.
 
     Args:
         labels: (N, 2) valence and arousal, NaN where there is none; any scale.
         groups: (N,) joined groups.
-        seed: fixes the assignment.
-        fractions: share of the rows per split, in the order of assignment; they add up to 1.
+        seed: fixes the deal.
+        fractions: share of the rows per split, in the order of the deal; they add up to 1.
 
     Returns:
         str, (N,): the split of each row; None where there are fewer groups than splits.
@@ -98,7 +98,7 @@ def _ends(folds: int, shares: list[float]) -> np.ndarray:
 def _folds(labels: np.ndarray, groups: np.ndarray, folds: int, seed: int) -> np.ndarray:
     """The fold of each row, whole groups at a time.
 
-    Groups of one row are assigned separately where there are enough of them: the same result, without
+    Groups of one row are dealt apart where there are enough of them: the same deal, without
     the loop over every group, which would take minutes for a hundred thousand.
     """
     from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
@@ -113,7 +113,7 @@ def _folds(labels: np.ndarray, groups: np.ndarray, folds: int, seed: int) -> np.
             continue
         bins = _joint_bins(labels[rows], folds)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # bins rarer than the folds are spread as evenly as possible
+            warnings.simplefilter("ignore")  # bins rarer than the folds are dealt as evenly as they go
             dealt = kind(folds, shuffle=True, random_state=seed).split(bins, bins, group[rows])
             for number, (_, held) in enumerate(dealt):
                 fold[rows[held]] = number

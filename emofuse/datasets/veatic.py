@@ -33,13 +33,13 @@ def build(root: str, *, fps: float | None = None, every: int | None = None, seed
     Reads the videos N.mp4 and rating_averaged/: N_valence.csv and N_arousal.csv (two columns without a header, of
     which the second is the rating), or N.csv (two columns without a header: valence, arousal). The published
     split cuts every clip in two, first 70 % for training; both halves show the same scene, so here whole clips
-    are split 70/15/15 instead.
+    are dealt 70/15/15 instead.
 
     Args:
         root: The folder that holds rating_averaged and the videos, or any address that fsspec opens.
         fps: Take the first frame in each 1/fps seconds; by default every frame.
         every: Take every k-th frame instead.
-        seed: Fixes the assignment of clips to splits.
+        seed: Fixes the deal of clips to splits.
 
     Raises:
         ConfigError: for a sampling that makes no sense.

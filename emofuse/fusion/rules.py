@@ -1,4 +1,4 @@
-"""Fusion rules, and the parameters of them that are fitted on valid."""
+"""Rules for joining experts beside inverse variance, and what of them is fitted on valid."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def random_effects(
     count = experts.used.sum(axis=0)
     spare = np.where(count > 1, total - (w**2).sum(axis=0) / total, 1.0)
     tau2 = np.where(count > 1, np.maximum(0.0, (q - (count - 1)) / spare), 0.0)
-    # Where no variance is known the weights are equal, and disagreement cannot be scaled.
+    # Where no variance is known the weights are equal, and there is no yardstick for disagreement.
     measured = experts.known.any(axis=0)
     return experts.join(
         np.where(experts.used, 1 / (experts.variance + tau2), 0.0),
@@ -111,7 +111,7 @@ def fixed_weights(
     floor: float = FLOOR,
     pooled: ArrayLike | None = None,
 ) -> Fused:
-    """The same weights everywhere, renormalised where an expert is missing; a baseline.
+    """The same weights everywhere, shared out anew where an expert is missing; a baseline.
 
     Args:
         mean: (K, ...), as for `inverse_variance`.
@@ -128,7 +128,7 @@ def fixed_weights(
     if not (share >= 0).all() or not share.any(axis=0).all():
         raise ConfigError(f"fixed weights must be 0 or more, and not all 0; got {weights!r}")
     share = np.where(experts.present, share, 0.0)
-    # An expert of weight 0 is used all the same where it is the only one.
+    # An expert of weight 0 still speaks where it is the only one.
     share = np.where(share.any(axis=0), share, experts.present)
     return experts.join(share, experts.variance)
 
@@ -172,7 +172,7 @@ def estimate_correlation(truth: ArrayLike, mean: ArrayLike, *, prior_rows: float
     Args:
         truth: (N,) or (N, A), reference scale.
         mean: (2, N) or (2, N, A); rows that lack the truth or an expert are left out.
-        prior_rows: prior strength of 0, in rows.
+        prior_rows: rows' worth of belief in 0.
 
     Returns:
         () or (A,), strictly between -1 and 1.

@@ -35,7 +35,7 @@ def fuse(
     """The fusion that `config` names.
 
     Args:
-        mean: (K, ...); NaN for a face that a gate excludes.
+        mean: (K, ...); set the face to NaN where a gate is shut.
         variance: (K, ...).
         config: method, floor and cap.
         pooled: (K,) or (K, A), for unknown variances.

@@ -1,8 +1,8 @@
-"""Stacking: calibrated experts, whose means are shrunk to the labels' mean, are joined by regression.
+"""Joining calibrated experts by regression: for means that were drawn to the middle, as calibration draws them.
 
-A mean that is calibrated for squared error is shrunk to the mean of the labels, the more so the less the
+A mean that is calibrated for squared error is drawn to the middle of the labels, the more so the less the
 expert knows. The errors of two such means are alike (both lack the same part of the truth), and an average
-of them, however weighted, stays as under-dispersed as they are. A regression of the truth on both need not.
+of them, however weighted, stays as timid as they are. A regression of the truth on both may lean out again.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from emofuse.fusion.inputs import FLOOR, ExpertPredictions, Fused
 from emofuse.fusion.rules import complete_rows, fit_constant_weight
 
 PRIOR_ROWS = 100.0
-"""Prior strength of the constant weights, in rows: images of a group are alike, so rows are worth less than one."""
+"""Rows' worth of belief in the constant weights: images of a group are alike, so rows say less than they seem."""
 MIN_ROWS = 10
 
 
@@ -51,13 +51,13 @@ class Stack:
 
 
 def fit_stack(truth: ArrayLike, mean: ArrayLike, variance: ArrayLike, *, prior_rows: float = PRIOR_ROWS) -> Stack:
-    """The stack with the least squared error, weights not negative and shrunk to the constant ones.
+    """The stack with the least squared error, weights not negative and drawn to the constant ones.
 
     Args:
         truth: (N,) or (N, A), reference scale; all labels count for their mean.
         mean: (2, N) or (2, N, A), calibrated without the row's own group; rows that lack either are left out.
         variance: likewise, as they will be fused; they set the scale of the result's variance.
-        prior_rows: prior strength of the constant weights, in rows.
+        prior_rows: rows' worth of belief in the constant weights.
 
     Raises:
         DataError: if an axis has fewer than ten complete rows.

@@ -1,4 +1,4 @@
-"""Strict reading of checkpoints: names and shapes are checked, and no code that a file holds is run."""
+"""Checkpoints read strictly: named tensors of the very network they are for; no code that a file holds is run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The run directory: its paths, its record with fingerprints and provenance, and its commit.
+"""The run directory: where everything lies, what made it, and when it is done.
 
     RUN/  run.json  predictions/  fused/  metrics.parquet  comparisons.parquet  report.html  _SUCCESS
 
@@ -70,7 +70,7 @@ class Run:
         """run.json, or an empty dict where there is none yet.
 
         Raises:
-            ConfigError: if it is there and was not written by emofuse.
+            ConfigError: if it is there and is not one of ours.
         """
         address = storage.join(self.address, "run.json")
         if not storage.exists(address):
@@ -126,7 +126,7 @@ class Run:
 
 _DIFFERS = {
     "predict": "data, weights or options differ; name a new directory with --out",
-    "evaluate": "options of the evaluation differ; re-evaluate its predictions with --predictions and a new --out",
+    "evaluate": "options of the evaluation differ; evaluate its predictions anew with --predictions and a new --out",
 }
 
 
@@ -184,7 +184,7 @@ def fingerprint(*parts: object) -> str:
 
 
 def inference_fingerprint(manifest: str, config: InferenceConfig, weights: dict[str, str]) -> str:
-    """Fingerprint of all that can change a prediction.
+    """Of all that can change a prediction.
 
     Args:
         manifest: the manifest's content fingerprint.
@@ -200,7 +200,7 @@ def inference_fingerprint(manifest: str, config: InferenceConfig, weights: dict[
 
 
 def evaluation_fingerprint(predict: str, config: EvaluationConfig, calibration: str | None) -> str:
-    """Fingerprint of all that can change an evaluation: of predict, the options, the calibration file."""
+    """Of all that can change an evaluation: predict's fingerprint, the options, the calibration file's sha256."""
     return fingerprint(emofuse.__version__, predict, config, calibration)
 
 

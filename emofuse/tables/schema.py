@@ -89,7 +89,7 @@ FUSED = pa.unify_schemas(
     ]
 )
 """Predictions with the fusion: here `scene_*` and `face_*` are as fused, after calibration and recalibration.
-A `gate_*` is true where that gate excluded the face."""
+A `gate_*` is true where that gate shut the face out."""
 
 METRICS = pa.schema(
     [
@@ -124,7 +124,7 @@ COMPARISONS = pa.schema(
         _field("better", pa.string()),
     ]
 )
-"""`difference` is metric(a) - metric(b); `better` names the better system, null where that is inconclusive."""
+"""`difference` is metric(a) - metric(b); `better` names the better system, or is null where none is shown."""
 
 
 def conform(table: pa.Table, schema: pa.Schema, what: str, *, required: Iterable[str] = ()) -> pa.Table:
@@ -170,7 +170,7 @@ def conform(table: pa.Table, schema: pa.Schema, what: str, *, required: Iterable
 def refuse_code(table: pa.Table, what: str) -> pa.Table:
     """`table`, where all of its columns are plain data.
 
-    Ray registers Arrow types whose values are pickles: reading one from an untrusted file would run it.
+    Ray registers Arrow types whose values are pickles: reading one from a stranger's file would run it.
 
     Raises:
         DataError: naming the first column of an extension type, nested ones included.
@@ -256,7 +256,7 @@ def with_metadata(table: pa.Table, **entries: object) -> pa.Table:
 
 
 def read_metadata(schema: pa.Schema) -> dict[str, object]:
-    """The entries that `with_metadata` wrote; empty where there are none.
+    """What `with_metadata` put there; empty where nothing is.
 
     Raises:
         DataError: if something else stands there.
