@@ -190,7 +190,7 @@ METRIC_HELP = {
     "bias": "mean of prediction minus rating, reference units; 0 is best",
     "nll": "mean negative log-likelihood of a normal distribution, nats; lower is better",
     "crps": "continuous ranked probability score, reference units; lower is better",
-    "zms": "mean squared z-score: 1 is calibrated, above it overconfident, below it not sure enough",
+    "zms": "mean squared z-score: 1 is calibrated, above it overconfident, below it underconfident",
     "ence": "expected normalised calibration error over bins of predicted deviation; compare with the next column",
     "ence_expected": "the ENCE that a perfectly calibrated model has with this many images",
     "miscalibration_area": "area between nominal and observed coverage, 0 to 0.5; lower is better",
