@@ -53,12 +53,12 @@ class Predicted:
     """What one frame says.
 
     Attributes:
-        fused: (2,), the estimate to use: smoothed where the stabilizer is on (the table's `smoothed_*`), else as fused.
+        fused: (2,), the estimate to use: smoothed where the stabilizer is on (the table's `steady_*`), else as fused.
         raw: (2,), the fusion before the stabilizer (the table's `fused_*`).
         scene: (2,), the scene expert as it was fused, after its variance recalibration.
         face: (2,), the face expert likewise; not valid where there is no face.
         scene_weight: (2,), the scene's share in the fusion; NaN where nothing was fused.
-        gates: names of the gates that excluded the face.
+        gates: names of the gates that shut the face out.
         held: bool (2,), where the stabilizer held the frame.
         stability_variance: (2,), variance of `fused` over the window.
         stability_jitter: (2,), mean absolute step of `fused` per frame over the window.
@@ -103,7 +103,7 @@ class SceneFaceFusion:
         face_expert: the face expert, together with `face_processor`; None leaves faces out.
         face_processor: finds and crops faces.
         use_variance_weighting: inverse-variance weights; otherwise fixed ones, 0.6 for the scene.
-        enable_stabilizer: smooth the fused estimate.
+        enable_stabilizer: steady the fused estimate.
         stabilizer_alpha: EMA weight of the new frame.
         uncertainty_threshold: frames whose fused variance exceeds it are held, per axis.
         fusion: further options of the fusion; its `method` gives way to `use_variance_weighting=False`.

@@ -1,4 +1,4 @@
-"""External predictions, to be calibrated, fused and evaluated without an image."""
+"""Somebody else's predictions, to be calibrated, fused and evaluated without an image."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Columns:
     """How the columns are called; those of two axes in the order valence, arousal."""
 
     path: str = "image_path"
-    """Identifies a row: the image's path or any id."""
+    """What tells a row: the image's path or any id."""
     labels: Pair = ("valence", "arousal")
     """The ratings, in the units of --scale; may be absent."""
     scene: Pair | None = None
@@ -38,13 +38,13 @@ class Columns:
     face: Pair | None = None
     """The face expert's predictions; empty where no face was found."""
     scene_spread: Pair | None = None
-    """The scene expert's own variances or standard deviations (which of them, by --spread)."""
+    """The scene expert's own variances or standard deviations (--spread says which)."""
     face_spread: Pair | None = None
     """The face expert's own variances or standard deviations."""
     group: str = "group"
     """What must not straddle two splits; without it each row is its own."""
     split: str = "split"
-    """train, valid or test; without it groups are split 70/15/15."""
+    """train, valid or test; without it groups are dealt 70/15/15."""
 
 
 def build(
@@ -57,7 +57,7 @@ def build(
     images: str | None = None,
     seed: int = 0,
 ) -> Built:
-    """External predictions in a CSV or Parquet file become a predictions table.
+    """Somebody else's predictions in a CSV or Parquet file become a predictions table.
 
     It is evaluated with eval_fusion.py --predictions, without an image. Name the columns of at least one expert:
     --face emonet_valence emonet_arousal. A row without the face expert's prediction counts as one without a face.
@@ -69,7 +69,7 @@ def build(
         spread: Whether spreads are variances or standard deviations, in the units of the predictions (squared).
         columns: How the columns are called.
         images: The folder or address that paths start from, if the report shall show them.
-        seed: Fixes the assignment of groups to splits.
+        seed: Fixes the deal of groups to splits.
 
     Raises:
         ConfigError: if no expert's columns are named, or a scale is unknown.

@@ -34,7 +34,7 @@ LABEL_STATISTICS: dict[str, Callable[[np.ndarray], float]] = {"mean": np.mean, "
 
 @dataclass(frozen=True)
 class EvaluationResult:
-    """The fused, metrics and comparisons tables (docs/architecture.md), and the split that was evaluated."""
+    """Three tables of DESIGN, and the split that was evaluated."""
 
     fused: pa.Table
     metrics: pa.Table

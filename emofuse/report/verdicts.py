@@ -1,7 +1,7 @@
-"""Verdicts of comparisons, and the sentences made of them.
+"""What may be concluded, in words.
 
 A sentence claims a difference only where the comparison named a better system; everything
-else is "inconclusive", which does not mean "equal".
+else is "not shown", which is not the same as "equal".
 """
 
 from __future__ import annotations
@@ -29,28 +29,28 @@ IN_SAMPLE_ONLY = (
     "Nothing may be concluded: an expert or the calibration was fitted on every labelled image of this split, "
     "so there is no score on images that are new to it."
 )
-BETTER, WORSE, NOT_SHOWN = "better", "worse", "inconclusive"
+BETTER, WORSE, NOT_SHOWN = "better", "worse", "not shown"
 
 
 _SCENE_WORDS = {
     BETTER: "fusion is better than the scene alone",
     WORSE: "fusion is worse than the scene alone",
-    NOT_SHOWN: "inconclusive whether fusion differs from the scene alone",
+    NOT_SHOWN: "it is not shown that fusion differs from the scene alone",
 }
 _CONSTANT_WORDS = {
-    BETTER: "better than the constant baseline",
-    WORSE: "worse than the constant baseline",
-    NOT_SHOWN: "inconclusive whether it beats the constant baseline",
+    BETTER: "it beats a constant",
+    WORSE: "it is worse than a constant",
+    NOT_SHOWN: "it is not shown to beat a constant",
 }
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """One comparison, as a statement on `a`.
+    """One comparison, told from the side of `a`.
 
     Attributes:
         difference: metric(a) - metric(b) with its interval and its p value after Holm.
-        word: "better", "worse" or "inconclusive".
+        word: "better", "worse" or "not shown".
     """
 
     a: str
@@ -116,7 +116,7 @@ class Conclusion:
     """What may be concluded on one axis.
 
     Attributes:
-        axis: "valence" or "arousal"; empty where neither allows a conclusion.
+        axis: "valence" or "arousal"; empty where nothing can be said of either.
         claim: the sentence to remember.
         evidence: the numbers behind it, as sentences; may be empty.
     """
@@ -134,13 +134,13 @@ def conclusions(
     split: str | None = None,
     subset: str = "all",
 ) -> list[Conclusion]:
-    """What may be concluded, one entry for each axis; a single one where nothing can be concluded.
+    """What may be concluded, one entry for each axis; a single one where nothing can be said.
 
     Args:
         metrics: a table of `schema.METRICS`.
         comparisons: a table of `schema.COMPARISONS`.
         face_weight: mean weight of the face per axis (`face_weights`); left out of the words where None.
-        split: the split; by default the one of the headline.
+        split: the split spoken of; by default the one of the headline.
         subset: "all", "face" or "no_face".
     """
     split = headline_split(metrics) if split is None else split
@@ -199,7 +199,7 @@ def _spoken(row: Row, fused: Row, axis: str, found: list[Verdict]) -> str:
 
 
 def weight_sentence(weight: float) -> str:
-    """A sentence on the mean weight of the face, which says where a result is scene only."""
+    """What the mean weight of the face makes of the result."""
     if not math.isfinite(weight):
         return "No image has a fused estimate."
     if weight < SCENE_ONLY_BELOW:
