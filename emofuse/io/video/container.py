@@ -28,7 +28,7 @@ UNTIMED = ("h264", "hevc", "m4v", "mpegvideo", "mpeg")
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """Properties of a video by its header, which may be wrong; `index_frames` reads the packets.
+    """What a video's header says; a header may be wrong, `index_frames` looks.
 
     Attributes:
         duration: seconds, None where not declared.
@@ -109,7 +109,7 @@ def open_video(uri: str, config: MediaConfig) -> Iterator[Opened]:
 
 
 def probe(uri: str, config: MediaConfig | None = None) -> VideoInfo:
-    """Properties of a video by its header.
+    """What the header of a video says.
 
     Raises:
         MediaError: see `open_video`; and "no frames" where not even one can be decoded.
