@@ -13,6 +13,7 @@ import pyarrow as pa
 import pytest
 from test_layers import LAYERS
 
+from emofuse.config import EvaluationConfig, InferenceConfig
 from emofuse.tables import schema
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -59,6 +60,13 @@ def test_names_that_the_documents_give_can_be_imported(document: Path) -> None:
             importlib.import_module(name)
         except ModuleNotFoundError:
             assert hasattr(importlib.import_module(module), attribute), name
+
+
+@pytest.mark.parametrize("document", [*DOCUMENTS, ROOT / "SECURITY.md"], ids=lambda path: path.name)
+def test_options_that_the_documents_name_are_there(document: Path) -> None:
+    for part, option in re.findall(r"`--(\w+)\.([a-z-]+)", document.read_text(encoding="utf-8")):
+        config = next(each for each in (InferenceConfig(), EvaluationConfig()) if hasattr(each, part))
+        assert hasattr(getattr(config, part), option.replace("-", "_")), f"--{part}.{option}"
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
