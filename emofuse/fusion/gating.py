@@ -12,7 +12,7 @@ from emofuse.fusion.inputs import usable
 def gate(
     face_score: ArrayLike, face_variance: ArrayLike, luma: ArrayLike, config: FusionConfig
 ) -> dict[str, np.ndarray]:
-    """Which gate shuts the face out of the fusion, row by row.
+    """Which gate excludes the face from the fusion, row by row.
 
     Args:
         face_score: (N,), detection score, 0 to 1.

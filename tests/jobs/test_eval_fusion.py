@@ -47,7 +47,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_a_run_leaves_everything_where_design_says(finished: Path) -> None:
+def test_a_run_leaves_everything_where_the_documents_say(finished: Path) -> None:
     first = finished / "first"
     assert {path.name for path in first.iterdir()} == {
         "run.json", "predictions", "fused", "metrics.parquet", "comparisons.parquet", "report.html", "_SUCCESS",
