@@ -78,10 +78,12 @@ def conclude(
         )
     around = difference.estimate, difference.se, difference.df
     low, high = map(float, t_interval(*around, 1 - level))
-    inner = tuple(map(float, t_interval(*around, 1 - 2 * level)))
-    gains = (-high, -low), (-inner[1], -inner[0])
-    word = _word(*(gains if lower_is_better else ((low, high), inner)), abs(difference.estimate), margin, least_effect)
-    return Conclusion(word, difference, low, high, (inner[0], inner[1]), margin, level)
+    inner_low, inner_high = map(float, t_interval(*around, 1 - 2 * level))
+    gain, inner = (low, high), (inner_low, inner_high)
+    if lower_is_better:
+        gain, inner = (-high, -low), (-inner_high, -inner_low)
+    word = _word(gain, inner, abs(difference.estimate), margin, least_effect)
+    return Conclusion(word, difference, low, high, (inner_low, inner_high), margin, level)
 
 
 def sentence(found: Conclusion, first: str, second: str, metric: str) -> str:

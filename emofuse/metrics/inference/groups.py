@@ -37,5 +37,6 @@ def satterthwaite(sizes: np.ndarray) -> np.ndarray:
     """
     total = sizes.sum(0)
     scaled = np.square(leverage(sizes) * sizes)
-    squares = np.square(sizes).sum(0) + (np.square(scaled.sum(0)) - np.square(scaled).sum(0)) / np.square(total)
-    return np.asarray(np.square(total) / squares)
+    apart = np.square(scaled.sum(0)) - np.square(scaled).sum(0)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.square(total) / (np.square(sizes).sum(0) + apart / np.square(total)))

@@ -2,35 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from emofuse.metrics.axes import columns
-from emofuse.metrics.inference.estimate import Inference, check_confidence, t_interval, t_p
-from emofuse.metrics.inference.groups import effective_groups, satterthwaite
+from emofuse.metrics.inference.estimate import Inference, check_confidence
+from emofuse.metrics.inference.transforms import FISHER, LOG, PLAIN, Transform, nothing
 from emofuse.metrics.sums import SUMMABLE, SummedMetrics, group_numbers
 
-
-@dataclass(frozen=True)
-class _Scale:
-    """Where a metric's error is nearly symmetric: there, back again, slope of the way back, and whether 0 is tested."""
-
-    there: Callable[[np.ndarray], np.ndarray]
-    back: Callable[[np.ndarray], np.ndarray]
-    slope: Callable[[np.ndarray], np.ndarray]
-    tests_zero: bool
-
-
-def _same(values: np.ndarray) -> np.ndarray:
-    return values
-
-
-_PLAIN = _Scale(_same, _same, np.ones_like, True)
-_FISHER = _Scale(np.arctanh, np.tanh, lambda z: 1 - np.square(np.tanh(z)), True)
-_SCALES = {"ccc": _FISHER, "pearson": _FISHER, "rmse": _Scale(np.log, np.exp, np.exp, False)}
+# A difference below this is rounding: the two are equal in that metric.
+_ROUNDING = 1e-13
+_TRANSFORMS = {"ccc": FISHER, "pearson": FISHER, "rmse": LOG}
 
 
 def jackknife(
@@ -62,7 +46,7 @@ def jackknife(
 
     Source: Tukey 1958; Fisher's z; Lin 1989, Biometrics 45, for atanh of the concordance.
     """
-    return _inferred(truth, (mean,), groups, metrics, _SCALES, confidence)
+    return _inferred(truth, (mean,), groups, metrics, _TRANSFORMS, confidence)
 
 
 def jackknife_difference(
@@ -86,7 +70,7 @@ def _inferred(
     means: Sequence[ArrayLike],
     groups: ArrayLike | None,
     metrics: Iterable[str],
-    scales: dict[str, _Scale],
+    transforms: Mapping[str, Transform],
     confidence: float,
 ) -> dict[str, Inference]:
     check_confidence(confidence)
@@ -98,33 +82,24 @@ def _inferred(
     number, _ = group_numbers(groups, len(y))
     number, n_groups = group_numbers(number[complete], int(complete.sum()))
     if not n_groups:
-        return {name: _nothing(confidence) for name in names}
+        return {name: nothing(confidence) for name in names}
     sums = SummedMetrics([[(y[complete], side[complete], number)] for side in sides], n_groups, names)
-    observed, without = sums.observed(), sums.without_each()
     sizes = np.bincount(number, minlength=n_groups).astype(np.float64)
-    return {
-        name: _student(observed[k], without[:, k], sizes, scales.get(name, _PLAIN), confidence)
-        for k, name in enumerate(names)
-    }
+    # The last row is of all groups, those before it without each in turn.
+    values = np.vstack([sums.without_each(), sums.observed()])
+    if len(sides) > 1:
+        values[np.abs(values) <= _ROUNDING] = 0
+    found = {}
+    for name, column in zip(names, values.T, strict=True):
+        transform = transforms.get(name, PLAIN)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            error = _error(transform.there(column[:-1]))
+        found[name] = transform.student(column[-1], error, sizes, confidence)
+    return found
 
 
-def _student(
-    observed: np.ndarray, without: np.ndarray, sizes: np.ndarray, scale: _Scale, confidence: float
-) -> Inference:
-    with np.errstate(divide="ignore", invalid="ignore"):
-        value, left = scale.there(observed), scale.there(without)
-        error = np.sqrt((len(sizes) - 1) / len(sizes) * np.square(left - left.mean()).sum())
-    error = error if len(sizes) > 1 else np.nan
-    df = satterthwaite(sizes)
-    low, high = (float(scale.back(end)) for end in t_interval(value, error, df, confidence))
-    p = float(t_p(value, error, df)) if scale.tests_zero else np.nan
-    se = float(error * scale.slope(value))
-    counts = int(sizes.sum()), len(sizes), float(effective_groups(sizes))
-    return Inference(float(observed), se, float(df), p, low, high, confidence, *counts)
-
-
-def _nothing(confidence: float) -> Inference:
-    return Inference(np.nan, np.nan, np.nan, np.nan, np.nan, np.nan, confidence, 0, 0, np.nan)
+def _error(left: np.ndarray) -> float:
+    return float(np.sqrt((len(left) - 1) / len(left) * np.square(left - left.mean()).sum()))
 
 
 def _known(metrics: Iterable[str]) -> list[str]:

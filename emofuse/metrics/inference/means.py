@@ -39,7 +39,7 @@ def ratio_mean(values: ArrayLike, groups: ArrayLike | None = None, *, confidence
     if rows.ndim not in (1, 2):
         raise ValueError(f"expected values of shape (N,) or (N, K); got {rows.shape}")
     number, n_groups = group_numbers(groups, len(rows))
-    table = rows.reshape(len(rows), -1)
+    table = rows[:, None] if rows.ndim == 1 else rows
     known = np.isfinite(table)
     sizes = _by_group(known, number, n_groups)
     with np.errstate(invalid="ignore"):

@@ -37,9 +37,8 @@ def proportion(hits: ArrayLike, groups: ArrayLike | None = None, *, confidence: 
         raise ValueError("expected hits of 0 or 1")
     mean = ratio_mean(rows, groups, confidence=confidence)
     size = _effective_size(mean)
-    low, high = _clopper_pearson(mean.estimate, size, confidence)
-    if rows.ndim == 1:
-        low, high = float(low), float(high)
+    ends = _clopper_pearson(mean.estimate, size, confidence)
+    low, high = (end.item() if rows.ndim == 1 else end for end in ends)
     return replace(mean, low=low, high=high, p=np.nan * mean.p)
 
 

@@ -87,7 +87,7 @@ class Characteristics:
         minimum_detectable: of the MAE, on average.
         df: of the MAE, on average.
         n_effective_groups: on average.
-        spread: standard deviation of the MAE's differences.
+        square: mean squared error of the MAE's difference.
     """
 
     repeats: int
@@ -101,7 +101,7 @@ class Characteristics:
     minimum_detectable: float
     df: float
     n_effective_groups: float
-    spread: float
+    square: float
 
 
 def draw(scenario: Scenario, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -154,8 +154,8 @@ def simulate(scenario: Scenario, repeats: int, *, compare: Compare = declared, s
                 np.mean([(each.estimate - scenario.mae_difference) ** 2 for each in mae]),
             ]
         )
-    *shares, square = np.mean(rows, axis=0).tolist()
-    return Characteristics(repeats, *shares, np.sqrt(square))
+    means = [float(mean) for mean in np.mean(rows, axis=0)]
+    return Characteristics(repeats, *means)
 
 
 def _covers(intervals: list[Inference] | tuple[Inference, Inference], truth: float) -> float:
