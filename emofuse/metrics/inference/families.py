@@ -40,6 +40,20 @@ def holm_levels(p: ArrayLike, level: float = 0.05) -> np.ndarray:
     return levels
 
 
+def holm_p(p: ArrayLike) -> np.ndarray:
+    """Holm's adjusted p, (m,): the k-th smallest of m times m - k + 1, never below that of a smaller one, at most 1.
+
+    Args:
+        p: of the comparisons, shape (m,); NaN is not counted as a comparison and stays.
+
+    Source: Holm 1979, Scandinavian Journal of Statistics 6.
+    """
+    adjusted = np.array(p, dtype=np.float64)
+    order = np.argsort(adjusted)[: np.isfinite(adjusted).sum()]
+    adjusted[order] = np.minimum(np.maximum.accumulate(adjusted[order] * np.arange(len(order), 0, -1)), 1)
+    return adjusted
+
+
 def conclude_family(
     differences: Sequence[Inference],
     *,

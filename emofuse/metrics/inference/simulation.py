@@ -11,10 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from emofuse.metrics.inference.conclusion import BETTER, WORSE, Conclusion
+from emofuse.metrics.inference.declared import declared
 from emofuse.metrics.inference.estimate import Inference
-from emofuse.metrics.inference.families import conclude_family
 from emofuse.metrics.inference.jackknife import jackknife, jackknife_difference
-from emofuse.metrics.inference.means import ratio_mean
 
 LABEL_SPREAD = 0.4
 ERROR_SPREAD = 0.2 * np.sqrt(2)
@@ -120,18 +119,18 @@ def draw(scenario: Scenario, rng: np.random.Generator) -> tuple[np.ndarray, np.n
     return truth, truth + first, truth + second, group
 
 
-def declared(truth: np.ndarray, a: np.ndarray, b: np.ndarray, groups: np.ndarray) -> Compared:
-    """The declared comparison: Holm's family of the MAE of both axes, and CCC by the jackknife."""
-    losses = ratio_mean(np.abs(a - truth) - np.abs(b - truth), groups)
-    mae = conclude_family([losses.at(0), losses.at(1)], lower_is_better=True)
+def primary(truth: np.ndarray, a: np.ndarray, b: np.ndarray, groups: np.ndarray) -> Compared:
+    """The primary family of `declared`, every row with a face, and CCC by the jackknife."""
+    rows = declared(truth, {"fused": a, "scene": b}, groups, np.ones(len(truth), dtype=bool))
+    valence, arousal = (row.conclusion for row in rows if row.conclusion is not None)
     ccc, difference = [], []
     for y, first, second in zip(truth.T, a.T, b.T, strict=True):
         ccc.append(jackknife(y, first, groups, metrics=["ccc"])["ccc"])
         difference.append(jackknife_difference(y, first, second, groups, metrics=["ccc"])["ccc"])
-    return Compared((mae[0], mae[1]), (ccc[0], ccc[1]), (difference[0], difference[1]))
+    return Compared((valence, arousal), (ccc[0], ccc[1]), (difference[0], difference[1]))
 
 
-def simulate(scenario: Scenario, repeats: int, *, compare: Compare = declared, seed: int = 0) -> Characteristics:
+def simulate(scenario: Scenario, repeats: int, *, compare: Compare = primary, seed: int = 0) -> Characteristics:
     """The shares over `repeats` draws of a scenario; the same draws for every `compare`."""
     own, other = scenario.ccc
     rows = []
