@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.stats import t as student
 from statsmodels.stats.multitest import multipletests
 
-from emofuse.metrics.inference import Inference, conclude, conclude_family, holm_levels, ratio_mean, sentence
+from emofuse.metrics.inference import Inference, conclude, conclude_family, holm_levels, holm_p, ratio_mean, sentence
 from emofuse.metrics.inference.conclusion import BETTER, EQUIVALENT, INCONCLUSIVE, NOT_WORSE, VERDICTS, WORSE
 
 
@@ -86,8 +86,9 @@ def test_without_an_interval_nothing_is_concluded():
 @settings(max_examples=30)
 @given(st.lists(st.floats(0, 1), max_size=6), levels)
 def test_levels_reject_as_holm_does(p, level):
-    theirs = multipletests(p, alpha=level, method="holm")[0] if p else np.empty(0)
+    theirs, adjusted = multipletests(p, alpha=level, method="holm")[:2] if p else (np.empty(0), np.empty(0))
     ours = holm_levels(p, level)
+    np.testing.assert_allclose(holm_p(p), adjusted, atol=1e-15)
     clear = np.abs(np.array(p) - ours) > 1e-12
     np.testing.assert_array_equal((np.array(p) < ours)[clear], theirs[clear])
 
@@ -96,6 +97,7 @@ def test_levels_pass_over_what_is_not_a_number():
     # .010 is tried at .05/2 and rejected, .030 then at .05.
     np.testing.assert_allclose(holm_levels([0.03, np.nan, 0.01]), [0.05, 0.05, 0.025])
     np.testing.assert_allclose(holm_levels([0.03, 0.04, 0.5]), [0.05 / 3] * 3)
+    np.testing.assert_allclose(holm_p([0.03, np.nan, 0.01]), [0.03, np.nan, 0.02])
 
 
 def test_a_family_widens_the_intervals_of_its_words():
