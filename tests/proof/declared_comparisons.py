@@ -21,7 +21,7 @@ from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from emofuse.metrics.inference.simulation import Compare, Scenario, primary, simulate
+from emofuse.metrics.significance.simulation import Compare, Scenario, primary, simulate
 
 GROUPS = (12, 25, 70, 300)
 LESS_ERROR = (0.0, 0.05, 0.10)
