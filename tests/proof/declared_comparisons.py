@@ -1,4 +1,4 @@
-"""How often the declared comparison of two systems is wrong, and what it sees: size, power and coverage.
+"""How often the verdict on the fusion is wrong, and what it sees: size, power and coverage of the evaluation.
 
     python tests/proof/declared_comparisons.py [--out DIR] [--repeats 1000] [--seed 0]
 
@@ -20,18 +20,19 @@ from rich.console import Console
 from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from emofuse.metrics.significance.simulation import Compare, Scenario, primary, simulate
+from evaluation.simulation import Scenario, simulate
 
 GROUPS = (12, 25, 70, 300)
 LESS_ERROR = (0.0, 0.05, 0.10)
 COVERAGES = {"mae_coverage": "MAE, difference", "ccc_coverage": "CCC", "ccc_difference_coverage": "CCC, difference"}
 
 
-def table_of(repeats: int, seed: int, compare: Compare = primary) -> pd.DataFrame:
+def table_of(repeats: int, seed: int) -> pd.DataFrame:
     """A row for each number of groups and effect."""
     scenarios = [Scenario(groups, less) for groups in GROUPS for less in LESS_ERROR]
-    return pd.DataFrame([asdict(s) | asdict(simulate(s, repeats, compare=compare, seed=seed)) for s in scenarios])
+    return pd.DataFrame([asdict(s) | asdict(simulate(s, repeats, seed=seed)) for s in scenarios])
 
 
 def show(table: pd.DataFrame) -> None:

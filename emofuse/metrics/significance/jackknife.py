@@ -77,7 +77,7 @@ def _inferred(
     check_confidence(confidence)
     names = _known(metrics)
     y, *sides = columns(truth, *means)
-    axes = [values.reshape(len(y), -1).T for values in (y, *sides)]
+    axes = [np.atleast_2d(values.T) for values in (y, *sides)]
     complete = np.isfinite(axes).all(axis=(0, 1))
     number, _ = group_numbers(groups, len(y))
     number, n_groups = group_numbers(number[complete], int(complete.sum()))

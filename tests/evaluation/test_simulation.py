@@ -1,4 +1,4 @@
-"""The declared comparison on made-up rows: as often wrong as is allowed, and as strong as is computed.
+"""The verdict on the fusion, as the evaluation writes it, on made-up rows: as often wrong as is allowed, and as strong as is computed.
 
 `tests/proof/declared_comparisons.py` is the full run. Every bound is that of a binomial share of as many draws, at
 a chance of 1 in 1000 to miss.
@@ -8,12 +8,11 @@ import functools
 
 import numpy as np
 import pytest
+from evaluation.simulation import Scenario, draw, simulate
 from scipy.stats import binom, nct
 from scipy.stats import t as student
 
-from emofuse.metrics.significance.simulation import Scenario, draw, simulate
-
-REPEATS = 200
+REPEATS = 100
 CHANCE = 1e-3
 simulated = functools.cache(simulate)
 

@@ -1,19 +1,16 @@
-"""How often the declared comparison is wrong, and how often it sees what is there, on made-up rows in groups.
+"""How often the evaluation is wrong, and how often it sees what is there, on made-up rows in groups.
 
-Any function that compares two systems can be put to it, so that what is validated is what a command calls.
+The tables are those that `evaluate_table` writes: `compare` and `measure` of `evaluation.statistics`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from emofuse.metrics.significance.conclusion import BETTER, WORSE, Conclusion
-from emofuse.metrics.significance.declared import declared
-from emofuse.metrics.significance.estimate import Inference
-from emofuse.metrics.significance.jackknife import jackknife, jackknife_difference
+from emofuse.config import StatisticsConfig
+from emofuse.evaluation.statistics import EvaluationRows, System, compare, measure
 
 LABEL_SPREAD = 0.4
 ERROR_SPREAD = 0.2 * np.sqrt(2)
@@ -52,25 +49,6 @@ class Scenario:
     @property
     def _errors(self) -> tuple[float, float]:
         return (1 - self.less_error) * ERROR_SPREAD, ERROR_SPREAD
-
-
-@dataclass(frozen=True)
-class Compared:
-    """What one comparison found, each of valence and arousal.
-
-    Attributes:
-        mae: the declared family, fused against scene.
-        ccc: of the first system.
-        ccc_difference: of the first less the second.
-    """
-
-    mae: tuple[Conclusion, Conclusion]
-    ccc: tuple[Inference, Inference]
-    ccc_difference: tuple[Inference, Inference]
-
-
-Compare = Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], Compared]
-"""Of truth, first and second, each (N, 2), and groups (N,)."""
 
 
 @dataclass(frozen=True)
@@ -119,43 +97,53 @@ def draw(scenario: Scenario, rng: np.random.Generator) -> tuple[np.ndarray, np.n
     return truth, truth + first, truth + second, group
 
 
-def primary(truth: np.ndarray, a: np.ndarray, b: np.ndarray, groups: np.ndarray) -> Compared:
-    """The primary family of `declared`, every row with a face, and CCC by the jackknife."""
-    rows = declared(truth, {"fused": a, "scene": b}, groups, np.ones(len(truth), dtype=bool))
-    valence, arousal = (row.conclusion for row in rows if row.conclusion is not None)
-    ccc, difference = [], []
-    for y, first, second in zip(truth.T, a.T, b.T, strict=True):
-        ccc.append(jackknife(y, first, groups, metrics=["ccc"])["ccc"])
-        difference.append(jackknife_difference(y, first, second, groups, metrics=["ccc"])["ccc"])
-    return Compared((valence, arousal), (ccc[0], ccc[1]), (difference[0], difference[1]))
+def tables(
+    truth: np.ndarray, fused: np.ndarray, scene: np.ndarray, groups: np.ndarray
+) -> tuple[list[dict], list[dict]]:
+    """Rows of the metrics of "fused" and of the comparisons, where every row has a face that was used."""
+    every, unknown = np.ones(len(truth), dtype=bool), np.full(truth.shape, np.nan)
+    on = EvaluationRows(
+        truth=truth,
+        groups=groups,
+        face_used=np.ones(truth.shape, dtype=bool),
+        no_face=~every,
+        in_sample=~every,
+        split="test",
+        evaluated=every,
+        deviation=unknown,
+        raters=unknown,
+    )
+    systems = {"fused": System(fused, unknown), "scene": System(scene, unknown)}
+    metrics = measure(on, {"fused": systems["fused"]}, StatisticsConfig())
+    return metrics.to_pylist(), compare(on, systems, StatisticsConfig()).to_pylist()
 
 
-def simulate(scenario: Scenario, repeats: int, *, compare: Compare = primary, seed: int = 0) -> Characteristics:
-    """The shares over `repeats` draws of a scenario; the same draws for every `compare`."""
+def simulate(scenario: Scenario, repeats: int, *, seed: int = 0) -> Characteristics:
+    """The shares over `repeats` draws of a scenario."""
     own, other = scenario.ccc
-    rows = []
+    found = []
     for repeat in range(repeats):
-        found = compare(*draw(scenario, np.random.default_rng([seed, scenario.groups, repeat])))
-        words = [each.word for each in found.mae]
-        mae = [each.difference for each in found.mae]
-        rows.append(
+        metrics, comparisons = tables(*draw(scenario, np.random.default_rng([seed, scenario.groups, repeat])))
+        judged = [row for row in comparisons if row["family"] == "primary"]
+        # The intervals of the judged are at the level that Holm's correction leaves them; these are at 95 %.
+        plain = [row for row in comparisons if row["family"] == "exploratory" and row["subset"] == "all"]
+        words = [row["verdict"] for row in judged]
+        found.append(
             [
-                np.mean([word == BETTER for word in words]),
-                np.mean([word == WORSE for word in words]),
-                float(not {BETTER, WORSE}.isdisjoint(words)),
-                np.mean([each.p < 0.05 for each in mae]),
-                _covers(mae, scenario.mae_difference),
-                _covers(found.ccc, own),
-                _covers(found.ccc_difference, own - other),
-                np.mean([each.minimum_detectable for each in mae]),
-                np.mean([each.df for each in mae]),
-                np.mean([each.n_effective_groups for each in mae]),
-                np.mean([(each.estimate - scenario.mae_difference) ** 2 for each in mae]),
+                np.mean([word == "better" for word in words]),
+                np.mean([word == "worse" for word in words]),
+                float(not {"better", "worse"}.isdisjoint(words)),
+                np.mean([row["p"] < 0.05 for row in judged]),
+                covered(plain, "mae", scenario.mae_difference),
+                covered([row for row in metrics if row["subset"] == "all"], "ccc", own),
+                covered(plain, "ccc", own - other),
+                *(np.mean([row[name] for row in judged]) for name in ("mde", "df", "n_effective_groups")),
+                np.mean([(row["difference"] - scenario.mae_difference) ** 2 for row in judged]),
             ]
         )
-    means = [float(mean) for mean in np.mean(rows, axis=0)]
-    return Characteristics(repeats, *means)
+    return Characteristics(repeats, *(float(mean) for mean in np.mean(found, axis=0)))
 
 
-def _covers(intervals: list[Inference] | tuple[Inference, Inference], truth: float) -> float:
-    return float(np.mean([each.low <= truth <= each.high for each in intervals]))
+def covered(rows: list[dict], metric: str, truth: float) -> float:
+    """The share of the intervals of a metric that hold the truth."""
+    return float(np.mean([row["ci_low"] <= truth <= row["ci_high"] for row in rows if row["metric"] == metric]))
