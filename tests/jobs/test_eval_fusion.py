@@ -16,7 +16,7 @@ from emofuse.io import storage
 from emofuse.tables.schema import FUSED, PREDICTIONS
 
 JOB = Path(__file__).resolve().parents[2] / "jobs" / "eval_fusion.py"
-QUICK = ("--local", "--compute.batch-size", "4", "--statistics.resamples", "100")
+QUICK = ("--local", "--compute.batch-size", "4")
 
 
 def run(*arguments: object, cwd: Path, check: int | None = 0) -> subprocess.CompletedProcess[str]:
@@ -96,8 +96,9 @@ def test_another_predict_or_evaluate_fingerprint_is_refused_in_the_same_director
         (("--scene.backbone", "timm:resnet18"), "was trained on the backbone"),
         (("--calibration", "words.txt"), "words.txt"),
         (("--fusion.method", "constant"), "give a calibration"),
-        (("--statistics.confidence", "95"), "within (0, 1)"),
-        (("--statistics.resamples", "0"), "at least 20"),
+        (("--statistics.confidence", "95"), "within (.5, 1)"),
+        (("--statistics.margin", "0"), "must be above 0"),
+        (("--statistics.min-effect", "-1"), "0 or more"),
         (("--split", "valid"), "no row belongs to split 'valid'"),
         (("--stabilizer.alpha", "7"), "alpha"),
         (("--compute.batch-size", "0"), "compute.batch_size must be at least 1"),
