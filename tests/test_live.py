@@ -48,7 +48,7 @@ GREY, BLACK = np.full((8, 8, 3), 100, np.uint8), np.zeros((8, 8, 3), np.uint8)
 
 
 def test_inverse_variance_of_both_views():
-    """(.6, .09) and (-.2, .25): mean .388235…, variance .0661765 (METHODS of meta-analysis, fixed effect)."""
+    """(.6, .09) and (-.2, .25): mean .388235…, variance .0661765 (docs/methods.md, fixed effect)."""
     live = SceneFaceFusion(Scripted((0.6, 0.09)), Scripted((-0.2, 0.25)), Finder(), enable_stabilizer=False)
     seen = live.predict_and_fuse(GREY)
     assert seen.fused.valence == pytest.approx(0.388235294117647, abs=1e-12)
