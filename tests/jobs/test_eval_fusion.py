@@ -111,7 +111,7 @@ def test_another_predict_or_evaluate_fingerprint_is_refused_in_the_same_director
         (("--fusion.method", "constant"), "give a calibration"),
         (("--statistics.confidence", "95"), "above 0.5 and below 1"),
         (("--statistics.margin", "0"), "must be above 0"),
-        (("--statistics.min-effect", "-1"), "0 or more"),
+        (("--statistics.min-effect", "-1"), "at least 0"),
         (("--split", "valid"), "no row belongs to split 'valid'"),
         (("--stabilizer.alpha", "7"), "alpha"),
         (("--compute.batch-size", "0"), "compute.batch_size must be at least 1"),
