@@ -28,7 +28,8 @@ def run_job(main: Callable[[Options], object], options: type[Options], descripti
     """
     import tyro
 
-    _end(status_of(main, tyro.cli(options, description=description)))
+    # Options check their ranges as they are made, so parsing can end in a user error too.
+    _end(status_of(lambda parse: main(parse()), lambda: tyro.cli(options, description=description)))
 
 
 def status_of(main: Callable[[Options], object], parsed: Options) -> int:

