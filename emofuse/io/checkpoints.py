@@ -59,13 +59,13 @@ def read_tensors(path: Path, *, wrapped: bool = False) -> dict[str, torch.Tensor
     if wrapped and isinstance(found, Mapping) and isinstance(found.get(WRAPPER), Mapping):
         found = found[WRAPPER]
     if not isinstance(found, Mapping) or not all(
-        isinstance(name, str) and isinstance(tensor, torch.Tensor) for name, tensor in found.items()
+        isinstance(name, str) and _is_plain(tensor) for name, tensor in found.items()
     ):
         raise CheckpointError(f"{path} is not a state dict: expected names and tensors, found {_kind(found)}")
-    spread = [name for name, tensor in found.items() if _bytes(tensor) > tensor.untyped_storage().nbytes()]
+    spread = [name for name, tensor in found.items() if tensor.nbytes > tensor.untyped_storage().nbytes()]
     if spread:
         raise CheckpointError(f"{path} announces more data than it holds for {', '.join(spread[:SHOWN])}")
-    bad = [name for name, tensor in found.items() if not torch.isfinite(tensor).all()]
+    bad = [name for name, tensor in found.items() if not _is_finite(tensor)]
     if bad:
         raise CheckpointError(f"{path} holds NaN or infinity in {', '.join(bad[:SHOWN])}")
     return dict(found)
@@ -100,10 +100,9 @@ def _is_safetensors(path: Path) -> bool:
 
 
 def _unpickled(path: Path) -> object:
-    if zipfile.is_zipfile(path):
-        _check_zip(path)
-    else:
-        _check_legacy(path)
+    with path.open("rb") as file:
+        zipped = file.read(4) == b"PK\x03\x04"  # as torch itself tells
+    (_check_zip if zipped else _check_legacy)(path)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of pickle's protocol: what is wrong is said by the error
         return torch.load(path, map_location="cpu", weights_only=True)
@@ -124,13 +123,14 @@ def _check_legacy(path: Path) -> None:
     """Refuse a file of torch's old form that announces more elements than it has bytes: torch makes room first."""
     size = path.stat().st_size
     with path.open("rb") as file:
-        if file.read(1) != pickle.PROTO:
-            return
-        file.seek(0)
-        for place in range(_PREAMBLE + 1):
-            numbers = [value for _, value, _ in pickletools.genops(file) if isinstance(value, int)]
-            if place == _PREAMBLE and max(numbers, default=0) > size:
-                raise ValueError("it announces more data than the file holds")
+        try:
+            for _ in range(_PREAMBLE):
+                for _ in pickletools.genops(file):
+                    pass
+        except ValueError:
+            return  # not of this form, which torch says as well
+        if max((value for _, value, _ in pickletools.genops(file) if isinstance(value, int)), default=0) > size:
+            raise ValueError("it announces more data than the file holds")
 
 
 def _names_code(path: Path) -> bool:
@@ -145,8 +145,16 @@ def _names_code(path: Path) -> bool:
             return False
 
 
-def _bytes(tensor: torch.Tensor) -> int:
-    return tensor.numel() * tensor.element_size()
+def _is_plain(value: object) -> bool:
+    """Whether it is an array of numbers in memory: not sparse, not quantised, not without data."""
+    if not isinstance(value, torch.Tensor):
+        return False
+    return value.layout == torch.strided and value.device.type == "cpu" and not value.is_quantized
+
+
+def _is_finite(tensor: torch.Tensor) -> bool:
+    small = tensor.is_floating_point() and tensor.element_size() == 1  # for which torch has no such question
+    return bool(torch.isfinite(tensor.float() if small else tensor).all())
 
 
 def _damaged(path: Path, reason: str) -> str:
@@ -160,7 +168,7 @@ def _kind(found: object) -> str:
         odd = next(
             f"{str(name)[:40]!r}: {type(value).__name__}"
             for name, value in found.items()
-            if not isinstance(name, str) or not isinstance(value, torch.Tensor)
+            if not isinstance(name, str) or not _is_plain(value)
         )
         return f"a mapping with {odd}"
     return type(found).__name__

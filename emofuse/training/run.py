@@ -16,8 +16,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from emofuse.config import TrainingConfig, at_least
-from emofuse.errors import DataError
+from emofuse.config import TrainingConfig
+from emofuse.errors import ConfigError, DataError
 from emofuse.experts.backbone import Backbone, load_backbone
 from emofuse.experts.device import device_of
 from emofuse.io import storage
@@ -93,7 +93,8 @@ def check_training(table: pa.Table, plan: TrainPlan) -> None:
         DataError: if no row to train on has both labels, or one of them has no group.
     """
     device_of(plan.compute)
-    at_least(1, plan, "training", "epochs")  # cross-validation fits closed forms with none, a run does not
+    if not plan.training.epochs:  # cross-validation fits closed forms with none, a run does not
+        raise ConfigError("training.epochs must be at least 1 in a training run; got 0")
     labelled = np.isfinite(both(table)).all(axis=1)
     fitted = labelled & ((texts(table, "split") == "train") | (plan.rows == "all"))
     if not fitted.any():

@@ -45,7 +45,7 @@ def test_a_checkpoint_is_checked_and_no_network_is_filled(checkpoint: Path, monk
     ("change", "said"),
     [
         ({"conv1.bias": torch.full((64,), torch.nan)}, "NaN or infinity in conv1.bias"),
-        ({"conv1.bias": torch.zeros(63)}, r"other shapes in conv1.bias \\(63,\\) instead of \\(64,\\)"),
+        ({"conv1.bias": torch.zeros(63)}, r"other shapes in conv1.bias \(63,\) instead of \(64,\)"),
         ({"extra": torch.zeros(1)}, "has unknown extra"),
     ],
 )

@@ -144,13 +144,39 @@ def test_what_a_hub_serves_is_read_as_strictly(tmp_path: Path, monkeypatch: pyte
     kept = backbone.network.state_dict()
     assert all(torch.equal(kept[name], state[name]) for name in kept)
     save_file({**state, "conv_stem.weight": state["conv_stem.weight"] * torch.nan}, tmp_path / "model.safetensors")
-    with pytest.raises(CheckpointError, match="NaN or infinity in conv_stem.weight"):
+    with pytest.raises(CheckpointError, match=r"NaN or infinity in conv_stem\.weight"):
         load_backbone("timm:test_efficientnet", "r160_in1k")
     nan(tmp_path / "clip.pt")
     for module in (open_clip, open_clip.factory):
         monkeypatch.setattr(module, "download_pretrained", lambda *_, **__: str(tmp_path / "clip.pt"))
     with pytest.raises(CheckpointError, match="NaN or infinity in a"):
         load_backbone("open_clip:ViT-B-32", "laion2b_s34b_b79k")
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        torch.zeros(2).to_sparse(),
+        torch.zeros(2, device="meta"),
+        torch.quantize_per_tensor(torch.ones(2), 1, 0, torch.qint8),
+    ],
+    ids=["sparse", "no data", "quantised"],
+)
+def test_a_tensor_is_an_array_of_numbers(tmp_path: Path, odd: torch.Tensor) -> None:
+    torch.save({"a": odd}, tmp_path / "a.pt")
+    with pytest.raises(CheckpointError, match=r"state dict|weights file|pickled code") as caught:
+        read_tensors(tmp_path / "a.pt")
+    assert "\n" not in str(caught.value)
+
+
+def test_small_floats_are_looked_at_too(tmp_path: Path) -> None:
+    for value, fine in ((1.0, True), (torch.nan, False)):
+        save_file({"a": torch.tensor([value]).to(torch.float8_e4m3fn)}, tmp_path / "a.safetensors")
+        if fine:
+            assert float(read_tensors(tmp_path / "a.safetensors")["a"].float()) == 1
+        else:
+            with pytest.raises(CheckpointError, match="NaN"):
+                read_tensors(tmp_path / "a.safetensors")
 
 
 def test_a_file_is_known_by_its_content(tmp_path: Path) -> None:
