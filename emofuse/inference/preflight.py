@@ -12,7 +12,7 @@ from emofuse.errors import CheckpointError
 from emofuse.experts.card import embedded_head, read_card
 from emofuse.experts.face.detectors import check_detector
 from emofuse.experts.face.expert import face_card
-from emofuse.experts.head_expert import check_backbone, head_path
+from emofuse.experts.head_expert import head_path
 from emofuse.io.weights import resolve, sha256_of
 
 BULKY = ("training_images", "folds")
@@ -42,7 +42,6 @@ def describe(config: InferenceConfig) -> Experts:
     head = head_path(config.scene)
     scene = read_card(head)
     _check_kind(scene, "scene", head, "--scene.head")
-    check_backbone(head, scene, config.scene.backbone)
     weights = {"scene.head": sha256_of(head), "scene.backbone": scene["backbone"]["sha256"]}
     face = None
     if config.face.expert != "none":
