@@ -162,7 +162,7 @@ class SceneFaceFusion:
         return cls(
             SceneExpert(predict.scene, predict.compute, predict.seed),
             make_face_expert(predict.face, predict.compute, predict.seed) if with_face else None,
-            FaceFinder(predict.face) if with_face else None,
+            FaceFinder(predict.face, predict.compute) if with_face else None,
             fusion=evaluate.fusion,
             stabilizer=evaluate.stabilizer,
             calibration=Calibration.load(evaluate.calibration) if evaluate.calibration else None,
