@@ -183,6 +183,8 @@ class StabilizerConfig:
     """Seconds after which a held level is no longer given out as valid."""
     window: int = 60
     """Frames of the window in which stability is reported."""
+    tuned_on: str | None = None
+    """The tuned_on.json of the tune_stabilizer.py that chose these options: its rows count as in-sample."""
 
 
 @dataclass(frozen=True)

@@ -199,9 +199,9 @@ def perceive_fingerprint(manifest: str, config: PerceiveConfig, weights: dict[st
     return fingerprint(emofuse.__version__, manifest, names, compute, media, weights)
 
 
-def judge_fingerprint(perceive: str, config: JudgeConfig, calibration: str | None) -> str:
-    """Of all that can change a judgement: perceive's fingerprint, the options, the calibration file's sha256."""
-    return fingerprint(emofuse.__version__, perceive, config, calibration)
+def judge_fingerprint(perceive: str, config: JudgeConfig, calibration: str | None, tuned_on: str | None = None) -> str:
+    """Of all that can change a judgement: perceive's fingerprint, the options, sha256 of the files they name."""
+    return fingerprint(emofuse.__version__, perceive, config, calibration, tuned_on)
 
 
 def provenance() -> dict[str, Any]:

@@ -36,6 +36,8 @@ class SweepConfig:
     """Without labels: the slowest response to a step that is acceptable, seconds to 90 %."""
     min_coverage: float = 0.95
     """Least share of the fused frames for which a steadied estimate must be given."""
+    folds: int = 5
+    """Folds of whole groups of sequences: what the others choose is tried on each."""
 
 
 @dataclass(frozen=True)

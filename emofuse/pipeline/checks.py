@@ -10,6 +10,7 @@ from emofuse.errors import ConfigError
 from emofuse.fusion import fuse
 from emofuse.pipeline.judge import chosen_fusion
 from emofuse.stabilizer import make_stabilizer
+from emofuse.stabilizer.tuned_rows import TunedRows
 
 FEWEST_RESAMPLES = 20
 
@@ -34,6 +35,7 @@ def check_judge(config: JudgeConfig, calibration: Calibration | None) -> None:
 
     Raises:
         ConfigError: saying what cannot.
+        DataError: if the rows that the stabilizer was tuned on cannot be read.
     """
     statistics = config.statistics
     at_least(FEWEST_RESAMPLES, config, "statistics", "resamples")
@@ -43,5 +45,7 @@ def check_judge(config: JudgeConfig, calibration: Calibration | None) -> None:
     if not config.fusion.variance_floor > 0:
         raise ConfigError(f"fusion.variance_floor must be positive; got {config.fusion.variance_floor:g}")
     make_stabilizer(config.stabilizer)
+    if config.stabilizer.tuned_on:
+        TunedRows.load(config.stabilizer.tuned_on)
     nothing, fitted = np.full((2, 1, 2), np.nan), calibration.fusion_arguments() if calibration else {}
     fuse(nothing, nothing, chosen_fusion(config.fusion, calibration), **fitted)

@@ -116,8 +116,8 @@ class Evaluation:
         if calibrating:
             calibrating.check_experts(cards)
         check_judge(self.judging, calibrating)
-        calibration = runs.content_sha256(path) if path else None
-        marks = {"perceive": perceive, "judge": runs.judge_fingerprint(perceive, self.judging, calibration)}
+        fitted = [runs.content_sha256(each) if each else None for each in (path, self.judging.stabilizer.tuned_on)]
+        marks = {"perceive": perceive, "judge": runs.judge_fingerprint(perceive, self.judging, *fitted)}
         address = (
             storage.absolute(self.out) if self.out else storage.join(runs.folder(), f"{name}-{marks['judge'][:8]}")
         )

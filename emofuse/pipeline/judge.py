@@ -24,6 +24,7 @@ from emofuse.pipeline.sequences import stability, steady_sequences
 from emofuse.pipeline.statistics import Judgement, System, compare, measure
 from emofuse.runs import Run
 from emofuse.schema import EXPERTS, FUSED, PREDICTIONS, conform, read_metadata, with_metadata
+from emofuse.stabilizer.tuned_rows import TunedRows
 
 LABEL_FIGURES: dict[str, Callable[[np.ndarray], float]] = {"mean": np.mean, "median": np.median, "variance": np.var}
 """What constants are made of."""
@@ -65,7 +66,8 @@ def judge(predictions: pa.Table, config: JudgeConfig) -> Judged:
     calibration = Calibration.load(config.calibration) if config.calibration else None
     if calibration:
         calibration.check_experts(_cards(table))
-    table = mark_fitted(table, calibration)
+    tuned = TunedRows.load(config.stabilizer.tuned_on) if config.stabilizer.tuned_on else None
+    table = mark_fitted(table, calibration, tuned)
     experts = opinions(table, calibration)
     mean = np.stack([experts[name].mean for name in EXPERTS])
     variance = np.stack([experts[name].variance for name in EXPERTS])
@@ -118,12 +120,13 @@ def chosen_fusion(asked: FusionConfig, calibration: Calibration | None) -> Fusio
     return replace(calibration.fusion, **given)
 
 
-def mark_fitted(table: pa.Table, calibration: Calibration | None) -> pa.Table:
-    """`table` with the rows that the calibration was fitted on marked `in_sample` too."""
-    if calibration is None:
-        return table
-    fitted = calibration.in_sample(texts(table, "sample_id"))
-    return replace_columns(table, {"in_sample": pa.array((column(table, "in_sample") > 0) | fitted)})
+def mark_fitted(table: pa.Table, *fitted: Calibration | TunedRows | None) -> pa.Table:
+    """`table` with the rows that any of these was fitted or tuned on marked `in_sample` too."""
+    ids, seen = texts(table, "sample_id"), column(table, "in_sample") > 0
+    for each in fitted:
+        if each is not None:
+            seen |= each.in_sample(ids)
+    return replace_columns(table, {"in_sample": pa.array(seen)})
 
 
 def clamp(mean: np.ndarray) -> np.ndarray:
@@ -201,12 +204,12 @@ def constants(table: pa.Table) -> dict[str, System]:
 
 
 def fused_columns(systems: dict[str, System], fused: Fused, experts: dict[str, System]) -> dict[str, pa.Array]:
-    """The columns of the fused table that fusion gives; the experts' as they were fused."""
+    """The columns of the fused table that fusion gives; the experts' as they were fused, which may leave the scale."""
     columns: dict[str, pa.Array] = {}
     for i, axis in enumerate(AXES):
-        for name in (*EXPERTS, "fused"):
-            columns[f"{name}_{axis}"] = floats(systems[name].mean[:, i])
-            columns[f"{name}_{axis}_variance"] = floats(systems[name].variance[:, i])
+        for name, each in (*experts.items(), ("fused", systems["fused"])):
+            columns[f"{name}_{axis}"] = floats(each.mean[:, i])
+            columns[f"{name}_{axis}_variance"] = floats(each.variance[:, i])
         columns[f"scene_weight_{axis}"] = floats(fused.weights[0, :, i])
     for name, expert in experts.items():
         there = np.isfinite(expert.mean).any(axis=1)
