@@ -160,13 +160,16 @@ class StabilizerConfig:
     uncertainty_threshold: float | tuple[float, float] = 0.4
     """The gate's threshold on the fused variance, one for both axes or one for each."""
     process_variance: float | tuple[float, float] = 0.3
-    """Variance of the true level's step in a second, reference units squared per second: it sets the Kalman filter's
-    gain, and in any filter what a hold or a lag adds to the variance."""
+    """Variance of the level's step, reference units squared per second: it sets the Kalman filter's gain, and in any
+    filter what a hold adds to the variance; with autocorrelation, what a lag adds too."""
     autocorrelation: float | tuple[float, float] | None = None
     """Correlation of the fused errors one second apart, in [0, 1], as tune_stabilizer.py finds it on labelled clips;
     0 = white noise. None: not known, and the smoothed variance is that of the raw frames."""
     autocorrelated_share: float | tuple[float, float] = 1.0
     """Share of the error variance that is so correlated; the rest is white noise, which smoothing removes."""
+    level_variance: float | tuple[float, float] | None = None
+    """With autocorrelation: variance of the true level's step, reference units squared per second, as labelled clips
+    have it; by default process_variance, which may rather be chosen for its gain."""
     time_constant: float | None = None
     """EMA: seconds; takes the place of alpha and means the same at any frame rate."""
     min_cutoff: float = 1.0

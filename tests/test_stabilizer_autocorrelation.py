@@ -11,6 +11,7 @@ from emofuse.stabilizer import (
     Autocorrelation,
     LocalLevelKalman,
     fit_autocorrelation,
+    fit_level_variance,
     make_stabilizer,
     run_ema,
     run_kalman,
@@ -172,6 +173,37 @@ class TestFit:
             fit_autocorrelation(np.zeros((3, 2)), np.zeros((2, 2)), np.zeros(3), [])
 
 
+class TestLevel:
+    def test_a_random_walk_moves_by_its_variance_at_any_frame_rate(self):
+        truth, _, _ = lasting(0.0, 0.0, 40, 300, seed=10)
+        rows = np.split(np.arange(40 * 300), 40)
+        for every in (1, 5):
+            thin = [mine[::every] for mine in rows]
+            found = fit_level_variance(truth.reshape(-1, 2), np.tile(np.arange(300) / RATE, 40), thin)
+            # At 64 frames apart some 190 steps do not overlap: 10 %; the greatest of seven such lies above the mean.
+            np.testing.assert_allclose(found, STEP * RATE, rtol=0.3)
+            assert (found > STEP * RATE * 0.95).all()
+
+    def test_a_smooth_label_counts_at_the_distance_where_it_has_moved_most(self):
+        """A ramp of .5 per second moves (.5 d)² in d seconds: .25 d per second, at most at 64 frames, 2.13 s."""
+        truth = np.repeat(np.arange(200)[:, None] / RATE * 0.5, 2, axis=1)
+        found = fit_level_variance(truth, np.full(200, np.nan), [np.arange(200)])
+        np.testing.assert_allclose(found, 0.25 * 64 / 30, rtol=1e-9)
+
+    def test_it_takes_the_place_of_a_process_variance_chosen_for_its_gain(self):
+        """A tenth of the likeliest smooths more; announced is the truth's movement all the same."""
+        truth, x, v = lasting(0.9, 0.8, 300, 200, seed=11)
+        errors = Autocorrelation(0.9**RATE, 0.8)
+        true = Autocorrelation(0.9**RATE, 0.8, STEP * RATE)
+        ways = [run_kalman(x, v, None, None, [0.1 * STEP * RATE], autocorrelation=each) for each in (errors, true)]
+        (without, _), (within, error) = (coverage(each, truth) for each in ways)
+        assert within == pytest.approx(0.9, abs=4 * error)
+        assert without < 0.85
+
+    def test_too_few_labels_tell_nothing(self):
+        assert fit_level_variance(np.zeros((5, 2)), np.full(5, np.nan), [np.arange(5)]) is None
+
+
 class TestFrameRate:
     def test_every_fifth_frame_is_filtered_as_well_as_can_be(self):
         """Steady state of the local level model: K = (q + r) / (q + r + 2), r = sqrt(q² + 4 q), MSE = K v."""
@@ -210,7 +242,14 @@ class TestFrameRate:
         np.testing.assert_allclose(held.variance, 0.05 + 0.01)
 
 
-@pytest.mark.parametrize("options", [{"autocorrelation": 1.1}, {"autocorrelation": 0.5, "autocorrelated_share": -0.1}])
-def test_what_is_no_correlation_is_refused(options):
-    with pytest.raises(ConfigError, match=r"must lie in \[0, 1\]"):
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"autocorrelation": 1.1},
+        {"autocorrelation": 0.5, "autocorrelated_share": -0.1},
+        {"autocorrelation": 0.5, "level_variance": -0.1},
+    ],
+)
+def test_what_is_no_correlation_and_no_variance_is_refused(options):
+    with pytest.raises(ConfigError, match=r"must (lie in \[0, 1\]|not be negative)"):
         make_stabilizer(StabilizerConfig(**options))

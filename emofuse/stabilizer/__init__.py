@@ -14,7 +14,7 @@ from emofuse.config import StabilizerConfig
 from emofuse.errors import ConfigError
 from emofuse.stabilizer.autocorrelation import Autocorrelation
 from emofuse.stabilizer.likelihood import fit_process_variance
-from emofuse.stabilizer.residuals import fit_autocorrelation
+from emofuse.stabilizer.residuals import fit_autocorrelation, fit_level_variance
 from emofuse.stabilizer.steps import GatedEma, LocalLevelKalman, OneEuro, Stabilizer, Timing, Window
 from emofuse.stabilizer.sweeps import Frame, Sequences, Steady, run, run_ema, run_kalman, run_one_euro
 
@@ -34,6 +34,7 @@ __all__ = [
     "Window",
     "autocorrelation_of",
     "fit_autocorrelation",
+    "fit_level_variance",
     "fit_process_variance",
     "make_stabilizer",
     "run",
@@ -117,4 +118,5 @@ def autocorrelation_of(config: StabilizerConfig) -> Autocorrelation | None:
     """
     if config.autocorrelation is None:
         return None
-    return Autocorrelation(np.asarray(config.autocorrelation), np.asarray(config.autocorrelated_share))
+    level = None if config.level_variance is None else np.asarray(config.level_variance)
+    return Autocorrelation(np.asarray(config.autocorrelation), np.asarray(config.autocorrelated_share), level)

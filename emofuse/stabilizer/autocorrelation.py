@@ -19,23 +19,28 @@ Array = np.ndarray
 
 @dataclass(frozen=True)
 class Autocorrelation:
-    """How the errors of a sequence hang together.
+    """How the errors of a sequence hang together, and how far its truth moves.
 
     Attributes:
         per_second: correlation of the lasting part one second apart, in [0, 1], a float or (2,); 0 = white noise.
         share: the lasting part's share of the error variance, in [0, 1], a float or (2,).
+        level_variance: variance of the true level's step in a second, reference units squared, a float or (2,): what a
+            lag or a hold costs. None = the filter's process variance, which may rather be chosen for its gain.
 
     Raises:
-        ConfigError: if either is out of range.
+        ConfigError: if any is out of range.
     """
 
     per_second: Array | float
     share: Array | float = 1.0
+    level_variance: Array | float | None = None
 
     def __post_init__(self) -> None:
         for name, value in (("autocorrelation", self.per_second), ("autocorrelated_share", self.share)):
             if not ((np.asarray(value) >= 0) & (np.asarray(value) <= 1)).all():
                 raise ConfigError(f"{name} must lie in [0, 1]; got {value}")
+        if self.level_variance is not None and not (np.asarray(self.level_variance) >= 0).all():
+            raise ConfigError(f"level_variance must not be negative; got {self.level_variance}")
 
 
 @dataclass(frozen=True)
@@ -82,7 +87,8 @@ def propagate(
         gain: K, 0 where the sample was held or is missing.
         variance: the sample's, v; NaN = unknown.
         elapsed: seconds since the frame before.
-        process_variance: Q, variance of the true level's step in a second, reference units squared.
+        process_variance: Q, variance of the level's step in a second as the filter has it, reference units squared; the
+            autocorrelation's own takes its place.
         autocorrelation: of the samples' errors; None = not known, and nothing is gained by averaging: the variance
             is that of the raw samples, and grows where they are held.
 
@@ -92,11 +98,12 @@ def propagate(
     Source: the second moments of a linear filter driven by AR(1) noise, as in Durbin & Koopman 2012, section 6.5.
     """
     lasting = Autocorrelation(1.0) if autocorrelation is None else autocorrelation
+    movement = process_variance if lasting.level_variance is None else lasting.level_variance
     held = gain == 0
     v = np.where(held, 0.0, variance)
     scale = np.sqrt(lasting.share * v)
     carried = np.power(lasting.per_second, elapsed) * error.covariance
-    drift = np.where(held | (autocorrelation is not None), process_variance * elapsed, 0.0)
+    drift = np.where(held | (autocorrelation is not None), movement * elapsed, 0.0)
     rest = 1 - gain
     spread = rest**2 * (error.variance + drift) + gain**2 * v + 2 * gain * rest * scale * carried
     covariance = rest * carried + gain * scale

@@ -1,4 +1,4 @@
-"""The autocorrelation of an estimator's errors, from labelled sequences."""
+"""What labelled sequences tell of an estimator's errors and of the truth: how long they last, how far it moves."""
 
 from __future__ import annotations
 
@@ -49,25 +49,54 @@ def fit_autocorrelation(
             f"and {timestamp.shape}"
         )
     standard = residual / np.sqrt(np.where(variance > 0, variance, np.nan))
-    clocks = [np.cumsum(elapsed_seconds(timestamp[None, mine], frame_rate)) for mine in rows]
-    series = [standard[mine] for mine in rows]
-    found = [_fit_axis([each[:, axis] for each in series], clocks) for axis in (0, 1)]
+    clocks = _clocks(timestamp, rows, frame_rate)
+    found = [_fit_axis([standard[mine, axis] for mine in rows], clocks) for axis in (0, 1)]
     if all(each is None for each in found):
         return None
     pairs = np.array([(1.0, 1.0) if each is None else each for each in found])
     return Autocorrelation(pairs[:, 0], pairs[:, 1])
 
 
+def fit_level_variance(truth: Array, timestamp: Array, rows: Sequence[Array], frame_rate: float = 30.0) -> Array | None:
+    """How far the truth moves in a second, from the labels of sequences.
+
+    The mean square step over the time it took, at 1, 2, 4, ... frames apart; of these distances the one where it is
+    greatest, for a label may move smoothly, and a filter's lag spans many frames.
+
+    Args:
+        truth: (N, 2), reference scale; NaN where there is no label.
+        timestamp: (N,) seconds, NaN where unknown.
+        rows: of each sequence its rows, in order.
+        frame_rate: Hz, of frames without timestamps.
+
+    Returns:
+        (2,), reference units squared per second; None where an axis has too few labelled neighbours.
+    """
+    clocks = _clocks(timestamp, rows, frame_rate)
+    found = []
+    for axis in (0, 1):
+        apart, earlier, later = _pairs([truth[mine, axis] for mine in rows], clocks)
+        if len(apart) < PSEUDO_PAIRS:
+            return None
+        bins, count = _distances(apart)
+        rate = np.bincount(bins, (later - earlier) ** 2) / np.bincount(bins, apart)
+        found.append(float(rate[count >= min(PSEUDO_PAIRS, count.max())].max()))
+    return np.array(found)
+
+
+def _clocks(timestamp: Array, rows: Sequence[Array], frame_rate: float) -> list[Array]:
+    """Seconds since the first frame, of each sequence."""
+    return [np.cumsum(elapsed_seconds(timestamp[None, mine], frame_rate)) for mine in rows]
+
+
 def _fit_axis(series: list[Array], clocks: list[Array]) -> tuple[float, float] | None:
-    apart, product = _pairs(series, clocks)
+    apart, earlier, later = _pairs(series, clocks)
     square = np.concatenate([each[np.isfinite(each)] ** 2 for each in series]) if series else np.empty(0)
     if not len(apart) or not square.mean() > 0:
         return None
-    # Half octaves of time: uneven steps fall where they belong.
-    bins = np.unique(np.round(2 * np.log2(apart)), return_inverse=True)[1]
-    count = np.bincount(bins)
+    bins, count = _distances(apart)
     distance = np.bincount(bins, apart) / count
-    correlation = np.bincount(bins, product) / count / square.mean()
+    correlation = np.bincount(bins, earlier * later) / count / square.mean()
     correlation = (count * correlation + PSEUDO_PAIRS) / (count + PSEUDO_PAIRS)
     decay = np.exp(-distance / TIMES[:, None])
     share = np.clip((count * correlation * decay).sum(axis=1) / (count * decay**2).sum(axis=1), 0, 1)
@@ -76,15 +105,19 @@ def _fit_axis(series: list[Array], clocks: list[Array]) -> tuple[float, float] |
     return float(np.exp(-1 / TIMES[best])), float(share[best])
 
 
-def _pairs(series: list[Array], clocks: list[Array]) -> tuple[Array, Array]:
-    """Seconds apart and product of standardised residuals, of pairs 1, 2, 4, ... frames apart."""
-    apart, product = [np.empty(0)], [np.empty(0)]
+def _pairs(series: list[Array], clocks: list[Array]) -> Array:
+    """Pairs of values 1, 2, 4, ... frames apart, (3, pairs): seconds apart, the earlier and the later value."""
+    found = [np.empty((3, 0))]
     for each, clock in zip(series, clocks, strict=True):
         lag = 1
         while lag < len(each) and lag <= LONGEST_LAG:
-            distance, both = clock[lag:] - clock[:-lag], each[lag:] * each[:-lag]
-            known = np.isfinite(both) & (distance > 0)
-            apart.append(distance[known])
-            product.append(both[known])
+            pair = np.stack([clock[lag:] - clock[:-lag], each[:-lag], each[lag:]])
+            found.append(pair[:, np.isfinite(pair).all(axis=0) & (pair[0] > 0)])
             lag *= 2
-    return np.concatenate(apart), np.concatenate(product)
+    return np.concatenate(found, axis=1)
+
+
+def _distances(apart: Array) -> tuple[Array, Array]:
+    """The half octave of time of each pair, from 0 on, and the pairs in each: uneven steps fall where they belong."""
+    bins = np.unique(np.round(2 * np.log2(apart)), return_inverse=True)[1]
+    return bins, np.bincount(bins)

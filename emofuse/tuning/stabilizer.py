@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import ArrayLike
 from rich.console import Console
 
 from emofuse import runs, storage
@@ -100,7 +99,8 @@ class Tuning:
         surface, facts = self.surface(material, fusion, out=run.address)
         facts["labels_in_sample"] = bool(np.isfinite(both(used)).any() and not material.labelled)
         chosen = surface.filter(surface.column("chosen")).to_pylist()[0]
-        found = self._found(chosen, material, fusion, facts) | {"tuned_on": storage.join(run.address, TUNED_ON)}
+        found = self._found(chosen, material, fusion, facts["frame_rate"])
+        found |= {"tuned_on": storage.join(run.address, TUNED_ON)}
         stabilizer, gated = chosen_options(chosen, self.base, fusion, found)
         record |= {"fused": source, "split": split, "sweep": facts, "config": {"tune": asdict(self.sweep)}}
         measured = {name: value for name, value in chosen.items() if value not in (None, np.inf)}
@@ -112,19 +112,19 @@ class Tuning:
         return run
 
     def _found(
-        self, chosen: dict[str, Any], material: Material, fusion: FusionConfig, facts: dict[str, Any]
+        self, chosen: dict[str, Any], material: Material, fusion: FusionConfig, frame_rate: float
     ) -> dict[str, Any]:
-        """Options that go with the choice: how lasting the errors are that it smooths, and how far the level moves."""
-        if chosen["filter"] == "none":
+        """Options that go with the choice: how lasting the errors are that it smooths, and how far the truth moves."""
+        errors = material.autocorrelation(chosen_options(chosen, self.base, fusion)[1], frame_rate)
+        if chosen["filter"] == "none" or errors is None:
             return {}
-        found: dict[str, Any] = {}
-        if chosen["process_variance"] is None:
-            found["process_variance"] = _brief(facts["process_variance"])
-        errors = material.autocorrelation(chosen_options(chosen, self.base, fusion)[1], facts["frame_rate"])
-        if errors is not None:
-            found["autocorrelation"] = _brief(errors.per_second)
-            found["autocorrelated_share"] = _brief(errors.share)
-        return found
+        pairs = (errors.per_second, errors.share, errors.level_variance)
+        names = ("autocorrelation", "autocorrelated_share", "level_variance")
+        # As many digits as an option needs.
+        return {
+            name: tuple(float(f"{value:.4g}") for value in np.asarray(pair))
+            for name, pair in zip(names, pairs, strict=True)
+        }
 
     def surface(self, material: Material, fusion: FusionConfig, out: str) -> tuple[pa.Table, dict[str, Any]]:
         """Every configuration's row, the best first, and what the sweep took.
@@ -199,11 +199,6 @@ class Tuning:
         ]
         for line in lines:
             self.console.print(line, highlight=False, soft_wrap=True)
-
-
-def _brief(pair: ArrayLike) -> tuple[float, ...]:
-    """An estimate for both axes in as many digits as an option needs."""
-    return tuple(float(f"{value:.4g}") for value in np.asarray(pair))
 
 
 def _held_out_sentence(held_out: dict[str, float] | None) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from emofuse.metrics.stability import frame_rate
 from emofuse.pipeline.sequences import in_order
 from emofuse.pipeline.statistics import group_names
 from emofuse.schema import EXPERTS, with_metadata
-from emofuse.stabilizer import Autocorrelation, Timing, fit_autocorrelation
+from emofuse.stabilizer import Autocorrelation, Timing, fit_autocorrelation, fit_level_variance
 from emofuse.stabilizer.grid import GATES, Grid
 from emofuse.stabilizer.scoring import Pack, pack, response_frames, score
 from emofuse.sweep_config import SweepConfig
@@ -122,9 +122,11 @@ class Material:
         return pack(mean, variance, self.truth, self.timestamp, self.rows, timing, bundle), usual
 
     def autocorrelation(self, fusion: FusionConfig, frame_rate: float) -> Autocorrelation | None:
-        """That of the fused errors, on the labelled frames; None where there are none side by side."""
+        """That of the fused errors, on the labelled frames; None where there are too few side by side."""
         mean, variance = self.fused(fusion)
-        return fit_autocorrelation(mean - self.truth, variance, self.timestamp, self.rows, frame_rate)
+        errors = fit_autocorrelation(mean - self.truth, variance, self.timestamp, self.rows, frame_rate)
+        level = fit_level_variance(self.truth, self.timestamp, self.rows, frame_rate)
+        return None if errors is None or level is None else replace(errors, level_variance=level)
 
 
 def rows_of(fused: pa.Table, split: str) -> pa.Table:

@@ -253,6 +253,8 @@ class TestJob:
         assert make_stabilizer(config) is not None
         # Noise on a slow drift: some smoothing must beat none, and it does so on rows it was not chosen on.
         assert max(config.autocorrelated_share) < 0.3  # the noise is white
+        # A drift of .02 a frame at 25 frames a second, cut off at .9: .01 a second.
+        np.testing.assert_allclose(config.level_variance, 0.01, rtol=0.6)
         test = Material.of(table, "test", None)
         mean, variance = test.fused(FusionConfig(**record["chosen"]["fusion"]))
         steadied = np.full(mean.shape, np.nan)
@@ -279,6 +281,7 @@ class TestJob:
         measured = record["chosen"]["measured"]
         assert measured["objective"] == measured["jitter"]
         assert measured["response_time"] <= 5
+        assert record["chosen"]["stabilizer"]["autocorrelation"] is None
 
     def test_what_the_sweep_has_seen_is_not_held_out_any_more(self, table, tmp_path):
         source = saved(tmp_path / "run", table, fusion={"method": "inverse_variance"})
@@ -360,7 +363,8 @@ def test_the_options_that_are_printed_are_those_of_the_choice(tmp_path: Path) ->
     assert said == "--stabilizer.filter kalman --stabilizer.process-variance 0.001 0.02 --fusion.min-face-score 0.8"
     parsed = tyro.cli(JudgeConfig, args=said.split())
     assert (parsed.stabilizer, parsed.fusion) == chosen_options(row, StabilizerConfig(), FusionConfig())
-    found = {"autocorrelation": (3e-9, 0.5), "autocorrelated_share": (0.25, 1.0), "tuned_on": "runs/a/tuned_on.json"}
+    found = {"autocorrelation": (3e-9, 0.5), "autocorrelated_share": (0.25, 1.0), "level_variance": (0.1, 0.2)}
+    found |= {"tuned_on": "runs/a/tuned_on.json"}
     parsed = tyro.cli(JudgeConfig, args=options_of(row, found).split())
     assert (parsed.stabilizer, parsed.fusion) == chosen_options(row, StabilizerConfig(), FusionConfig(), found)
 
