@@ -159,8 +159,17 @@ class StabilizerConfig:
     """EMA weight of the new sample."""
     uncertainty_threshold: float | tuple[float, float] = 0.4
     """The gate's threshold on the fused variance, one for both axes or one for each."""
-    process_variance: float | tuple[float, float] = 0.01
-    """Variance of the level's step, reference units squared per frame (Kalman), or per held frame (the others)."""
+    process_variance: float | tuple[float, float] = 0.3
+    """Variance of the level's step, reference units squared per second: it sets the Kalman filter's gain, and in any
+    filter what a hold adds to the variance; with autocorrelation, what a lag adds too."""
+    autocorrelation: float | tuple[float, float] | None = None
+    """Correlation of the fused errors one second apart, in [0, 1], as tune_stabilizer.py finds it on labelled clips;
+    0 = white noise. None: not known, and the smoothed variance is that of the raw frames."""
+    autocorrelated_share: float | tuple[float, float] = 1.0
+    """Share of the error variance that is so correlated; the rest is white noise, which smoothing removes."""
+    level_variance: float | tuple[float, float] | None = None
+    """With autocorrelation: variance of the true level's step, reference units squared per second, as labelled clips
+    have it; by default process_variance, which may rather be chosen for its gain."""
     time_constant: float | None = None
     """EMA: seconds; takes the place of alpha and means the same at any frame rate."""
     min_cutoff: float = 1.0
@@ -177,6 +186,8 @@ class StabilizerConfig:
     """Seconds after which a held level is no longer given out as valid."""
     window: int = 60
     """Frames of the window in which stability is reported."""
+    tuned_on: str | None = None
+    """The tuned_on.json of the tune_stabilizer.py that chose these options: its rows count as in-sample."""
 
 
 @dataclass(frozen=True)
@@ -277,6 +288,8 @@ class SweepConfig:
     """Without labels: the slowest response to a step that is acceptable, seconds to 90 %."""
     min_coverage: float = 0.95
     """Minimum share of the fused frames for which a smoothed estimate must be given."""
+    folds: int = 5
+    """Folds of whole groups of sequences: what the others choose is tried on each."""
 
 
 @dataclass(frozen=True)

@@ -87,7 +87,7 @@ class Evaluation:
             return self._evaluate(run, record, storage.read_table(run.predictions))
 
     def re_evaluate(self, predictions: str) -> Run:
-        """Evaluate stored predictions anew, without any image.
+        """Evaluate stored predictions again, without any image.
 
         Args:
             predictions: a file, the predictions folder of a run, or the run's directory.
@@ -117,10 +117,13 @@ class Evaluation:
         if calibrating:
             calibrating.check_experts(cards)
         check_evaluation(self.evaluation_config, calibrating)
-        calibration = runs.content_sha256(path) if path else None
-        evaluate = runs.evaluation_fingerprint(predict, self.evaluation_config, calibration)
-        marks = {"predict": predict, "evaluate": evaluate}
-        address = storage.absolute(self.out) if self.out else storage.join(runs.folder(), f"{name}-{evaluate[:8]}")
+        fitted = [
+            runs.content_sha256(each) if each else None for each in (path, self.evaluation_config.stabilizer.tuned_on)
+        ]
+        marks = {"predict": predict, "evaluate": runs.evaluation_fingerprint(predict, self.evaluation_config, *fitted)}
+        address = (
+            storage.absolute(self.out) if self.out else storage.join(runs.folder(), f"{name}-{marks['evaluate'][:8]}")
+        )
         run = Run(address)
         record = {"config": {}, **run.open(marks), **runs.provenance()}
         self.console.print(f"run directory: {display_uri(address)}", highlight=False, soft_wrap=True, markup=False)

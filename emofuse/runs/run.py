@@ -23,10 +23,10 @@ from typing import Any
 import pyarrow as pa
 
 import emofuse
-from emofuse.io import storage
 from emofuse.config import EvaluationConfig, InferenceConfig
 from emofuse.errors import ConfigError, DataError
-from emofuse.io.addresses import is_remote, names_secret, redact_address, display_uri
+from emofuse.io import storage
+from emofuse.io.addresses import display_uri, is_remote, names_secret, redact_address
 
 LIBRARIES = ("ray", "torch", "torchvision", "timm", "open_clip_torch", "opencv-python", "numpy", "pyarrow", "pillow")
 
@@ -78,7 +78,9 @@ class Run:
         try:
             record = json.loads(storage.read_bytes(address))
         except (ValueError, RecursionError):
-            raise ConfigError(f"{display_uri(address)} is not JSON; is {display_uri(self.address)} a run directory?") from None
+            raise ConfigError(
+                f"{display_uri(address)} is not JSON; is {display_uri(self.address)} a run directory?"
+            ) from None
         if not isinstance(record, dict) or "emofuse" not in record:
             raise ConfigError(f"{display_uri(address)} was not written by emofuse")
         return record
@@ -111,7 +113,9 @@ class Run:
         """
         record = self.load()
         if not record and storage.names(self.address):
-            raise ConfigError(f"{display_uri(self.address)} is not empty and holds no run; name a new directory with --out")
+            raise ConfigError(
+                f"{display_uri(self.address)} is not empty and holds no run; name a new directory with --out"
+            )
         for stage, mark in marks.items():
             found = record.get("fingerprints", {}).get(stage)
             # What evaluates is written last: before that, an evaluation with corrected options may take its place.
@@ -126,7 +130,7 @@ class Run:
 
 _DIFFERS = {
     "predict": "data, weights or options differ; name a new directory with --out",
-    "evaluate": "options of the evaluation differ; evaluate its predictions anew with --predictions and a new --out",
+    "evaluate": "options of the evaluation differ; evaluate its predictions again with --predictions and a new --out",
 }
 
 
@@ -199,9 +203,11 @@ def inference_fingerprint(manifest: str, config: InferenceConfig, weights: dict[
     return fingerprint(emofuse.__version__, manifest, names, compute, media, weights)
 
 
-def evaluation_fingerprint(predict: str, config: EvaluationConfig, calibration: str | None) -> str:
-    """Of all that can change an evaluation: predict's fingerprint, the options, the calibration file's sha256."""
-    return fingerprint(emofuse.__version__, predict, config, calibration)
+def evaluation_fingerprint(
+    predict: str, config: EvaluationConfig, calibration: str | None, tuned_on: str | None = None
+) -> str:
+    """Of all that can change an evaluation: predict's fingerprint, the options, sha256 of the files they name."""
+    return fingerprint(emofuse.__version__, predict, config, calibration, tuned_on)
 
 
 def provenance() -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Smoothing a sequence: gated EMA, local-level Kalman, One-Euro.
 
-One frame at a time (`GatedEma`, `LocalLevelKalman`, `OneEuro`), one sequence (`steady`), or
+One frame at a time (`GatedEma`, `LocalLevelKalman`, `OneEuro`), one sequence (`smooth`), or
 configurations x sequences x frames at once (`run_ema`, `run_kalman`, `run_one_euro`).
 """
 
@@ -12,15 +12,17 @@ from numpy.typing import ArrayLike
 from emofuse.affect import Affect
 from emofuse.config import StabilizerConfig
 from emofuse.errors import ConfigError
+from emofuse.stabilizer.autocorrelation import Autocorrelation
 from emofuse.stabilizer.likelihood import fit_process_variance
+from emofuse.stabilizer.residuals import fit_autocorrelation, fit_level_variance
 from emofuse.stabilizer.steps import GatedEma, LocalLevelKalman, OneEuro, Stabilizer, Timing, Window
 from emofuse.stabilizer.sweeps import Frame, Sequences, Smooth, run, run_ema, run_kalman, run_one_euro
-from emofuse.stabilizer.updates import FilterUpdate
 
 FILTERS = ("ema", "soft_ema", "kalman", "one_euro", "none")
 
 __all__ = [
     "FILTERS",
+    "Autocorrelation",
     "Frame",
     "GatedEma",
     "LocalLevelKalman",
@@ -30,6 +32,9 @@ __all__ = [
     "Stabilizer",
     "Timing",
     "Window",
+    "autocorrelation_of",
+    "fit_autocorrelation",
+    "fit_level_variance",
     "fit_process_variance",
     "make_stabilizer",
     "run",
@@ -46,7 +51,7 @@ def make_stabilizer(config: StabilizerConfig) -> Stabilizer | None:
     Raises:
         ConfigError: for an unknown filter or a parameter out of range.
     """
-    timing = Timing(config.frame_rate, config.max_gap, config.max_hold)
+    timing, errors = Timing(config.frame_rate, config.max_gap, config.max_hold), autocorrelation_of(config)
     if config.filter == "none":
         return None
     if config.filter in ("ema", "soft_ema"):
@@ -58,9 +63,12 @@ def make_stabilizer(config: StabilizerConfig) -> Stabilizer | None:
             time_constant=config.time_constant,
             process_variance=np.asarray(config.process_variance),
             timing=timing,
+            autocorrelation=errors,
         )
     if config.filter == "kalman":
-        return LocalLevelKalman(np.asarray(config.process_variance), window=config.window, timing=timing)
+        return LocalLevelKalman(
+            np.asarray(config.process_variance), window=config.window, timing=timing, autocorrelation=errors
+        )
     if config.filter == "one_euro":
         return OneEuro(
             config.min_cutoff,
@@ -69,6 +77,7 @@ def make_stabilizer(config: StabilizerConfig) -> Stabilizer | None:
             config.window,
             process_variance=np.asarray(config.process_variance),
             timing=timing,
+            autocorrelation=errors,
         )
     raise ConfigError(f"unknown filter {config.filter!r}; known: {', '.join(FILTERS)}")
 
@@ -91,16 +100,25 @@ def smooth(
         ConfigError: for an unknown filter or a parameter out of range.
     """
     raw = Affect.of(mean, variance)
-    update = _law(config)
-    if update is None or not len(raw):
+    stabilizer = make_stabilizer(config)
+    if stabilizer is None or not len(raw):
         return raw, np.zeros(raw.mean.shape, dtype=bool)
-    timing = Timing(config.frame_rate, config.max_gap, config.max_hold)
+    timing = stabilizer.timing
     times = None if timestamp is None else np.asarray(timestamp)[None]
     sequences = Sequences.of(np.asarray(mean)[None], np.asarray(variance)[None], times, timing=timing)
-    result = Smooth.gather(run(update, sequences, 1, timing=timing))
+    result = Smooth.gather(
+        run(stabilizer.filter_update, sequences, 1, timing=timing, autocorrelation=stabilizer.autocorrelation)
+    )
     return Affect(result.mean[0, 0], result.variance[0, 0], result.valid[0, 0]), result.held[0, 0]
 
 
-def _law(config: StabilizerConfig) -> FilterUpdate | None:
-    stabilizer = make_stabilizer(config)
-    return None if stabilizer is None else stabilizer.filter_update
+def autocorrelation_of(config: StabilizerConfig) -> Autocorrelation | None:
+    """That of the samples' errors, as configured; None where it is not known.
+
+    Raises:
+        ConfigError: if it is out of range.
+    """
+    if config.autocorrelation is None:
+        return None
+    level = None if config.level_variance is None else np.asarray(config.level_variance)
+    return Autocorrelation(np.asarray(config.autocorrelation), np.asarray(config.autocorrelated_share), level)

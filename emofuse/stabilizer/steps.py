@@ -11,6 +11,7 @@ from OneEuroFilter import OneEuroFilter
 
 from emofuse.affect import Affect
 from emofuse.errors import ConfigError
+from emofuse.stabilizer.autocorrelation import Autocorrelation, FilterError, propagate
 from emofuse.stabilizer.updates import EmaUpdate, FilterUpdate, KalmanUpdate, OneEuroUpdate, State, advance
 
 AXIS_COUNT = 2
@@ -22,7 +23,7 @@ class Timing:
 
     Attributes:
         frame_rate: frames per second where a frame carries no timestamp.
-        max_gap: a frame more than this many seconds after the one before starts anew, and so
+        max_gap: a frame more than this many seconds after the one before starts again, and so
             does one before it (a seek).
         max_hold: a level older than this many seconds is no longer given out as valid.
     """
@@ -37,7 +38,7 @@ class Timing:
                 raise ConfigError(f"{name} must be positive; got {getattr(self, name)}")
 
     def restarts(self, elapsed: np.ndarray | float) -> np.ndarray:
-        """Where so much time has gone by, or time has run backwards, that a filter starts anew."""
+        """Where so much time has gone by, or time has run backwards, that a filter starts again."""
         return (np.asarray(elapsed) > self.max_gap) | (np.asarray(elapsed) < 0)
 
 
@@ -79,20 +80,34 @@ class Window:
 class Stabilizer:
     """The state of one sequence under one filter; the base of the filters below.
 
+    Args:
+        update: the filter.
+        timing: gaps, holds and the frame rate.
+        window: frames that `window` looks back on.
+        initial: the state before the first frame.
+        autocorrelation: of the samples' errors; None = not known, and the variance given is that of raw samples.
+
     Attributes:
         held: bool, shape (2,): where the last sample was held.
         window: the last outputs; `window.jitter` and `window.variance` say how calm they are.
     """
 
-    def __init__(self, update: FilterUpdate, timing: Timing, window: int, initial: State) -> None:
-        self.filter_update, self.timing, self._initial = update, timing, initial
+    def __init__(
+        self,
+        update: FilterUpdate,
+        timing: Timing,
+        window: int,
+        initial: State,
+        autocorrelation: Autocorrelation | None = None,
+    ) -> None:
+        self.filter_update, self.timing, self.autocorrelation, self._initial = update, timing, autocorrelation, initial
         self._time: float | None = None
         self._frames = window
         self.reset()
 
     def reset(self) -> None:
         """Forget everything, as before the first frame."""
-        self._state, self._time = self._initial, None
+        self._state, self._error, self._time = self._initial, FilterError.initial(self._initial.variance), None
         self.held = np.zeros(AXIS_COUNT, dtype=bool)
         self.window = Window(self._frames)
 
@@ -117,7 +132,9 @@ class Stabilizer:
             elapsed = 0.0
         self._state, self.held = self._advance(mean, variance, elapsed)
         valid = self._state.started & (self._state.age <= self.timing.max_hold)
-        smoothed = Affect.of(self._state.mean, self._state.variance, valid)
+        gain, process = self._state.gain, self.filter_update.process_variance
+        self._error = propagate(self._error, gain, variance, elapsed, process, self.autocorrelation)
+        smoothed = Affect.of(self._state.mean, self._error.variance, valid)
         self.window.append(smoothed.mean)
         return smoothed
 
@@ -131,7 +148,7 @@ class Stabilizer:
         return 0.0 if before is None else self._time - before
 
     def _restart(self) -> None:
-        self._state = self._initial
+        self._state, self._error = self._initial, FilterError.initial(self._initial.variance)
 
     def _advance(self, mean: np.ndarray, variance: np.ndarray, elapsed: float) -> tuple[State, np.ndarray]:
         return advance(self.filter_update, self._state, mean, variance, elapsed)
@@ -146,8 +163,9 @@ class GatedEma(Stabilizer):
         window: frames that `Stabilizer.window` looks back on.
         soft: weigh uncertain samples down instead of holding them.
         time_constant: seconds; takes the place of alpha, and means the same at any frame rate.
-        process_variance: growth of the output's variance per held frame, reference units squared.
+        process_variance: variance of the level's step in a second, reference units squared: what a lag or a hold costs.
         timing: gaps, holds and the frame rate.
+        autocorrelation: of the samples' errors; None = not known, and the variance given is that of raw samples.
 
     >>> filter = GatedEma(alpha=0.7, uncertainty_threshold=0.4)
     >>> frames = [([0.2, 0.2], [0.05, 0.05]), ([0.9, 0.3], [0.6, 0.05])]
@@ -163,22 +181,25 @@ class GatedEma(Stabilizer):
         *,
         soft: bool = False,
         time_constant: float | None = None,
-        process_variance: float | np.ndarray = 0.01,
+        process_variance: float | np.ndarray = 0.3,
         timing: Timing | None = None,
+        autocorrelation: Autocorrelation | None = None,
     ) -> None:
         update = EmaUpdate(alpha, uncertainty_threshold, process_variance, time_constant, soft)
-        super().__init__(update, timing or Timing(), window, State.initial((AXIS_COUNT,), None, None))
+        super().__init__(update, timing or Timing(), window, State.initial((AXIS_COUNT,), None, None), autocorrelation)
 
 
 class LocalLevelKalman(Stabilizer):
     """Kalman filter of the local level model, with the sample's variance as measurement noise.
 
     Args:
-        process_variance: variance of the level's step per frame, a float or shape (2,), as from `fit_process_variance`.
-        initial_mean: the level before the first frame; by default the first sample is the level.
+        process_variance: variance of the level's step in a second, a float or shape (2,), as from
+            `fit_process_variance`.
+        initial_mean: the level at the first frame; by default the first sample is the level.
         initial_variance: its variance; needed with `initial_mean`.
         window: frames that `Stabilizer.window` looks back on.
         timing: gaps, holds and the frame rate.
+        autocorrelation: of the samples' errors; None = not known, and the variance given is that of raw samples.
     """
 
     def __init__(
@@ -189,11 +210,14 @@ class LocalLevelKalman(Stabilizer):
         window: int = 60,
         *,
         timing: Timing | None = None,
+        autocorrelation: Autocorrelation | None = None,
     ) -> None:
         if (initial_mean is None) != (initial_variance is None):
             raise ConfigError("initial_mean and initial_variance go together: give both or neither")
         initial = State.initial((AXIS_COUNT,), initial_mean, initial_variance)
-        super().__init__(KalmanUpdate(np.asarray(process_variance)), timing or Timing(), window, initial)
+        super().__init__(
+            KalmanUpdate(np.asarray(process_variance)), timing or Timing(), window, initial, autocorrelation
+        )
 
 
 class OneEuro(Stabilizer):
@@ -204,8 +228,9 @@ class OneEuro(Stabilizer):
         beta: rise of the cutoff with speed; more means less lag.
         derivative_cutoff: cutoff of the speed's own low pass, Hz.
         window: frames that `Stabilizer.window` looks back on.
-        process_variance: growth of the output's variance per held frame, reference units squared.
+        process_variance: variance of the level's step in a second, reference units squared: what a lag or a hold costs.
         timing: gaps, holds and the frame rate.
+        autocorrelation: of the samples' errors; None = not known, and the variance given is that of raw samples.
     """
 
     def __init__(
@@ -215,13 +240,14 @@ class OneEuro(Stabilizer):
         derivative_cutoff: float = 1.0,
         window: int = 60,
         *,
-        process_variance: float | np.ndarray = 0.01,
+        process_variance: float | np.ndarray = 0.3,
         timing: Timing | None = None,
+        autocorrelation: Autocorrelation | None = None,
     ) -> None:
         timing = timing or Timing()
         update = OneEuroUpdate(min_cutoff, beta, derivative_cutoff, timing.frame_rate, process_variance)
         self._euro = update
-        super().__init__(update, timing, window, State.initial((AXIS_COUNT,), None, None))
+        super().__init__(update, timing, window, State.initial((AXIS_COUNT,), None, None), autocorrelation)
 
     def _restart(self) -> None:
         super()._restart()

@@ -28,11 +28,13 @@ class State:
 
     Attributes:
         mean: the level s; 0 before the first sample.
-        variance: its variance P, reference units squared; NaN = unknown.
+        variance: its variance P if errors are independent, which sets a Kalman gain; reference units squared, NaN =
+            unknown.
         age: seconds since the last sample that was let in.
         started: whether there is a level at all.
         speed: One-Euro's low-passed speed, reference units per second.
         rate: One-Euro's last known sampling rate, Hz.
+        gain: K of the last sample, 0 where it was held.
     """
 
     mean: Array
@@ -41,6 +43,7 @@ class State:
     started: Array
     speed: Array
     rate: Array
+    gain: Array
 
     @classmethod
     def initial(cls, shape: tuple[int, ...], mean: Array | float | None, variance: Array | float | None) -> State:
@@ -48,11 +51,11 @@ class State:
         level = np.broadcast_to(0.0 if mean is None else np.asarray(mean, dtype=np.float64), shape).copy()
         spread = np.broadcast_to(0.0 if variance is None else np.asarray(variance, dtype=np.float64), shape).copy()
         started = np.full(shape, mean is not None)
-        return cls(level, spread, np.zeros(shape), started, np.zeros(shape), np.full(shape, np.nan))
+        return cls(level, spread, np.zeros(shape), started, np.zeros(shape), np.full(shape, np.nan), np.zeros(shape))
 
     def restarted(self, where: Array, initial: State) -> State:
         """This state with `initial` put in `where` (broadcasts to the state's shape)."""
-        fields = ("mean", "variance", "age", "started", "speed", "rate")
+        fields = ("mean", "variance", "age", "started", "speed", "rate", "gain")
         return State(**{name: np.where(where, getattr(initial, name), getattr(self, name)) for name in fields})
 
 
@@ -64,11 +67,13 @@ class Sample:
         mean: reference scale; 0 where there is none.
         variance: reference units squared; NaN = unknown.
         present: where there is a sample.
+        elapsed: seconds since the frame before.
     """
 
     mean: Array
     variance: Array
     present: Array
+    elapsed: Array | float
 
 
 class FilterUpdate(Protocol):
@@ -76,7 +81,7 @@ class FilterUpdate(Protocol):
 
     @property
     def process_variance(self) -> Array | float:
-        """Growth of the variance per held frame (Kalman: per frame), reference units squared."""
+        """Variance of the level's step in a second, reference units squared."""
 
     def gain(self, state: State, sample: Sample) -> tuple[Array | float, Array, State]:
         """The gain K of the new sample, where it is held, and the state with P just before it; `age` has advanced."""
@@ -117,7 +122,7 @@ class EmaUpdate:
 class KalmanUpdate:
     """The local level model: x = level + noise of the sample's variance, the level a random walk.
 
-    P- = P + Q, K = P- / (P- + v): an uncertain sample counts little and a missing one nothing, so no
+    P- = P + Q dt, K = P- / (P- + v): an uncertain sample counts little and a missing one nothing, so no
     gate is needed. A sample of unknown variance counts as missing.
     """
 
@@ -128,7 +133,7 @@ class KalmanUpdate:
 
     def gain(self, state: State, sample: Sample) -> tuple[Array | float, Array, State]:
         """See `FilterUpdate.gain`."""
-        prior = state.variance + self.process_variance
+        prior = state.variance + self.process_variance * sample.elapsed
         total = prior + sample.variance
         held = ~(sample.present & (sample.variance >= 0))
         gain = np.divide(prior, total, out=np.ones(total.shape), where=total > 0)
@@ -183,8 +188,8 @@ def advance(
     """One frame further.
 
     The level moves by K (x - s). Its variance becomes K^2 v + (1 - K)^2 P (independent noise; for the
-    Kalman gain this is (1 - K) P), and where the sample is held P grows by the process variance while
-    the level stays as it was.
+    Kalman gain this is (1 - K) P), and where the sample is held P grows by the process variance of the time
+    elapsed while the level stays as it was.
 
     Args:
         update: the filter.
@@ -197,7 +202,7 @@ def advance(
         The state after the frame, and where the sample was held.
     """
     present = np.isfinite(mean)
-    sample = Sample(np.where(present, mean, 0.0), np.where(variance >= 0, variance, np.nan), present)
+    sample = Sample(np.where(present, mean, 0.0), np.where(variance >= 0, variance, np.nan), present, elapsed)
     aged = replace(state, age=state.age + elapsed)
     gain, held, prior = update.gain(aged, sample)
     held = np.broadcast_to(held, state.mean.shape)
@@ -205,12 +210,13 @@ def advance(
     level = state.mean + gain * (sample.mean - state.mean)
     spread = gain**2 * sample.variance + (1 - gain) ** 2 * prior.variance
     spread = np.where(np.isnan(prior.variance), sample.variance, spread)
-    spread = np.where(held, state.variance + update.process_variance, spread)
+    spread = np.where(held, state.variance + update.process_variance * elapsed, spread)
     after = replace(
         prior,
         mean=level,
         variance=spread,
         age=np.where(held, aged.age, 0.0),
         started=state.started | ~held,
+        gain=gain,
     )
     return after, held

@@ -117,7 +117,7 @@ def test_response_of_filters():
     q = 0.02 / 0.05
     gain = (np.sqrt(q * q + 4 * q) - q) / 2
     expected = np.ceil(np.log(0.1) / np.log(1 - gain))
-    np.testing.assert_array_equal(response_time(LocalLevelKalman(process_variance=0.02)), [expected, expected])
+    np.testing.assert_array_equal(response_time(LocalLevelKalman(process_variance=0.02 * 30)), [expected, expected])
     # Less smoothing at speed: a rise of beta shortens the response.
     slow, quick = (response_time(OneEuro(min_cutoff=0.5, beta=beta))[0] for beta in (0.0, 2.0))
     assert quick < slow < np.inf

@@ -10,10 +10,13 @@ from hypothesis import strategies as st
 
 from emofuse.config import StabilizerConfig
 from emofuse.errors import ConfigError
-from emofuse.stabilizer import GatedEma, LocalLevelKalman, OneEuro, Timing, make_stabilizer, run_ema
+from emofuse.stabilizer import Autocorrelation, GatedEma, LocalLevelKalman, OneEuro, Timing, make_stabilizer, run_ema
 
 X = np.array([0.2, 0.3, 0.9, 0.25, 0.2])
 V = np.array([0.05, 0.05, 0.6, 0.05, 0.05])
+WHITE = Autocorrelation(0.0)
+RATE = 30
+"""Frames a second by default: a process variance of Q a frame is 30 Q a second."""
 
 
 def follow(stabilizer, x, v, times=None):
@@ -76,12 +79,13 @@ class TestGatedEma:
         assert gated.held.all()
 
     def test_variance_follows_independent_noise_and_grows_while_held(self):
-        """P = alpha^2 v + (1 - alpha)^2 P; while held P + Q."""
-        _, variance, _ = follow(GatedEma(0.7, 0.4, process_variance=0.02), X, V)
+        """P = alpha^2 v + (1 - alpha)^2 (P + Q dt); while held P + Q dt."""
+        gated = GatedEma(0.7, 0.4, process_variance=0.02 * RATE, autocorrelation=WHITE)
+        _, variance, _ = follow(gated, X, V)
         first = 0.05
-        second = 0.49 * 0.05 + 0.09 * first
+        second = 0.49 * 0.05 + 0.09 * (first + 0.02)
         third = second + 0.02
-        fourth = 0.49 * 0.05 + 0.09 * third
+        fourth = 0.49 * 0.05 + 0.09 * (third + 0.02)
         np.testing.assert_allclose(variance[:4], [first, second, third, fourth], atol=1e-15)
 
     def test_the_soft_gate_weighs_by_variance(self):
@@ -130,8 +134,10 @@ class TestKalman:
     GOLDEN_X, GOLDEN_V = [0.3, 0.9, 0.25, 0.2], [0.05, 0.6, 0.05, 0.05]
 
     def test_golden_series(self):
-        """filterpy.kalman.KalmanFilter, s0 = .2, P0 = .05, Q = .02."""
-        mean, variance, held = follow(LocalLevelKalman(0.02, 0.2, 0.05), self.GOLDEN_X, self.GOLDEN_V)
+        """filterpy.kalman.KalmanFilter, s0 = .2, P0 = .05, Q = .02 a frame; it predicts before the first sample."""
+        kalman = LocalLevelKalman(0.02 * RATE, 0.2, 0.05, autocorrelation=WHITE)
+        mean, variance, held = follow(kalman, [np.nan, *self.GOLDEN_X], [np.nan, *self.GOLDEN_V])
+        mean, variance, held = mean[1:], variance[1:], held[1:]
         np.testing.assert_allclose(mean, [0.2583333333, 0.3069319641, 0.2746580674, 0.2379575084], atol=1e-10)
         np.testing.assert_allclose(variance, [0.0291666667, 0.0454428755, 0.0283442678, 0.0245790979], atol=1e-10)
         assert not held.any()
@@ -153,14 +159,15 @@ class TestKalman:
             oracle.predict()
             oracle.update(None if np.isnan(sample) else sample, R=variance)
             expected.append((oracle.x.item(), oracle.P.item()))
-        mean, variance, held = follow(LocalLevelKalman(0.03, 0.0, 1.0), x, v)
-        np.testing.assert_allclose(np.column_stack([mean, variance]), expected, atol=1e-12)
-        np.testing.assert_array_equal(np.flatnonzero(held), [7, 8, 30])
+        kalman = LocalLevelKalman(0.03 * RATE, 0.0, 1.0, autocorrelation=WHITE)
+        mean, variance, held = follow(kalman, np.r_[np.nan, x], np.r_[np.nan, v])
+        np.testing.assert_allclose(np.column_stack([mean, variance])[1:], expected, atol=1e-12)
+        np.testing.assert_array_equal(np.flatnonzero(held), [0, 8, 9, 31])
 
     @pytest.mark.parametrize(("ratio", "gain"), [(1.0, 0.6180339887), (1.6333333333, 0.7), (0.5, 0.5)])
     def test_steady_state_gain(self, ratio, gain):
         """(q + r) / (q + r + 2), r = sqrt(q^2 + 4 q), q = Q / R; an EMA of alpha has q = alpha^2 / (1 - alpha)."""
-        kalman = LocalLevelKalman(ratio * 0.1)
+        kalman = LocalLevelKalman(ratio * 0.1 * RATE, autocorrelation=WHITE)
         for _ in range(60):
             out = kalman.update([0.0, 0.0], [0.1, 0.1])
         step = kalman.update([1.0, 1.0], [0.1, 0.1])

@@ -9,6 +9,7 @@ from statsmodels.tsa.statespace.structural import UnobservedComponents
 from emofuse.config import StabilizerConfig
 from emofuse.errors import DataError
 from emofuse.stabilizer import (
+    Autocorrelation,
     GatedEma,
     LocalLevelKalman,
     OneEuro,
@@ -24,6 +25,8 @@ from emofuse.stabilizer import (
 from emofuse.stabilizer.likelihood import log_likelihood
 
 LENGTHS = np.array([50, 23, 1])
+RATE = 30
+LASTING = Autocorrelation(np.array([0.3, 0.0]), np.array([0.7, 1.0]))
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +77,22 @@ CASES = {
         lambda a: run_kalman(*a, LENGTHS, [0.001, 0.02, 0.3], timing=TIMING),
         [lambda q=q: LocalLevelKalman(q, timing=TIMING) for q in (0.001, 0.02, 0.3)],
     ),
+    "ema_lasting": (
+        lambda a: run_ema(*a, LENGTHS, [0.2, 1.0], [0.4], timing=TIMING, autocorrelation=LASTING),
+        [lambda i=i: GatedEma(i, 0.4, timing=TIMING, autocorrelation=LASTING) for i in (0.2, 1.0)],
+    ),
+    "soft_lasting": (
+        lambda a: run_ema(*a, LENGTHS, [0.7], [0.3], soft=True, timing=TIMING, autocorrelation=LASTING),
+        [lambda: GatedEma(0.7, 0.3, soft=True, timing=TIMING, autocorrelation=LASTING)],
+    ),
+    "kalman_lasting": (
+        lambda a: run_kalman(*a, LENGTHS, [0.01, 2.0], timing=TIMING, autocorrelation=LASTING),
+        [lambda q=q: LocalLevelKalman(q, timing=TIMING, autocorrelation=LASTING) for q in (0.01, 2.0)],
+    ),
+    "one_euro_lasting": (
+        lambda a: run_one_euro(*a, LENGTHS, [1.0], [0.5], timing=TIMING, autocorrelation=LASTING),
+        [lambda: OneEuro(1.0, 0.5, timing=TIMING, autocorrelation=LASTING)],
+    ),
     "kalman_started": (
         lambda a: run_kalman(*a, LENGTHS, [0.02], initial_mean=0.1, initial_variance=0.2, timing=TIMING),
         [lambda: LocalLevelKalman(0.02, 0.1, 0.2, timing=TIMING)],
@@ -107,15 +126,17 @@ def test_a_sequence_does_not_depend_on_its_neighbours(sequences):
     np.testing.assert_array_equal(beside.mean[1, 1], alone.mean[0, 0])
 
 
+@pytest.mark.parametrize("errors", [{}, {"autocorrelation": (0.3, 0.0), "autocorrelated_share": 0.7}])
 @pytest.mark.parametrize("name", ["ema", "soft_ema", "kalman", "one_euro"])
-def test_one_sequence_by_its_options(name, sequences):
+def test_one_sequence_by_its_options(name, errors, sequences):
     mean, variance, times = (part[0] for part in sequences)
-    config = StabilizerConfig(filter=name)
+    config = StabilizerConfig(filter=name, **errors)
     affect, held = smooth(mean, variance, times, config)
     stabilizer = make_stabilizer(config)
     for t in range(50):
         out = stabilizer.update(mean[t], variance[t], times[t])
         np.testing.assert_allclose(affect.mean[t], out.mean, atol=1e-12)
+        np.testing.assert_allclose(affect.variance[t], out.variance, atol=1e-12)
         np.testing.assert_array_equal(affect.valid[t], out.valid)
         np.testing.assert_array_equal(held[t], stabilizer.held)
 
@@ -151,9 +172,9 @@ def test_likelihood_and_fit_agree_with_statsmodels():
     model = UnobservedComponents(x[0, :, 0], "llevel", use_exact_diffuse=True)
     irregular, level = model.fit(disp=False).params
     sequences = Sequences.of(x, np.full(x.shape, irregular))
-    ours = log_likelihood([level], sequences)[0, 0]
+    ours = log_likelihood([level * RATE], sequences)[0, 0]
     assert ours == pytest.approx(model.loglike([irregular, level]) + 0.5 * np.log(2 * np.pi), abs=1e-6)
-    assert fit_process_variance(sequences)[0] == pytest.approx(level, rel=1e-3)
+    assert fit_process_variance(sequences)[0] == pytest.approx(level * RATE, rel=1e-3)
 
 
 def test_the_fit_finds_each_axis_and_ignores_padding():
@@ -162,7 +183,7 @@ def test_the_fit_finds_each_axis_and_ignores_padding():
     lengths = np.full(20, 200)
     whole = fit_process_variance(Sequences.of(x, np.full(x.shape, 0.03), lengths=lengths))
     # The relative standard error of a variance of 4,000 steps is below 6 %.
-    np.testing.assert_allclose(whole, [0.01, 0.1], rtol=0.18)
+    np.testing.assert_allclose(whole, [0.01 * RATE, 0.1 * RATE], rtol=0.18)
     padded = np.concatenate([x, np.full((20, 5, 2), 9.0)], axis=1)
     again = fit_process_variance(Sequences.of(padded, np.full(padded.shape, 0.03), lengths=lengths))
     np.testing.assert_allclose(again, whole, rtol=1e-9)

@@ -1,4 +1,4 @@
-"""The configurations of a sweep: parameters of each filter, as arrays that a update takes."""
+"""The configurations of a sweep: parameters of each filter, as arrays that an update takes."""
 
 from __future__ import annotations
 

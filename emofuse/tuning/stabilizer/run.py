@@ -6,8 +6,10 @@ filter with a block of the grid, vectorised; the whole surface comes back, not o
 
 from __future__ import annotations
 
+import tempfile
 import time
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +18,7 @@ from rich.console import Console
 
 from emofuse.calibration import Calibration
 from emofuse.config import FusionConfig, StabilizerConfig, SweepConfig
-from emofuse.errors import DataError, EmofuseError
+from emofuse.errors import ConfigError, DataError, EmofuseError
 from emofuse.fusion.select import chosen_fusion
 from emofuse.inference.cluster import ray_cluster
 from emofuse.inference.sink import table_fingerprint
@@ -26,11 +28,13 @@ from emofuse.report import build_report
 from emofuse.runs import run as runs
 from emofuse.runs.run import Run
 from emofuse.stabilizer import Timing, fit_process_variance
+from emofuse.stabilizer.tuned_rows import TunedRows
 from emofuse.tables.columns import both, texts
-from emofuse.tables.schema import FUSED, conform, with_metadata
+from emofuse.tables.schema import FUSED, conform
+from emofuse.tuning.one_standard_error import RULE, assign
 from emofuse.tuning.stabilizer.grid import GATES, Grid, filter_grids, fusion_grid
 from emofuse.tuning.stabilizer.scoring import pack
-from emofuse.tuning.stabilizer.surface import PAIRS, PARAMETERS, SweepData, evaluated, surface_of
+from emofuse.tuning.stabilizer.surface import PAIRS, SweepData, evaluated, rows_of, surface_of
 from emofuse.tuning.stabilizer.trials import Task, peak_memory, run_trials
 
 FEW_SEQUENCES = 5
@@ -38,6 +42,8 @@ FEW_SEQUENCES = 5
 MIN_WORK = 20_000_000
 """Configurations x frames that a trial should have: about the second that starting one costs."""
 
+TUNED_ON = "tuned_on.json"
+"""File of the rows that a sweep has seen, in its run directory."""
 SAME = 1e-5
 """Stored tables are float32: a fusion made again agrees with the stored one within this."""
 
@@ -49,7 +55,7 @@ class StabilizerSweep:
     Attributes:
         sweep: what is tried.
         base: options that are not swept.
-        split: on which configurations are compared; None takes valid where there is one, else all.
+        split: on which configurations are compared; None takes valid where there is one, else all but test.
         local: in this process, without Ray.
         address: of the Ray cluster to join; by default RAY_ADDRESS, else one is started here.
         console: where the result is shown.
@@ -63,7 +69,7 @@ class StabilizerSweep:
     console: Console = field(default_factory=Console)
 
     def run(self, fused: str, out: str) -> Run:
-        """Sweep, and write `surface.parquet`, `pareto.parquet`, `run.json` and the report.
+        """Sweep, and write `surface.parquet`, `pareto.parquet`, `tuned_on.json`, `run.json` and the report.
 
         Args:
             fused: the fused folder of a run, or the run's directory.
@@ -71,8 +77,10 @@ class StabilizerSweep:
 
         Raises:
             DataError: if the table holds no sequences, or was fused in a way its run does not tell.
-            ConfigError: if the directory holds another run.
+            ConfigError: if the directory holds another run, or test is asked for.
         """
+        if self.split == "test":
+            raise ConfigError("a stabilizer is not tuned on 'test', which is read once: tune it on valid")
         source, origin = _source(storage.absolute(fused))
         table = conform(storage.read_table(source), FUSED, "fused table")
         run = Run(runs.check_output(out))
@@ -86,16 +94,37 @@ class StabilizerSweep:
         calibration, fusion = _as_fused(origin)
         split = self.split or ("valid" if "valid" in table.column("split").unique().to_pylist() else "all")
         sweep_data = SweepData.of(table, split, calibration)
-        _check_fusion(sweep_data, table, split, fusion)
+        used = rows_of(table, split)
+        _check_fusion(sweep_data, used, fusion)
         surface, facts = self.surface(sweep_data, fusion, out=run.address)
-        chosen = surface.slice(0, 1).to_pylist()[0]
-        stabilizer, gated = chosen_options(chosen, self.base, fusion)
+        facts["labels_in_sample"] = bool(np.isfinite(both(used)).any() and not sweep_data.labelled)
+        chosen = surface.filter(surface.column("chosen")).to_pylist()[0]
+        found = self._found(chosen, sweep_data, fusion, facts["frame_rate"])
+        found |= {"tuned_on": storage.join(run.address, TUNED_ON)}
+        stabilizer, gated = chosen_options(chosen, self.base, fusion, found)
         record |= {"fused": source, "split": split, "sweep": facts, "config": {"tune": asdict(self.sweep)}}
         measured = {name: value for name, value in chosen.items() if value not in (None, np.inf)}
-        record |= {"chosen": {"stabilizer": asdict(stabilizer), "fusion": asdict(gated), "measured": measured}}
-        _write(run, surface, record)
-        self._tell(run, facts, chosen)
+        options = {"stabilizer": asdict(stabilizer), "fusion": asdict(gated)}
+        record |= {"chosen": {**options, "measured": measured, "rule": RULE}}
+        ids = texts(used, "sample_id")[np.concatenate(sweep_data.rows)]
+        _write(run, surface, record, TunedRows.of(split, table_fingerprint(used), ids, facts["groups"]))
+        self._tell(run, facts, chosen, found)
         return run
+
+    def _found(
+        self, chosen: dict[str, Any], sweep_data: SweepData, fusion: FusionConfig, frame_rate: float
+    ) -> dict[str, Any]:
+        """Options that go with the choice: how lasting the errors are that it smooths, and how far the truth moves."""
+        errors = sweep_data.autocorrelation(chosen_options(chosen, self.base, fusion)[1], frame_rate)
+        if chosen["filter"] == "none" or errors is None:
+            return {}
+        pairs = (errors.per_second, errors.share, errors.level_variance)
+        names = ("autocorrelation", "autocorrelated_share", "level_variance")
+        # As many digits as an option needs.
+        return {
+            name: tuple(float(f"{value:.4g}") for value in np.asarray(pair))
+            for name, pair in zip(names, pairs, strict=True)
+        }
 
     def surface(self, sweep_data: SweepData, fusion: FusionConfig, out: str) -> tuple[pa.Table, dict[str, Any]]:
         """Every configuration's row, the best first, and what the sweep took.
@@ -110,18 +139,22 @@ class StabilizerSweep:
         mean, variance = sweep_data.fused(fusions[0])
         likeliest = _likeliest(sweep_data, mean, variance, Timing(rate, base.max_gap, base.max_hold))
         grids = filter_grids(self.sweep, variance[np.concatenate(sweep_data.rows)], likeliest)
+        bundle, fold = assign(sweep_data.groups, self.sweep.folds)
         started = time.perf_counter()
         rows, trials = (
-            self._local(sweep_data, grids, fusions) if self.local else self._tune(sweep_data, grids, fusions, out)
+            self._local(sweep_data, grids, fusions, bundle)
+            if self.local
+            else self._tune(sweep_data, grids, fusions, bundle, out)
         )
         seconds = time.perf_counter() - started
-        table = evaluated(rows, self.sweep, rate, labelled=sweep_data.labelled)
-        table = with_metadata(table, objective="objective", parameters=list(PARAMETERS))
+        table, held_out = evaluated(rows, self.sweep, rate, fold, labelled=sweep_data.labelled)
         facts = {
             "configurations": len(rows),
             "frames": sweep_data.frames,
             "sequences": len(sweep_data.rows),
+            "groups": len(np.unique(sweep_data.groups)),
             "labelled": sweep_data.labelled,
+            "held_out": None if held_out is None else asdict(held_out),
             "frame_rate": rate,
             "process_variance": likeliest.tolist(),
             "seconds": seconds,
@@ -131,26 +164,27 @@ class StabilizerSweep:
         return table, facts
 
     def _local(
-        self, sweep_data: SweepData, grids: list[Grid], fusions: list[FusionConfig]
+        self, sweep_data: SweepData, grids: list[Grid], fusions: list[FusionConfig], bundle: np.ndarray
     ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
         started = time.process_time()
-        rows = [row for grid in grids for row in surface_of(sweep_data, fusions, grid, self.base, self.sweep.step)]
+        step = self.sweep.step
+        rows = [row for grid in grids for row in surface_of(sweep_data, fusions, grid, self.base, step, bundle)]
         cpu_seconds = time.process_time() - started
         return rows, {"trials": len(grids), "cpu_seconds": cpu_seconds, "peak_memory_mb": peak_memory()}
 
     def _tune(
-        self, sweep_data: SweepData, grids: list[Grid], fusions: list[FusionConfig], out: str
+        self, sweep_data: SweepData, grids: list[Grid], fusions: list[FusionConfig], bundle: np.ndarray, out: str
     ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-        plain = surface_of(sweep_data, fusions, grids[0], self.base, self.sweep.step)
+        plain = surface_of(sweep_data, fusions, grids[0], self.base, self.sweep.step, bundle)
         with ray_cluster(self.address) as resources:
             work = sum(map(len, grids)) * len(fusions) * sweep_data.frames
             tasks = divided(grids[1:], fusions, max(1, min(int(resources.get("CPU", 1)), work // MIN_WORK)))
-            rows, took, errors = run_trials(sweep_data, tasks, self.base, self.sweep.step, out)
+            rows, took, errors = run_trials(sweep_data, tasks, self.base, self.sweep.step, bundle, out)
         if errors:
             raise EmofuseError(f"{len(errors)} of {len(tasks)} trials failed, first: {errors[0]}")
         return plain + rows, {"trials": len(tasks), **took}
 
-    def _tell(self, run: Run, facts: dict[str, Any], chosen: dict[str, Any]) -> None:
+    def _tell(self, run: Run, facts: dict[str, Any], chosen: dict[str, Any], found: dict[str, Any]) -> None:
         measured = ("mae", "ccc") if facts["labelled"] else ()
         figures = ", ".join(f"{name} {chosen[name]:.4f}" for name in ("objective", *measured, "jitter", "hold_rate"))
         lines = [
@@ -158,7 +192,8 @@ class StabilizerSweep:
             f"sequences in {facts['seconds']:.1f} s ({facts['configuration_frames_per_second']:,.0f} configurations "
             "× frames per second)",
             f"chosen: {chosen['filter']}; {figures}, response {chosen['response_time']:.0f} frames",
-            f"evaluate with: {options_of(chosen)}",
+            *_held_out_sentence(facts["held_out"]),
+            f"evaluate with: {options_of(chosen, found)}",
             *_cautions(facts, chosen),
             f"report: {display_uri(run.report)}",
         ]
@@ -166,9 +201,24 @@ class StabilizerSweep:
             self.console.print(line, highlight=False, soft_wrap=True)
 
 
-def options_of(chosen: dict[str, Any]) -> str:
-    """A row of the surface as eval_fusion.py's options, axis by axis where the axes differ."""
-    options = {f"stabilizer.{name}": value for name, value in _filter_options(chosen).items()}
+def _held_out_sentence(held_out: dict[str, float] | None) -> list[str]:
+    """What choosing gives where it was not chosen: the figure that may be told."""
+    if held_out is None:
+        return []
+    return [
+        f"on sequences kept back such a choice gives {held_out['chosen']:.4f}, no filter {held_out['plain']:.4f}: "
+        f"difference {held_out['difference']:+.4f}, standard error {held_out['standard_error']:.4f}"
+    ]
+
+
+def options_of(chosen: dict[str, Any], found: dict[str, Any] | None = None) -> str:
+    """A row of the surface as eval_fusion.py's options, axis by axis where the axes differ.
+
+    Args:
+        chosen: the row.
+        found: further options of the stabilizer that go with it.
+    """
+    options = {f"stabilizer.{name}": value for name, value in (_filter_options(chosen) | (found or {})).items()}
     options |= {f"fusion.{name}": chosen[name] for name in GATES if chosen[name] is not None}
     words = {name: " ".join(map(str, value)) if isinstance(value, tuple) else value for name, value in options.items()}
     return " ".join(f"--{name.replace('_', '-')} {value}" for name, value in words.items())
@@ -180,6 +230,8 @@ def _cautions(facts: dict[str, Any], chosen: dict[str, Any]) -> list[str]:
     said = []
     if facts["sequences"] < FEW_SEQUENCES:
         said.append(f"only {facts['sequences']} sequence(s) to choose on: the choice may be chance")
+    if facts["labels_in_sample"]:
+        said.append("an expert, a calibration or an earlier sweep has seen every labelled row: jitter was minimised")
     if chosen["response_time"] > longest:
         said.append("it does not follow a step within a sequence of mean length: an output that is nearly frozen")
     return said
@@ -196,11 +248,11 @@ def divided(grids: list[Grid], fusions: list[FusionConfig], trials: int) -> list
 
 
 def chosen_options(
-    row: dict[str, Any], base: StabilizerConfig, fusion: FusionConfig
+    row: dict[str, Any], base: StabilizerConfig, fusion: FusionConfig, found: dict[str, Any] | None = None
 ) -> tuple[StabilizerConfig, FusionConfig]:
-    """The options of a row of the surface."""
+    """The options of a row of the surface, and further ones that were found with it."""
     gates = {name: row[name] for name in GATES}
-    return replace(base, **_filter_options(row)), replace(fusion, **gates)
+    return replace(base, **_filter_options(row) | (found or {})), replace(fusion, **gates)
 
 
 def _filter_options(row: dict[str, Any]) -> dict[str, Any]:
@@ -214,7 +266,8 @@ def _filter_options(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _likeliest(sweep_data: SweepData, mean: np.ndarray, variance: np.ndarray, timing: Timing) -> np.ndarray:
-    packs = pack(mean, variance, sweep_data.truth, sweep_data.timestamp, sweep_data.rows, timing)
+    alone = np.zeros(len(sweep_data.rows), dtype=np.int64)
+    packs = pack(mean, variance, sweep_data.truth, sweep_data.timestamp, sweep_data.rows, timing, alone)
     return fit_process_variance([each.sequences for each in packs], timing)
 
 
@@ -237,17 +290,22 @@ def _as_fused(origin: Run | None) -> tuple[Calibration | None, FusionConfig]:
     )
 
 
-def _check_fusion(sweep_data: SweepData, table: pa.Table, split: str, fusion: FusionConfig) -> None:
-    stored = table if split == "all" else table.filter(pa.array(texts(table, "split") == split))
-    made, there = sweep_data.fused(fusion)[0], both(stored, "fused")
-    if not np.allclose(made, there, atol=SAME, equal_nan=True):
+def _check_fusion(sweep_data: SweepData, used: pa.Table, fusion: FusionConfig) -> None:
+    made, there = sweep_data.fused(fusion)[0], both(used, "fused")
+    other = ~np.isclose(made, there, atol=SAME, equal_nan=True).all(axis=1)
+    if other.any():
         raise DataError(
-            "fusing the table's experts anew does not give its fused columns: "
-            "name the run directory it lies in, whose run.json tells how it was fused"
+            f"fusing the table's experts again gives other numbers in {other.sum()} of {len(other)} rows, as in "
+            f"{texts(used, 'sample_id')[other][0]!r}: name the run directory it lies in, whose run.json tells how it "
+            "was fused, or evaluate its predictions again"
         )
 
 
-def _write(run: Run, surface: pa.Table, record: dict[str, Any]) -> None:
+def _write(run: Run, surface: pa.Table, record: dict[str, Any], seen: TunedRows) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / TUNED_ON
+        seen.save(path)
+        storage.write_bytes(storage.join(run.address, TUNED_ON), path.read_bytes())
     storage.write_table(storage.join(run.address, "surface.parquet"), surface)
     storage.write_table(storage.join(run.address, "pareto.parquet"), surface.filter(surface.column("pareto")))
     run.save(record)

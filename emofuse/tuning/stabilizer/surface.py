@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,9 +17,10 @@ from emofuse.evaluation.sequences import in_order
 from emofuse.fusion.gating import gate
 from emofuse.fusion.select import fuse
 from emofuse.metrics.stability import frame_rate
-from emofuse.stabilizer import Timing
-from emofuse.tables.columns import both, column, texts
-from emofuse.tables.schema import EXPERTS
+from emofuse.stabilizer import Autocorrelation, Timing, fit_autocorrelation, fit_level_variance
+from emofuse.tables.columns import both, column, group_names, texts
+from emofuse.tables.schema import EXPERTS, with_metadata
+from emofuse.tuning.one_standard_error import RULE, HeldOut, Losses, standard_error
 from emofuse.tuning.stabilizer.grid import GATES, Grid
 from emofuse.tuning.stabilizer.scoring import Pack, pack, response_frames, score
 
@@ -53,6 +54,7 @@ class SweepData:
         truth: (N, 2), NaN where there is no label, or an expert was trained on the image.
         timestamp: (N,) seconds.
         rows: of each sequence its rows, in order.
+        groups: (S,), of each sequence the group that is never taken apart.
         arguments: further arguments of `fuse`, from a calibration.
     """
 
@@ -63,20 +65,21 @@ class SweepData:
     truth: np.ndarray
     timestamp: np.ndarray
     rows: list[np.ndarray]
+    groups: np.ndarray
     arguments: dict[str, Any]
 
     @classmethod
     def of(cls, fused: pa.Table, split: str, calibration: Calibration | None) -> SweepData:
-        """The sequences of a split.
+        """The sequences of a split; "all" is all but test.
 
         Raises:
             DataError: if there are none.
         """
-        table = fused if split == "all" else fused.filter(pa.array(texts(fused, "split") == split))
+        table = rows_of(fused, split)
         rows = list(in_order(table).values())
         if not rows:
             raise DataError(f"no row of split {split!r} belongs to a sequence; the stabilizer is tuned on videos")
-        trained = column(table, "in_sample") == 1
+        trained, names = column(table, "in_sample") == 1, group_names(table)
         return cls(
             np.stack([both(table, name) for name in EXPERTS]),
             np.stack([both(table, name, "variance") for name in EXPERTS]),
@@ -85,6 +88,7 @@ class SweepData:
             np.where(trained[:, None], np.nan, both(table)),
             column(table, "timestamp"),
             rows,
+            np.array([names[mine[0]] for mine in rows]),
             calibration.fusion_arguments() if calibration else {},
         )
 
@@ -110,17 +114,38 @@ class SweepData:
         joined = fuse(mean, self.variance, fusion, **self.arguments)
         return np.clip(joined.mean, -1, 1), joined.variance
 
-    def packs(self, fusion: FusionConfig, timing: Timing) -> tuple[list[Pack], np.ndarray]:
-        """The fused sequences side by side, and the median variance of each axis."""
+    def packs(self, fusion: FusionConfig, timing: Timing, bundle: np.ndarray) -> tuple[list[Pack], np.ndarray]:
+        """The fused sequences side by side, each in its bundle of groups, and the median variance of each axis."""
         mean, variance = self.fused(fusion)
         usual = np.nanmedian(variance[np.concatenate(self.rows)], axis=0)
-        return pack(mean, variance, self.truth, self.timestamp, self.rows, timing), usual
+        return pack(mean, variance, self.truth, self.timestamp, self.rows, timing, bundle), usual
+
+    def autocorrelation(self, fusion: FusionConfig, frame_rate: float) -> Autocorrelation | None:
+        """That of the fused errors, on the labelled frames; None where there are too few side by side."""
+        mean, variance = self.fused(fusion)
+        errors = fit_autocorrelation(mean - self.truth, variance, self.timestamp, self.rows, frame_rate)
+        level = fit_level_variance(self.truth, self.timestamp, self.rows, frame_rate)
+        return None if errors is None or level is None else replace(errors, level_variance=level)
+
+
+def rows_of(fused: pa.Table, split: str) -> pa.Table:
+    """The rows of a split; "all" is all but test, which is read once."""
+    splits = texts(fused, "split")
+    return fused.filter(pa.array(splits != "test" if split == "all" else splits == split))
 
 
 def surface_of(
-    sweep_data: SweepData, fusions: Sequence[FusionConfig], grid: Grid, base: StabilizerConfig, step: float
+    sweep_data: SweepData,
+    fusions: Sequence[FusionConfig],
+    grid: Grid,
+    base: StabilizerConfig,
+    step: float,
+    bundle: np.ndarray | None = None,
 ) -> list[dict[str, Any]]:
     """One row for each fusion and configuration of one filter: its parameters and what it does.
+
+    `numerator` and `denominator` of a row are the sums of its loss, (B, 2), in each bundle of groups: errors over
+    labelled frames, without labels steps over pairs of frames.
 
     Args:
         sweep_data: the sequences.
@@ -128,41 +153,51 @@ def surface_of(
         grid: of one filter.
         base: options that are not swept.
         step: height of the step that times a response, reference units.
+        bundle: (S,), of each sequence its bundle; by default one for all.
     """
+    bundle = np.zeros(len(sweep_data.rows), dtype=np.int64) if bundle is None else bundle
+    above, below = ("error", "n") if sweep_data.labelled else ("moved", "steps")
     rate = sweep_data.frame_rate(base.frame_rate)
     # Doing nothing gives nothing out where nothing came in.
     timing = Timing(rate, base.max_gap, 1e-9 if grid.filter == "none" else base.max_hold)
     rows: list[dict[str, Any]] = []
     for fusion in fusions:
-        packs, usual = sweep_data.packs(fusion, timing)
+        packs, usual = sweep_data.packs(fusion, timing, bundle)
         widest = max(len(each.sequences.lengths) for each in packs)
         for block in grid.blocks(max(1, ELEMENTS // (2 * widest))):
             update = block.update(base)
-            figures = score(update, packs, len(block), timing)
+            figures, sums = score(update, packs, len(block), timing)
             figures["response_time"] = response_frames(update, len(block), usual, rate, step)
             gates = {name: getattr(fusion, name) for name in GATES}
             rows += [
                 _row(block.filter, options | gates, {name: values[c] for name, values in figures.items()})
+                | {"numerator": sums[above][c], "denominator": sums[below][c]}
                 for c, options in enumerate(block.rows)
             ]
     return rows
 
 
-def evaluated(rows: list[dict[str, Any]], sweep: SweepConfig, frame_rate: float, *, labelled: bool) -> pa.Table:
+def evaluated(
+    rows: list[dict[str, Any]], sweep: SweepConfig, frame_rate: float, fold: np.ndarray, *, labelled: bool
+) -> tuple[pa.Table, HeldOut | None]:
     """The surface with what is minimised, what may be chosen, and which configurations nothing beats.
 
     The objective is the error where there are labels, else the jitter of configurations that respond in time. One
-    that answers too seldom has none either way. So a frozen output cannot win.
+    that answers too seldom has none either way. So a frozen output cannot win. Chosen is not the least, which may be
+    chance, but by `one_standard_error.RULE`.
 
     Args:
         rows: of `surface_of`, one of them doing nothing behind no gate.
         sweep: the bounds.
         frame_rate: Hz.
+        fold: (B,), in which each bundle of groups is held out.
         labelled: whether there are labels.
 
     Returns:
-        A table sorted by objective; columns `objective`, `pareto` (none is calmer, quicker and, with labels, more
-        accurate at once) and `chosen` besides those of `surface_of`.
+        A table sorted by objective; columns `objective` with its `standard_error`, `difference` to the least with its
+        `difference_error`, `within_one_se`, `fold_0`, ... (the objective on that fold), `pareto` (none is calmer,
+        quicker and, with labels, more accurate at once) and `chosen` besides those of `surface_of`. And what such a
+        choice gives on sequences it has not seen; None with fewer than two groups.
     """
     target = "mae" if labelled else "jitter"
     plain = next(row for row in rows if row["filter"] == "none" and all(row[name] is None for name in GATES))
@@ -171,6 +206,7 @@ def evaluated(rows: list[dict[str, Any]], sweep: SweepConfig, frame_rate: float,
         prompt = labelled or row["response_time"] <= slowest
         row["feasible"] = bool(prompt and row["coverage"] >= sweep.min_coverage * plain["coverage"])
         row["objective"] = row[target] if row["feasible"] and np.isfinite(row[target]) else None
+    best, held_out = _choice(rows, fold, plain)
     costs = np.array(
         [[row[name] for name in ("response_time", "jitter", "mae")[: 3 if labelled else 2]] for row in rows]
     )
@@ -186,11 +222,36 @@ def evaluated(rows: list[dict[str, Any]], sweep: SweepConfig, frame_rate: float,
             rows[i]["jitter"],
         ),
     )
-    ordered = [rows[i] | {"pareto": bool(front[i]), "chosen": place == 0} for place, i in enumerate(order)]
+    ordered = [rows[i] | {"pareto": bool(front[i]), "chosen": i == best} for i in order]
     names = [*PARAMETERS, *(f"{name}_arousal" for name in PAIRS), "objective"]
-    names += [name for name in ordered[0] if name not in names]
+    names += [name for name in ordered[0] if name not in (*names, "numerator", "denominator")]
     columns = {name: [row.get(name) for row in ordered] for name in names}
-    return pa.table({name: pa.array(values, _kind(name), from_pandas=True) for name, values in columns.items()})
+    table = pa.table({name: pa.array(values, _kind(name), from_pandas=True) for name, values in columns.items()})
+    about = {"objective": "objective", "measured": target, "parameters": list(PARAMETERS), "rule": RULE}
+    return with_metadata(table, **about), held_out
+
+
+def _choice(rows: list[dict[str, Any]], fold: np.ndarray, plain: dict[str, Any]) -> tuple[int, HeldOut | None]:
+    """The number of the row that is chosen, and what choosing gives; each row gets its errors and folds."""
+    above, below = (np.stack([row[part] for row in rows]) for part in ("numerator", "denominator"))
+    losses = Losses(above, below, fold)
+    allowed = np.array([row["objective"] is not None for row in rows])
+    distance = np.array([[row["response_time"], sum(row[name] is not None for name in GATES)] for row in rows])
+    best, within = losses.choose(distance, allowed)
+    if best < 0:
+        raise DataError("no configuration could be scored: no frame has an estimate and a label on both axes")
+    value, influence = losses.value(), losses.influence()
+    least = int(np.argmin(np.where(allowed, value, np.inf)))
+    numbers = {
+        "standard_error": standard_error(influence),
+        "difference": value - value[least],
+        "difference_error": standard_error(influence - influence[least]),
+        "within_one_se": within,
+        **{f"fold_{k}": losses.value(fold == k) for k in np.unique(fold)},
+    }
+    for i, row in enumerate(rows):
+        row |= {name: values[i].item() for name, values in numbers.items()}
+    return best, losses.held_out(distance, allowed, next(i for i, row in enumerate(rows) if row is plain))
 
 
 def pareto(costs: np.ndarray) -> np.ndarray:
@@ -221,4 +282,4 @@ def _row(name: str, options: dict[str, Any], figures: dict[str, np.ndarray]) -> 
 def _kind(name: str) -> pa.DataType:
     if name == "filter":
         return pa.string()
-    return pa.bool_() if name in ("feasible", "pareto", "chosen") else pa.float64()
+    return pa.bool_() if name in ("feasible", "within_one_se", "pareto", "chosen") else pa.float64()

@@ -7,6 +7,7 @@ import resource
 import time
 from typing import Any
 
+import numpy as np
 import ray
 from ray import tune
 
@@ -36,7 +37,12 @@ class Surface:
 
 
 def run_trials(
-    sweep_data: SweepData, tasks: list[Task], base: StabilizerConfig, step: float, storage_path: str
+    sweep_data: SweepData,
+    tasks: list[Task],
+    base: StabilizerConfig,
+    step: float,
+    bundle: np.ndarray,
+    storage_path: str,
 ) -> tuple[Rows, dict[str, float], list[Exception]]:
     """Every task as a trial on the cluster that this process has joined.
 
@@ -45,6 +51,7 @@ def run_trials(
         tasks: the sweep, divided.
         base: options that are not swept.
         step: height of the step that times a response.
+        bundle: of each sequence its bundle of groups.
         storage_path: where Tune keeps its own files, in `tune` below it.
 
     Returns:
@@ -53,7 +60,7 @@ def run_trials(
     """
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # else Tune prints its own tables whatever `verbose` says
     surface: Any = ray.remote(num_cpus=0)(Surface).remote()
-    data = ray.put((sweep_data, tasks, base, step))
+    data = ray.put((sweep_data, tasks, base, step, bundle))
     tuner = tune.Tuner(
         tune.with_resources(tune.with_parameters(trial, data=[data], surface=surface), {"cpu": 1}),
         param_space={"task": tune.grid_search(list(range(len(tasks))))},
@@ -71,10 +78,10 @@ def run_trials(
 
 def trial(values: dict[str, Any], data: Any, surface: Any) -> None:
     """One trial: a task's rows go to `surface`, a summary to Tune."""
-    sweep_data, tasks, base, step = ray.get(data[0])
+    sweep_data, tasks, base, step, bundle = ray.get(data[0])
     grid, fusions = tasks[values["task"]]
     started = time.process_time()
-    rows = surface_of(sweep_data, fusions, grid, base, step)
+    rows = surface_of(sweep_data, fusions, grid, base, step, bundle)
     ray.get(surface.put.remote(values["task"], rows))
     target = "mae" if sweep_data.labelled else "jitter"
     tune.report(
