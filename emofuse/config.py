@@ -186,8 +186,9 @@ class StabilizerConfig:
     """Seconds after which a held level is no longer given out as valid."""
     window: int = 60
     """Frames of the window in which stability is reported."""
-    tuned_on: str | None = None
-    """The tuned_on.json of the tune_stabilizer.py that chose these options: its rows count as in-sample."""
+    file: str | None = None
+    """A stabilizer.json of tune_stabilizer.py: it holds all options of the stabilizer and the fusion's gates, and the
+    rows they were chosen on, which count as in-sample."""
 
 
 @dataclass(frozen=True)

@@ -118,7 +118,7 @@ class Evaluation:
             calibrating.check_experts(cards)
         check_evaluation(self.evaluation_config, calibrating)
         fitted = [
-            runs.content_sha256(each) if each else None for each in (path, self.evaluation_config.stabilizer.tuned_on)
+            runs.content_sha256(each) if each else None for each in (path, self.evaluation_config.stabilizer.file)
         ]
         marks = {"predict": predict, "evaluate": runs.evaluation_fingerprint(predict, self.evaluation_config, *fitted)}
         address = (

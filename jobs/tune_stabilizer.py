@@ -11,8 +11,8 @@ from emofuse.config import Split, StabilizerConfig, SweepConfig
 DESCRIPTION = """Which filter, with which parameters and behind which fusion gates, smooths these sequences best?
 Reads the fused table of a run and tries every combination on Ray Tune, vectorised in few trials. Where frames
 are labelled the error after smoothing is minimised, elsewhere the jitter at a bounded response time; the quickest
-filter within one standard error of the best is taken. Writes surface.parquet, pareto.parquet, tuned_on.json with the
-rows it has seen, run.json with the chosen options, and report.html."""
+filter within one standard error of the best is taken. Writes stabilizer.json, for
+--stabilizer.file of eval_fusion.py, surface.parquet, pareto.parquet, run.json, and report.html."""
 
 
 @dataclass(frozen=True)

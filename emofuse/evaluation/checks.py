@@ -9,7 +9,7 @@ from emofuse.config import EvaluationConfig, InferenceConfig, at_least
 from emofuse.errors import ConfigError
 from emofuse.fusion.select import chosen_fusion, fuse
 from emofuse.stabilizer import make_stabilizer
-from emofuse.stabilizer.tuned_rows import TunedRows
+from emofuse.stabilizer.tuned import with_tuned
 
 MIN_RESAMPLES = 20
 
@@ -34,7 +34,7 @@ def check_evaluation(config: EvaluationConfig, calibration: Calibration | None) 
 
     Raises:
         ConfigError: saying what cannot.
-        DataError: if the rows that the stabilizer was tuned on cannot be read.
+        DataError: if the stabilizer's file cannot be read.
     """
     statistics = config.statistics
     at_least(MIN_RESAMPLES, config, "statistics", "resamples")
@@ -43,8 +43,6 @@ def check_evaluation(config: EvaluationConfig, calibration: Calibration | None) 
         raise ConfigError(f"statistics.confidence must lie within (0, 1), as .95; got {statistics.confidence:g}")
     if not config.fusion.variance_floor > 0:
         raise ConfigError(f"fusion.variance_floor must be positive; got {config.fusion.variance_floor:g}")
-    make_stabilizer(config.stabilizer)
-    if config.stabilizer.tuned_on:
-        TunedRows.load(config.stabilizer.tuned_on)
+    make_stabilizer(with_tuned(config)[0].stabilizer)
     nothing, fitted = np.full((2, 1, 2), np.nan), calibration.fusion_arguments() if calibration else {}
     fuse(nothing, nothing, chosen_fusion(config.fusion, calibration.fusion if calibration else None), **fitted)

@@ -6,7 +6,7 @@ Cheap, and made from Parquet alone: every ablation and every sweep starts here, 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,7 @@ from emofuse.fusion.rules import equal_weights, fixed_weights
 from emofuse.fusion.select import chosen_fusion, clamp, fuse, recalibrated
 from emofuse.io import storage
 from emofuse.runs.run import Run
-from emofuse.stabilizer.tuned_rows import TunedRows
+from emofuse.stabilizer.tuned import TunedStabilizer, with_tuned
 from emofuse.tables.columns import both, column, floats, texts
 from emofuse.tables.schema import EXPERTS, FUSED, PREDICTIONS, conform, read_metadata, with_metadata
 
@@ -69,12 +69,13 @@ def evaluate_table(predictions: pa.Table, config: EvaluationConfig) -> Evaluatio
     calibration = Calibration.load(config.calibration) if config.calibration else None
     if calibration:
         calibration.check_experts(_cards(table))
-    tuned = TunedRows.load(config.stabilizer.tuned_on) if config.stabilizer.tuned_on else None
+    config, tuned = with_tuned(config)
     table = mark_fitted(table, calibration, tuned)
     experts = expert_predictions(table, calibration)
     mean = np.stack([experts[name].mean for name in EXPERTS])
     variance = np.stack([experts[name].variance for name in EXPERTS])
     fusion = chosen_fusion(config.fusion, calibration.fusion if calibration else None)
+    fusion = replace(fusion, **tuned.gates) if tuned else fusion
     gates = gate(column(table, "face_score"), variance[1], column(table, "luma"), fusion)
     mean[1, np.logical_or.reduce(list(gates.values()))] = np.nan
     fitted = calibration.fusion_arguments() if calibration else {}
@@ -110,7 +111,7 @@ def choose_split(there: Iterable[str | None], wanted: str | None) -> str:
     return wanted
 
 
-def mark_fitted(table: pa.Table, *fitted: Calibration | TunedRows | None) -> pa.Table:
+def mark_fitted(table: pa.Table, *fitted: Calibration | TunedStabilizer | None) -> pa.Table:
     """`table` with the rows that any of these was fitted or tuned on marked `in_sample` too."""
     ids, seen = texts(table, "sample_id"), column(table, "in_sample") > 0
     for each in fitted:

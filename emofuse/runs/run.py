@@ -204,10 +204,10 @@ def inference_fingerprint(manifest: str, config: InferenceConfig, weights: dict[
 
 
 def evaluation_fingerprint(
-    predict: str, config: EvaluationConfig, calibration: str | None, tuned_on: str | None = None
+    predict: str, config: EvaluationConfig, calibration: str | None, stabilizer: str | None = None
 ) -> str:
     """Of all that can change an evaluation: predict's fingerprint, the options, sha256 of the files they name."""
-    return fingerprint(emofuse.__version__, predict, config, calibration, tuned_on)
+    return fingerprint(emofuse.__version__, predict, config, calibration, stabilizer)
 
 
 def provenance() -> dict[str, Any]:

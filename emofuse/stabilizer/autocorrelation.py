@@ -56,9 +56,9 @@ class FilterError:
     covariance: Array
 
     @classmethod
-    def initial(cls, variance: Array) -> FilterError:
+    def initial(cls, shape: tuple[int, ...]) -> FilterError:
         """Before the first frame."""
-        return cls(variance, np.zeros(variance.shape))
+        return cls(np.zeros(shape), np.zeros(shape))
 
     def restarted(self, where: Array, initial: FilterError) -> FilterError:
         """This with `initial` put in `where`."""

@@ -39,7 +39,7 @@ def log_likelihood(process_variance: ArrayLike, sequences: Sequences, timing: Ti
     candidates = np.asarray(process_variance, dtype=np.float64)[:, None, None]
     update = KalmanUpdate(candidates)
     shape = (len(candidates), len(sequences.lengths), AXIS_COUNT)
-    start = state = State.initial(shape, None, None)
+    start = state = State.initial(shape)
     restarts = timing.restarts(sequences.elapsed)
     elapsed = np.where(restarts, 0.0, sequences.elapsed)[:, :, None]
     total = np.zeros(shape)
@@ -55,13 +55,13 @@ def log_likelihood(process_variance: ArrayLike, sequences: Sequences, timing: Ti
     return total.sum(axis=1)
 
 
-def fit_process_variance(sequences: Sequences | Iterable[Sequences], timing: Timing | None = None) -> np.ndarray:
+def fit_process_variance(groups: Iterable[Sequences], timing: Timing | None = None) -> np.ndarray:
     """The process variance under which the sequences are likeliest.
 
     A grid over the whole range finds the neighbourhood, a bounded search the maximum.
 
     Args:
-        sequences: of the valid split, in one or several groups; their variances count as measurement noise.
+        groups: sequences side by side; their variances count as measurement noise.
         timing: gaps.
 
     Returns:
@@ -70,7 +70,7 @@ def fit_process_variance(sequences: Sequences | Iterable[Sequences], timing: Tim
     Raises:
         DataError: if an axis has no two samples that follow each other.
     """
-    groups = [sequences] if isinstance(sequences, Sequences) else list(sequences)
+    groups = list(groups)
 
     def likelihood(candidates: np.ndarray) -> np.ndarray:
         return np.sum([log_likelihood(candidates, group, timing) for group in groups], axis=0)

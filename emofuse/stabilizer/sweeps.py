@@ -11,12 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from emofuse.affect import Affect
 from emofuse.stabilizer.autocorrelation import Autocorrelation, FilterError, propagate
-from emofuse.stabilizer.steps import Timing
-from emofuse.stabilizer.updates import EmaUpdate, FilterUpdate, KalmanUpdate, OneEuroUpdate, State, advance
-
-AXIS_COUNT = 2
+from emofuse.stabilizer.steps import AXIS_COUNT, Timing
+from emofuse.stabilizer.updates import FilterUpdate, State, advance
 
 
 @dataclass(frozen=True)
@@ -87,31 +84,6 @@ class Frame:
     valid: np.ndarray
 
 
-@dataclass(frozen=True)
-class Smooth:
-    """SmoothedSequences sequences.
-
-    Attributes:
-        mean: (C, S, T, 2), NaN where not valid.
-        variance: (C, S, T, 2), NaN where unknown.
-        held: (C, S, T, 2) bool.
-        valid: (C, S, T, 2) bool.
-    """
-
-    mean: np.ndarray
-    variance: np.ndarray
-    held: np.ndarray
-    valid: np.ndarray
-
-    @classmethod
-    def gather(cls, frames: Iterator[Frame]) -> Smooth:
-        """All frames of `frames` in one; mind that this is configurations x frames in size."""
-        kept = [(f.mean, f.variance, f.held, f.valid) for f in frames]
-        mean, variance, held, valid = (np.stack(column, axis=2) for column in zip(*kept, strict=True))
-        smoothed = Affect.of(mean, variance, valid)
-        return cls(smoothed.mean, smoothed.variance, held, smoothed.valid)
-
-
 def elapsed_seconds(timestamps: np.ndarray, frame_rate: float) -> np.ndarray:
     """Seconds since the frame before, 0 at the first.
 
@@ -137,7 +109,6 @@ def run(
     configurations: int,
     *,
     timing: Timing | None = None,
-    initial: State | None = None,
     autocorrelation: Autocorrelation | None = None,
     variances: bool = True,
 ) -> Iterator[Frame]:
@@ -148,15 +119,13 @@ def run(
         sequences: what to smooth.
         configurations: C.
         timing: gaps and holds.
-        initial: the state before the first frame, shape (C, S, 2).
         autocorrelation: of the samples' errors, parts of shape (2,) or floats; None = not known.
         variances: whether to follow the variance of the level; without, a sweep of means saves a third of its time.
     """
     timing = timing or Timing()
     shape = (configurations, len(sequences.lengths), AXIS_COUNT)
-    start = State.initial(shape, None, None) if initial is None else initial
-    state, calm = start, FilterError.initial(start.variance)
-    error, unknown = calm, np.full(shape, np.nan)
+    start, calm = State.initial(shape), FilterError.initial(shape)
+    state, error, unknown = start, calm, np.full(shape, np.nan)
     restarts = timing.restarts(sequences.elapsed)
     elapsed = np.where(restarts, 0.0, sequences.elapsed)
     for t in range(sequences.mean.shape[1]):
@@ -179,96 +148,3 @@ def per_configuration(values: ArrayLike) -> np.ndarray:
     if array.ndim not in (1, 2) or (array.ndim == 2 and array.shape[1] != AXIS_COUNT):
         raise ValueError(f"parameters must have shape (C,) or (C, 2); got {array.shape}")
     return array.reshape(len(array), 1, -1)
-
-
-def run_ema(
-    mean: ArrayLike,
-    variance: ArrayLike,
-    timestamps: ArrayLike | None,
-    lengths: ArrayLike | None,
-    alpha: ArrayLike,
-    threshold: ArrayLike,
-    *,
-    time_constant: ArrayLike | None = None,
-    process_variance: ArrayLike = (0.3,),
-    soft: bool = False,
-    timing: Timing | None = None,
-    autocorrelation: Autocorrelation | None = None,
-) -> Smooth:
-    """`GatedEma` for configurations x sequences x frames.
-
-    Args:
-        mean: (S, T, 2), reference scale.
-        variance: (S, T, 2), reference units squared.
-        timestamps: (S, T) seconds, or None.
-        lengths: (S,), or None.
-        alpha: (C,) or (1,), weight of the new sample.
-        threshold: (C,) or (1,), or (C, 2) for one per axis, on the variance.
-        time_constant: (C,) or (1,) seconds; takes the place of alpha.
-        process_variance: (C,) or (1,), variance of the level's step in a second.
-        soft: the soft gate.
-        timing: gaps, holds and the frame rate.
-        autocorrelation: of the samples' errors; None = not known.
-    """
-    tau = None if time_constant is None else per_configuration(time_constant)
-    weight, gate, growth = (per_configuration(p) for p in (alpha, threshold, process_variance))
-    update = EmaUpdate(weight, gate, growth, tau, soft)
-    count = max(len(p) for p in (weight, gate, growth, tau) if p is not None)
-    sequences = Sequences.of(mean, variance, timestamps, lengths, timing=timing)
-    return Smooth.gather(run(update, sequences, count, timing=timing, autocorrelation=autocorrelation))
-
-
-def run_kalman(
-    mean: ArrayLike,
-    variance: ArrayLike,
-    timestamps: ArrayLike | None,
-    lengths: ArrayLike | None,
-    process_variance: ArrayLike,
-    *,
-    initial_mean: float | np.ndarray | None = None,
-    initial_variance: float | np.ndarray | None = None,
-    timing: Timing | None = None,
-    autocorrelation: Autocorrelation | None = None,
-) -> Smooth:
-    """`LocalLevelKalman` for configurations x sequences x frames; arguments as for `run_ema`.
-
-    Args:
-        process_variance: (C,), or (C, 2) for one per axis, variance of the level's step in a second.
-        initial_mean: the level at the first frame, a float or (2,); by default the first sample.
-        initial_variance: its variance.
-    """
-    parts = per_configuration(process_variance)
-    sequences = Sequences.of(mean, variance, timestamps, lengths, timing=timing)
-    shape = (len(parts), len(sequences.lengths), AXIS_COUNT)
-    initial = State.initial(shape, initial_mean, initial_variance)
-    frames = run(
-        KalmanUpdate(parts), sequences, len(parts), timing=timing, initial=initial, autocorrelation=autocorrelation
-    )
-    return Smooth.gather(frames)
-
-
-def run_one_euro(
-    mean: ArrayLike,
-    variance: ArrayLike,
-    timestamps: ArrayLike | None,
-    lengths: ArrayLike | None,
-    min_cutoff: ArrayLike,
-    beta: ArrayLike,
-    *,
-    derivative_cutoff: ArrayLike = (1.0,),
-    process_variance: ArrayLike = (0.3,),
-    timing: Timing | None = None,
-    autocorrelation: Autocorrelation | None = None,
-) -> Smooth:
-    """`OneEuro` for configurations x sequences x frames; arguments as for `run_ema`.
-
-    Args:
-        min_cutoff: (C,) or (1,) Hz.
-        beta: (C,) or (1,).
-        derivative_cutoff: (C,) or (1,) Hz.
-    """
-    rest, rise, speed, growth = (per_configuration(p) for p in (min_cutoff, beta, derivative_cutoff, process_variance))
-    update = OneEuroUpdate(rest, rise, speed, (timing or Timing()).frame_rate, growth)
-    count = max(len(p) for p in (rest, rise, speed, growth))
-    sequences = Sequences.of(mean, variance, timestamps, lengths, timing=timing)
-    return Smooth.gather(run(update, sequences, count, timing=timing, autocorrelation=autocorrelation))

@@ -6,14 +6,17 @@ The same functions serve one frame of one sequence (shape (2,)) and a whole swee
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from emofuse.errors import ConfigError
 
 Array = np.ndarray
+
+FILTERS = ("ema", "soft_ema", "kalman", "one_euro", "none")
 
 
 def _check(name: str, value: Array | float, *, low: float = 0, high: float = np.inf, positive: bool = False) -> None:
@@ -46,12 +49,10 @@ class State:
     gain: Array
 
     @classmethod
-    def initial(cls, shape: tuple[int, ...], mean: Array | float | None, variance: Array | float | None) -> State:
-        """The state before the first frame; with `mean` None the first sample becomes the level."""
-        level = np.broadcast_to(0.0 if mean is None else np.asarray(mean, dtype=np.float64), shape).copy()
-        spread = np.broadcast_to(0.0 if variance is None else np.asarray(variance, dtype=np.float64), shape).copy()
-        started = np.full(shape, mean is not None)
-        return cls(level, spread, np.zeros(shape), started, np.zeros(shape), np.full(shape, np.nan), np.zeros(shape))
+    def initial(cls, shape: tuple[int, ...]) -> State:
+        """The state before the first frame; the first sample let in becomes the level."""
+        zero, started = np.zeros(shape), np.zeros(shape, dtype=bool)
+        return cls(zero, zero, zero, started, zero, np.full(shape, np.nan), zero)
 
     def restarted(self, where: Array, initial: State) -> State:
         """This state with `initial` put in `where` (broadcasts to the state's shape)."""
@@ -147,14 +148,14 @@ class OneEuroUpdate:
     f_c = min_cutoff + beta |speed|, K = 1 / (1 + rate / (2 pi f_c)); the speed is low-passed at
     `derivative_cutoff`.
 
-    Source: Casiez, Roussel & Vogel 2012, algorithm 1; the recursion of the package OneEuroFilter,
-    where the speed is taken from the previous filtered value.
+    Source: Casiez, Roussel & Vogel 2012, algorithm 1; the speed is taken from the previous filtered value, as in the
+    authors' package OneEuroFilter.
     """
 
     min_cutoff: Array | float = 1.0
     beta: Array | float = 0.0
     derivative_cutoff: Array | float = 1.0
-    frame_rate: float = 30.0
+    frame_rate: Array | float = 30.0
     process_variance: Array | float = 0.0
 
     def __post_init__(self) -> None:
@@ -175,6 +176,30 @@ class OneEuroUpdate:
         seen = sample.present
         after = replace(state, speed=np.where(seen, speed, state.speed), rate=np.where(seen, rate, state.rate))
         return gain, ~seen, after
+
+
+def filter_update(name: str, parameter: Callable[[str], Any]) -> FilterUpdate:
+    """The filter of an option's name; `none` takes every sample as it is.
+
+    Args:
+        name: ema, soft_ema, kalman, one_euro or none.
+        parameter: gives an option of `StabilizerConfig` by its name, as an array that broadcasts to the state's shape.
+
+    Raises:
+        ConfigError: for an unknown name or a parameter out of range.
+    """
+    growth = parameter("process_variance")
+    if name == "none":
+        return EmaUpdate(1.0, np.inf, growth)
+    if name in ("ema", "soft_ema"):
+        alpha, threshold, tau = (parameter(each) for each in ("alpha", "uncertainty_threshold", "time_constant"))
+        return EmaUpdate(alpha, threshold, growth, tau, name == "soft_ema")
+    if name == "kalman":
+        return KalmanUpdate(growth)
+    if name == "one_euro":
+        at_rest, rise, of_speed = (parameter(each) for each in ("min_cutoff", "beta", "derivative_cutoff"))
+        return OneEuroUpdate(at_rest, rise, of_speed, parameter("frame_rate"), growth)
+    raise ConfigError(f"unknown filter {name!r}; known: {', '.join(FILTERS)}")
 
 
 def low_pass_gain(cutoff: Array | float, rate: Array | float) -> Array | float:

@@ -9,12 +9,12 @@ from emofuse.config import StabilizerConfig
 from emofuse.errors import ConfigError, DataError
 from emofuse.stabilizer import (
     Autocorrelation,
-    LocalLevelKalman,
+    Sequences,
+    filter_update,
     fit_autocorrelation,
     fit_level_variance,
     make_stabilizer,
-    run_ema,
-    run_kalman,
+    run,
     smooth,
 )
 
@@ -24,15 +24,16 @@ STEP, NOISE = 0.001, 0.04
 Z90 = 1.6448536269514722
 """Standard normal quantile of .95 (scipy.stats.norm.ppf)."""
 
-FILTERS = {
-    "ema": lambda x, v, errors: run_ema(
-        x, v, None, None, [0.7], [0.4], process_variance=[STEP * RATE], autocorrelation=errors
-    ),
-    "soft_ema": lambda x, v, errors: run_ema(
-        x, v, None, None, [0.7], [0.02], process_variance=[STEP * RATE], soft=True, autocorrelation=errors
-    ),
-    "kalman": lambda x, v, errors: run_kalman(x, v, None, None, [STEP * RATE], autocorrelation=errors),
-}
+FILTERS = {"ema": {}, "soft_ema": {"uncertainty_threshold": 0.02}, "kalman": {}}
+"""Options of each filter."""
+
+
+def filtered(x, v, errors, name="kalman", times=None, **options):
+    """Means and variances (S, T, 2) of sequences (S, T, 2) under one filter."""
+    config = StabilizerConfig(filter=name, **{"process_variance": STEP * RATE, **options})
+    update = filter_update(name, lambda each: getattr(config, each))
+    frames = list(run(update, Sequences.of(x, v, times), 1, autocorrelation=errors))
+    return tuple(np.stack([getattr(frame, part)[0] for frame in frames], axis=1) for part in ("mean", "variance"))
 
 
 def lasting(phi, share, sequences, frames, seed):
@@ -49,7 +50,8 @@ def lasting(phi, share, sequences, frames, seed):
 
 def coverage(smoothed, truth):
     """Share of frames within the 90 % interval, and its standard error over sequences."""
-    inside = (np.abs(smoothed.mean[0] - truth) <= Z90 * np.sqrt(smoothed.variance[0])).mean(axis=(1, 2))
+    mean, variance = smoothed
+    inside = (np.abs(mean - truth) <= Z90 * np.sqrt(variance)).mean(axis=(1, 2))
     return inside.mean(), inside.std(ddof=1) / np.sqrt(len(inside))
 
 
@@ -59,7 +61,7 @@ class TestCoverage:
     @pytest.mark.parametrize("name", FILTERS)
     def test_intervals_hold_nine_tenths_where_the_autocorrelation_is_known(self, name, phi, share):
         truth, x, v = lasting(phi, share, 300, 200, seed=1)
-        covered, error = coverage(FILTERS[name](x, v, Autocorrelation(phi**RATE, share)), truth)
+        covered, error = coverage(filtered(x, v, Autocorrelation(phi**RATE, share), name, **FILTERS[name]), truth)
         assert covered == pytest.approx(0.9, abs=4 * error)
         assert error < 0.01
 
@@ -69,13 +71,13 @@ class TestCoverage:
         rows = np.split(np.arange(8 * 300), 8)
         found = fit_autocorrelation((x - truth).reshape(-1, 2), v.reshape(-1, 2), np.full(2400, np.nan), rows)
         truth, x, v = lasting(phi, share, 300, 200, seed=3)
-        covered, _ = coverage(FILTERS[name](x, v, found), truth)
+        covered, _ = coverage(filtered(x, v, found, name, **FILTERS[name]), truth)
         assert 0.85 <= covered <= 0.95
 
     @pytest.mark.parametrize("name", FILTERS)
     def test_unknown_it_never_announces_too_little(self, name, phi, share):
         truth, x, v = lasting(phi, share, 300, 200, seed=4)
-        covered, error = coverage(FILTERS[name](x, v, None), truth)
+        covered, error = coverage(filtered(x, v, None, name, **FILTERS[name]), truth)
         assert covered >= 0.9 - 4 * error
 
 
@@ -108,9 +110,9 @@ def test_the_variance_of_an_average_of_ar1_errors():
     alpha, phi = 0.3, 0.9
     x = np.zeros((1, 400, 2))
     errors = Autocorrelation(phi**RATE)
-    out = run_ema(x, np.full(x.shape, 0.05), None, None, [alpha], [0.4], process_variance=[0.0], autocorrelation=errors)
+    _, variance = filtered(x, np.full(x.shape, 0.05), errors, "ema", alpha=alpha, process_variance=0.0)
     expected = 0.05 * alpha / (2 - alpha) * (1 + phi * (1 - alpha)) / (1 - phi * (1 - alpha))
-    np.testing.assert_allclose(out.variance[0, 0, -1], expected, rtol=1e-12)
+    np.testing.assert_allclose(variance[0, -1], expected, rtol=1e-12)
 
 
 class TestFit:
@@ -195,7 +197,7 @@ class TestLevel:
         truth, x, v = lasting(0.9, 0.8, 300, 200, seed=11)
         errors = Autocorrelation(0.9**RATE, 0.8)
         true = Autocorrelation(0.9**RATE, 0.8, STEP * RATE)
-        ways = [run_kalman(x, v, None, None, [0.1 * STEP * RATE], autocorrelation=each) for each in (errors, true)]
+        ways = [filtered(x, v, each, process_variance=0.1 * STEP * RATE) for each in (errors, true)]
         (without, _), (within, error) = (coverage(each, truth) for each in ways)
         assert within == pytest.approx(0.9, abs=4 * error)
         assert without < 0.85
@@ -214,8 +216,8 @@ class TestFrameRate:
         time = np.tile(np.arange(frames) / RATE, (count, 1))
         for every in (1, 5):
             thin, v = x[:, ::every], np.full(x[:, ::every].shape, noise)
-            out = run_kalman(thin, v, time[:, ::every], None, [step * RATE])
-            square = ((out.mean[0] - truth[:, ::every]) ** 2)[:, 60:].mean(axis=1)
+            mean, _ = filtered(thin, v, None, times=time[:, ::every], process_variance=step * RATE)
+            square = ((mean - truth[:, ::every]) ** 2)[:, 60:].mean(axis=1)
             q = every * step / noise
             root = np.sqrt(q**2 + 4 * q)
             best = noise * (q + root) / (q + root + 2)
@@ -226,7 +228,7 @@ class TestFrameRate:
         """One second in one step or in thirty, the sample missing in between: the same gain and variance."""
         ends = []
         for steps in (1, 30):
-            kalman = LocalLevelKalman(0.3, autocorrelation=Autocorrelation(0.0))
+            kalman = make_stabilizer(StabilizerConfig(filter="kalman", process_variance=0.3, autocorrelation=0.0))
             kalman.update([0.0, 0.0], [0.1, 0.1], 0.0)
             for k in range(1, steps):
                 kalman.update([np.nan, np.nan], [np.nan, np.nan], k / steps)

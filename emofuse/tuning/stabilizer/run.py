@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from rich.console import Console
 
 from emofuse.calibration import Calibration
 from emofuse.config import FusionConfig, StabilizerConfig, SweepConfig
-from emofuse.errors import ConfigError, DataError, EmofuseError
+from emofuse.errors import ConfigError, DataError
 from emofuse.fusion.select import chosen_fusion
 from emofuse.inference.cluster import ray_cluster
 from emofuse.inference.sink import table_fingerprint
@@ -27,23 +29,23 @@ from emofuse.io.addresses import display_uri
 from emofuse.report import build_report
 from emofuse.runs import run as runs
 from emofuse.runs.run import Run
-from emofuse.stabilizer import Timing, fit_process_variance
-from emofuse.stabilizer.tuned_rows import TunedRows
+from emofuse.stabilizer import Autocorrelation, Timing, fit_process_variance
+from emofuse.stabilizer.tuned import GATES, TunedStabilizer
 from emofuse.tables.columns import both, texts
 from emofuse.tables.schema import FUSED, conform
 from emofuse.tuning.one_standard_error import RULE, assign
-from emofuse.tuning.stabilizer.grid import GATES, Grid, filter_grids, fusion_grid
+from emofuse.tuning.stabilizer.grid import Grid, filter_grids, fusion_grid
 from emofuse.tuning.stabilizer.scoring import pack
 from emofuse.tuning.stabilizer.surface import PAIRS, SweepData, evaluated, rows_of, surface_of
-from emofuse.tuning.stabilizer.trials import Task, peak_memory, run_trials
+from emofuse.tuning.trials import peak_memory, run_tasks
 
 FEW_SEQUENCES = 5
 """Below so many sequences a sweep says that its choice is to be taken with care."""
 MIN_WORK = 20_000_000
 """Configurations x frames that a trial should have: about the second that starting one costs."""
 
-TUNED_ON = "tuned_on.json"
-"""File of the rows that a sweep has seen, in its run directory."""
+FILE = "stabilizer.json"
+"""What is chosen, with the rows it was chosen on, in the run directory."""
 SAME = 1e-5
 """Stored tables are float32: a fusion made again agrees with the stored one within this."""
 
@@ -69,7 +71,7 @@ class StabilizerSweep:
     console: Console = field(default_factory=Console)
 
     def run(self, fused: str, out: str) -> Run:
-        """Sweep, and write `surface.parquet`, `pareto.parquet`, `tuned_on.json`, `run.json` and the report.
+        """Sweep, and write `surface.parquet`, `pareto.parquet`, `stabilizer.json`, `run.json` and the report.
 
         Args:
             fused: the fused folder of a run, or the run's directory.
@@ -99,32 +101,19 @@ class StabilizerSweep:
         surface, facts = self.surface(sweep_data, fusion, out=run.address)
         facts["labels_in_sample"] = bool(np.isfinite(both(used)).any() and not sweep_data.labelled)
         chosen = surface.filter(surface.column("chosen")).to_pylist()[0]
-        found = self._found(chosen, sweep_data, fusion, facts["frame_rate"])
-        found |= {"tuned_on": storage.join(run.address, TUNED_ON)}
-        stabilizer, gated = chosen_options(chosen, self.base, fusion, found)
+        correlations = sweep_data.autocorrelations(chosen_options(chosen, self.base, fusion)[1], facts["frame_rate"])
+        stabilizer, gated = chosen_options(chosen, self.base, fusion, correlations.get("fused"))
+        facts["autocorrelation"] = {name: _as_options(each) for name, each in correlations.items()}
         record |= {"fused": source, "split": split, "sweep": facts, "config": {"tune": asdict(self.sweep)}}
         measured = {name: value for name, value in chosen.items() if value not in (None, np.inf)}
         options = {"stabilizer": asdict(stabilizer), "fusion": asdict(gated)}
         record |= {"chosen": {**options, "measured": measured, "rule": RULE}}
         ids = texts(used, "sample_id")[np.concatenate(sweep_data.rows)]
-        _write(run, surface, record, TunedRows.of(split, table_fingerprint(used), ids, facts["groups"]))
-        self._tell(run, facts, chosen, found)
+        about = {"split": split, "fingerprint": table_fingerprint(used), "groups": facts["groups"]}
+        tuned = TunedStabilizer.of(stabilizer, gated, ids, **about)
+        _write(run, surface, record, tuned)
+        self._tell(run, facts, chosen)
         return run
-
-    def _found(
-        self, chosen: dict[str, Any], sweep_data: SweepData, fusion: FusionConfig, frame_rate: float
-    ) -> dict[str, Any]:
-        """Options that go with the choice: how lasting the errors are that it smooths, and how far the truth moves."""
-        errors = sweep_data.autocorrelation(chosen_options(chosen, self.base, fusion)[1], frame_rate)
-        if chosen["filter"] == "none" or errors is None:
-            return {}
-        pairs = (errors.per_second, errors.share, errors.level_variance)
-        names = ("autocorrelation", "autocorrelated_share", "level_variance")
-        # As many digits as an option needs.
-        return {
-            name: tuple(float(f"{value:.4g}") for value in np.asarray(pair))
-            for name, pair in zip(names, pairs, strict=True)
-        }
 
     def surface(self, sweep_data: SweepData, fusion: FusionConfig, out: str) -> tuple[pa.Table, dict[str, Any]]:
         """Every configuration's row, the best first, and what the sweep took.
@@ -141,11 +130,7 @@ class StabilizerSweep:
         grids = filter_grids(self.sweep, variance[np.concatenate(sweep_data.rows)], likeliest)
         bundle, fold = assign(sweep_data.groups, self.sweep.folds)
         started = time.perf_counter()
-        rows, trials = (
-            self._local(sweep_data, grids, fusions, bundle)
-            if self.local
-            else self._tune(sweep_data, grids, fusions, bundle, out)
-        )
+        rows, trials = self._rows(sweep_data, grids, fusions, bundle, out)
         seconds = time.perf_counter() - started
         table, held_out = evaluated(rows, self.sweep, rate, fold, labelled=sweep_data.labelled)
         facts = {
@@ -163,37 +148,38 @@ class StabilizerSweep:
         }
         return table, facts
 
-    def _local(
-        self, sweep_data: SweepData, grids: list[Grid], fusions: list[FusionConfig], bundle: np.ndarray
-    ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-        started = time.process_time()
-        step = self.sweep.step
-        rows = [row for grid in grids for row in surface_of(sweep_data, fusions, grid, self.base, step, bundle)]
-        cpu_seconds = time.process_time() - started
-        return rows, {"trials": len(grids), "cpu_seconds": cpu_seconds, "peak_memory_mb": peak_memory()}
-
-    def _tune(
+    def _rows(
         self, sweep_data: SweepData, grids: list[Grid], fusions: list[FusionConfig], bundle: np.ndarray, out: str
     ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-        plain = surface_of(sweep_data, fusions, grids[0], self.base, self.sweep.step, bundle)
+        """The rows of the surface, and what they took."""
+
+        def task(grid: Grid, some: list[FusionConfig]) -> Callable[[SweepData], list[dict[str, Any]]]:
+            return partial(surface_of, fusions=some, grid=grid, base=self.base, step=self.sweep.step, bundle=bundle)
+
+        if self.local:
+            started = time.process_time()
+            rows = [row for grid in grids for row in task(grid, fusions)(sweep_data)]
+            cpu_seconds = time.process_time() - started
+            return rows, {"trials": len(grids), "cpu_seconds": cpu_seconds, "peak_memory_mb": peak_memory()}
+        plain = task(grids[0], fusions)(sweep_data)
         with ray_cluster(self.address) as resources:
             work = sum(map(len, grids)) * len(fusions) * sweep_data.frames
-            tasks = divided(grids[1:], fusions, max(1, min(int(resources.get("CPU", 1)), work // MIN_WORK)))
-            rows, took, errors = run_trials(sweep_data, tasks, self.base, self.sweep.step, bundle, out)
-        if errors:
-            raise EmofuseError(f"{len(errors)} of {len(tasks)} trials failed, first: {errors[0]}")
-        return plain + rows, {"trials": len(tasks), **took}
+            trials = max(1, min(int(resources.get("CPU", 1)), work // MIN_WORK))
+            tasks = [task(*part) for part in divided(grids[1:], fusions, trials)]
+            parts, took = run_tasks(tasks, sweep_data, out)
+        return plain + [row for part in parts for row in part], {"trials": len(tasks), **took}
 
-    def _tell(self, run: Run, facts: dict[str, Any], chosen: dict[str, Any], found: dict[str, Any]) -> None:
+    def _tell(self, run: Run, facts: dict[str, Any], chosen: dict[str, Any]) -> None:
         measured = ("mae", "ccc") if facts["labelled"] else ()
-        figures = ", ".join(f"{name} {chosen[name]:.4f}" for name in ("objective", *measured, "jitter", "hold_rate"))
+        metrics = ", ".join(f"{name} {chosen[name]:.4f}" for name in ("objective", *measured, "jitter", "hold_rate"))
         lines = [
             f"{facts['configurations']:,} configurations over {facts['frames']:,} frames of {facts['sequences']:,} "
             f"sequences in {facts['seconds']:.1f} s ({facts['configuration_frames_per_second']:,.0f} configurations "
             "× frames per second)",
-            f"chosen: {chosen['filter']}; {figures}, response {chosen['response_time']:.0f} frames",
+            f"chosen: {chosen['filter']}; {metrics}, response {chosen['response_time']:.0f} frames",
             *_held_out_sentence(facts["held_out"]),
-            f"evaluate with: {options_of(chosen, found)}",
+            *_autocorrelation_sentence(facts["autocorrelation"]),
+            f"evaluate with: --stabilizer.file {display_uri(storage.join(run.address, FILE))}",
             *_cautions(facts, chosen),
             f"report: {display_uri(run.report)}",
         ]
@@ -211,17 +197,14 @@ def _held_out_sentence(held_out: dict[str, float] | None) -> list[str]:
     ]
 
 
-def options_of(chosen: dict[str, Any], found: dict[str, Any] | None = None) -> str:
-    """A row of the surface as eval_fusion.py's options, axis by axis where the axes differ.
-
-    Args:
-        chosen: the row.
-        found: further options of the stabilizer that go with it.
-    """
-    options = {f"stabilizer.{name}": value for name, value in (_filter_options(chosen) | (found or {})).items()}
-    options |= {f"fusion.{name}": chosen[name] for name in GATES if chosen[name] is not None}
-    words = {name: " ".join(map(str, value)) if isinstance(value, tuple) else value for name, value in options.items()}
-    return " ".join(f"--{name.replace('_', '-')} {value}" for name, value in words.items())
+def _autocorrelation_sentence(found: dict[str, dict[str, Any]]) -> list[str]:
+    """How lasting the errors are; nothing without labels."""
+    each = [
+        f"{name} {' '.join(f'{value:.3f}' for value in one['autocorrelation'])} of a share of "
+        f"{' '.join(f'{value:.2f}' for value in one['autocorrelated_share'])}"
+        for name, one in found.items()
+    ]
+    return [f"errors one second apart correlate by (valence, arousal): {'; '.join(each)}"] if each else []
 
 
 def _cautions(facts: dict[str, Any], chosen: dict[str, Any]) -> list[str]:
@@ -237,10 +220,10 @@ def _cautions(facts: dict[str, Any], chosen: dict[str, Any]) -> list[str]:
     return said
 
 
-def divided(grids: list[Grid], fusions: list[FusionConfig], trials: int) -> list[Task]:
+def divided(grids: list[Grid], fusions: list[FusionConfig], trials: int) -> list[tuple[Grid, list[FusionConfig]]]:
     """The sweep in about so many tasks of similar size, each of one filter; at least one for each filter."""
     share = max(1.0, sum(map(len, grids)) * len(fusions) / trials)
-    tasks: list[Task] = []
+    tasks = []
     for grid in grids:
         size = max(1, round(share / len(grid)))
         tasks += [(grid, fusions[start : start + size]) for start in range(0, len(fusions), size)]
@@ -248,11 +231,25 @@ def divided(grids: list[Grid], fusions: list[FusionConfig], trials: int) -> list
 
 
 def chosen_options(
-    row: dict[str, Any], base: StabilizerConfig, fusion: FusionConfig, found: dict[str, Any] | None = None
+    row: dict[str, Any], base: StabilizerConfig, fusion: FusionConfig, errors: Autocorrelation | None = None
 ) -> tuple[StabilizerConfig, FusionConfig]:
-    """The options of a row of the surface, and further ones that were found with it."""
-    gates = {name: row[name] for name in GATES}
-    return replace(base, **_filter_options(row) | (found or {})), replace(fusion, **gates)
+    """The options of a row of the surface.
+
+    Args:
+        row: of the surface.
+        base: options that are not swept.
+        fusion: the fusion, with any gates.
+        errors: how lasting the errors are that the filter smooths, where that is known.
+    """
+    found = _as_options(errors) if errors and row["filter"] != "none" else {}
+    return replace(base, **_filter_options(row) | found), replace(fusion, **{name: row[name] for name in GATES})
+
+
+def _as_options(errors: Autocorrelation) -> dict[str, tuple[float, ...]]:
+    """By their options' names, with as many digits as an option needs."""
+    parts = {"autocorrelation": errors.per_second, "autocorrelated_share": errors.share}
+    parts |= {"level_variance": errors.level_variance} if errors.level_variance is not None else {}
+    return {name: tuple(float(f"{value:.4g}") for value in np.asarray(pair)) for name, pair in parts.items()}
 
 
 def _filter_options(row: dict[str, Any]) -> dict[str, Any]:
@@ -283,11 +280,10 @@ def _source(address: str) -> tuple[str, Run | None]:
 def _as_fused(origin: Run | None) -> tuple[Calibration | None, FusionConfig]:
     """The calibration and the fusion behind a fused table, by its run's record."""
     evaluate = (origin.load() if origin else {}).get("config", {}).get("evaluate", {})
-    path = evaluate.get("calibration")
+    path, file = evaluate.get("calibration"), evaluate.get("stabilizer", {}).get("file")
     calibration = Calibration.load(path) if path else None
-    return calibration, chosen_fusion(
-        FusionConfig(**evaluate.get("fusion", {})), calibration.fusion if calibration else None
-    )
+    fusion = chosen_fusion(FusionConfig(**evaluate.get("fusion", {})), calibration.fusion if calibration else None)
+    return calibration, replace(fusion, **TunedStabilizer.load(file).gates) if file else fusion
 
 
 def _check_fusion(sweep_data: SweepData, used: pa.Table, fusion: FusionConfig) -> None:
@@ -301,11 +297,11 @@ def _check_fusion(sweep_data: SweepData, used: pa.Table, fusion: FusionConfig) -
         )
 
 
-def _write(run: Run, surface: pa.Table, record: dict[str, Any], seen: TunedRows) -> None:
+def _write(run: Run, surface: pa.Table, record: dict[str, Any], tuned: TunedStabilizer) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / TUNED_ON
-        seen.save(path)
-        storage.write_bytes(storage.join(run.address, TUNED_ON), path.read_bytes())
+        path = Path(folder) / FILE
+        tuned.save(path)
+        storage.write_bytes(storage.join(run.address, FILE), path.read_bytes())
     storage.write_table(storage.join(run.address, "surface.parquet"), surface)
     storage.write_table(storage.join(run.address, "pareto.parquet"), surface.filter(surface.column("pareto")))
     run.save(record)

@@ -18,10 +18,11 @@ from emofuse.fusion.gating import gate
 from emofuse.fusion.select import fuse
 from emofuse.metrics.stability import frame_rate
 from emofuse.stabilizer import Autocorrelation, Timing, fit_autocorrelation, fit_level_variance
+from emofuse.stabilizer.tuned import GATES
 from emofuse.tables.columns import both, column, group_names, texts
 from emofuse.tables.schema import EXPERTS, with_metadata
 from emofuse.tuning.one_standard_error import RULE, HeldOut, Losses, standard_error
-from emofuse.tuning.stabilizer.grid import GATES, Grid
+from emofuse.tuning.stabilizer.grid import Grid
 from emofuse.tuning.stabilizer.scoring import Pack, pack, response_frames, score
 
 ELEMENTS = 65_536
@@ -120,12 +121,18 @@ class SweepData:
         usual = np.nanmedian(variance[np.concatenate(self.rows)], axis=0)
         return pack(mean, variance, self.truth, self.timestamp, self.rows, timing, bundle), usual
 
-    def autocorrelation(self, fusion: FusionConfig, frame_rate: float) -> Autocorrelation | None:
-        """That of the fused errors, on the labelled frames; None where there are too few side by side."""
-        mean, variance = self.fused(fusion)
-        errors = fit_autocorrelation(mean - self.truth, variance, self.timestamp, self.rows, frame_rate)
+    def autocorrelations(self, fusion: FusionConfig, frame_rate: float) -> dict[str, Autocorrelation]:
+        """Of the errors of each expert and of the fusion, on labelled frames; empty where too few are side by side."""
         level = fit_level_variance(self.truth, self.timestamp, self.rows, frame_rate)
-        return None if errors is None or level is None else replace(errors, level_variance=level)
+        if level is None:
+            return {}
+        series = dict(zip(EXPERTS, zip(self.mean, self.variance, strict=True), strict=True))
+        series["fused"] = self.fused(fusion)
+        found = {
+            name: fit_autocorrelation(mean - self.truth, variance, self.timestamp, self.rows, frame_rate)
+            for name, (mean, variance) in series.items()
+        }
+        return {name: replace(each, level_variance=level) for name, each in found.items() if each is not None}
 
 
 def rows_of(fused: pa.Table, split: str) -> pa.Table:
@@ -166,11 +173,11 @@ def surface_of(
         widest = max(len(each.sequences.lengths) for each in packs)
         for block in grid.blocks(max(1, ELEMENTS // (2 * widest))):
             update = block.update(base)
-            figures, sums = score(update, packs, len(block), timing)
-            figures["response_time"] = response_frames(update, len(block), usual, rate, step)
+            metrics, sums = score(update, packs, len(block), timing)
+            metrics["response_time"] = response_frames(update, len(block), usual, rate, step)
             gates = {name: getattr(fusion, name) for name in GATES}
             rows += [
-                _row(block.filter, options | gates, {name: values[c] for name, values in figures.items()})
+                _row(block.filter, options | gates, {name: values[c] for name, values in metrics.items()})
                 | {"numerator": sums[above][c], "denominator": sums[below][c]}
                 for c, options in enumerate(block.rows)
             ]
@@ -266,16 +273,16 @@ def pareto(costs: np.ndarray) -> np.ndarray:
     return front
 
 
-def _row(name: str, options: dict[str, Any], figures: dict[str, np.ndarray]) -> dict[str, Any]:
+def _row(name: str, options: dict[str, Any], metrics: dict[str, np.ndarray]) -> dict[str, Any]:
     row: dict[str, Any] = {parameter: options.get(parameter) for parameter in PARAMETERS}
     for pair in PAIRS:
         value = options.get(pair)
         first, second = value if isinstance(value, tuple) else (value, value)
         row[pair], row[f"{pair}_arousal"] = first, second
     row["filter"] = name
-    for figure, values in figures.items():
-        row[figure] = float(values.max() if figure == "response_time" else values.mean())
-    per_axis = {f"{figure}_{axis}": float(v[i]) for figure, v in figures.items() for i, axis in enumerate(AXES)}
+    for metric, values in metrics.items():
+        row[metric] = float(values.max() if metric == "response_time" else values.mean())
+    per_axis = {f"{metric}_{axis}": float(v[i]) for metric, v in metrics.items() for i, axis in enumerate(AXES)}
     return row | per_axis
 
 

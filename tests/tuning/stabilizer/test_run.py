@@ -13,7 +13,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import tyro
 
 from emofuse.config import EvaluationConfig, FusionConfig, StabilizerConfig, SweepConfig
 from emofuse.errors import ConfigError, DataError
@@ -22,7 +21,7 @@ from emofuse.metrics.accuracy import concordance, mae
 from emofuse.metrics.stability import hold_rate, jitter, response_time
 from emofuse.stabilizer import make_stabilizer, smooth
 from emofuse.tuning.stabilizer.grid import filter_grids, fusion_grid
-from emofuse.tuning.stabilizer.run import StabilizerSweep, _cautions, chosen_options, divided, options_of
+from emofuse.tuning.stabilizer.run import StabilizerSweep, _cautions, chosen_options, divided
 from emofuse.tuning.stabilizer.surface import SweepData, evaluated, pareto, surface_of
 
 JOB = Path(__file__).resolve().parents[3] / "jobs" / "tune_stabilizer.py"
@@ -287,9 +286,7 @@ class TestJob:
     def test_what_the_sweep_has_seen_is_not_held_out_any_more(self, table, tmp_path):
         source = saved(tmp_path / "run", table, fusion={"method": "inverse_variance"})
         StabilizerSweep(replace(SMALL, filters=("kalman",)), local=True).run(source, str(tmp_path / "sweep"))
-        chosen = json.loads((tmp_path / "sweep" / "run.json").read_text())["chosen"]
-        config = StabilizerConfig(**chosen["stabilizer"])
-        assert Path(config.tuned_on) == tmp_path / "sweep" / "tuned_on.json"
+        config = StabilizerConfig(file=str(tmp_path / "sweep" / "stabilizer.json"))
         done = evaluate_table(predictions(), EvaluationConfig(split="all", stabilizer=config))
         valid = np.array(done.fused["split"].to_pylist()) == "valid"
         np.testing.assert_array_equal(done.fused["in_sample"].to_numpy(), valid)
@@ -353,23 +350,6 @@ class TestJob:
         assert done.returncode == 1
         assert done.stderr.startswith("error: ")
         assert done.stderr.count("\n") == 1
-
-
-def test_the_options_that_are_printed_are_those_of_the_choice(tmp_path: Path) -> None:
-    row = {
-        "filter": "kalman", "alpha": None, "min_cutoff": None, "beta": None,
-        "uncertainty_threshold": None, "uncertainty_threshold_arousal": None,
-        "process_variance": 0.001, "process_variance_arousal": 0.02,
-        "min_face_score": 0.8, "max_face_std": None, "min_luma": None,
-    }  # fmt: skip
-    said = options_of(row)
-    assert said == "--stabilizer.filter kalman --stabilizer.process-variance 0.001 0.02 --fusion.min-face-score 0.8"
-    parsed = tyro.cli(EvaluationConfig, args=said.split())
-    assert (parsed.stabilizer, parsed.fusion) == chosen_options(row, StabilizerConfig(), FusionConfig())
-    found = {"autocorrelation": (3e-9, 0.5), "autocorrelated_share": (0.25, 1.0), "level_variance": (0.1, 0.2)}
-    found |= {"tuned_on": "runs/a/tuned_on.json"}
-    parsed = tyro.cli(EvaluationConfig, args=options_of(row, found).split())
-    assert (parsed.stabilizer, parsed.fusion) == chosen_options(row, StabilizerConfig(), FusionConfig(), found)
 
 
 def test_a_choice_that_hardly_moves_or_rests_on_little_is_called_so() -> None:
