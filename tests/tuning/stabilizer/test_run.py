@@ -251,6 +251,10 @@ class TestJob:
         assert record["sweep"]["held_out"]["difference"] < 0
         config = StabilizerConfig(**record["chosen"]["stabilizer"])
         assert make_stabilizer(config) is not None
+        found = record["sweep"]["autocorrelation"]
+        assert set(found) == {"scene", "face", "fused"}
+        assert max(max(one["autocorrelated_share"]) for one in found.values()) < 0.3
+        assert found["fused"]["autocorrelation"] == list(config.autocorrelation)
         # Noise on a slow drift: some smoothing must beat none, and it does so on rows it was not chosen on.
         assert max(config.autocorrelated_share) < 0.3  # the noise is white
         # A drift of .02 a frame at 25 frames a second, cut off at .9: .01 a second.
@@ -286,12 +290,24 @@ class TestJob:
     def test_what_the_sweep_has_seen_is_not_held_out_any_more(self, table, tmp_path):
         source = saved(tmp_path / "run", table, fusion={"method": "inverse_variance"})
         StabilizerSweep(replace(SMALL, filters=("kalman",)), local=True).run(source, str(tmp_path / "sweep"))
-        config = StabilizerConfig(file=str(tmp_path / "sweep" / "stabilizer.json"))
-        done = evaluate_table(predictions(), EvaluationConfig(split="all", stabilizer=config))
+        file = str(tmp_path / "sweep" / "stabilizer.json")
+        done = evaluate_table(predictions(), EvaluationConfig(split="all", stabilizer=StabilizerConfig(file=file)))
+        chosen = json.loads((tmp_path / "sweep" / "run.json").read_text())["chosen"]
+        options = {name: tuple(v) if isinstance(v, list) else v for name, v in chosen["stabilizer"].items()}
+        flags = EvaluationConfig(
+            split="all", stabilizer=StabilizerConfig(**options), fusion=FusionConfig(**chosen["fusion"])
+        )
+        by_flags = evaluate_table(predictions(), flags).fused
+        for name in ("fused_valence", "smoothed_valence", "smoothed_arousal", "gate_score"):
+            assert done.fused[name].equals(by_flags[name])
         valid = np.array(done.fused["split"].to_pylist()) == "valid"
         np.testing.assert_array_equal(done.fused["in_sample"].to_numpy(), valid)
         rows = [row for row in done.metrics.to_pylist() if row["system"] == "smoothed"]
         assert {r["n_groups"] for r in rows if not r["in_sample"] and r["subset"] == "sequences"} == {3}
+        # A sweep over what was so evaluated fuses as the file says.
+        again = saved(tmp_path / "again", done.fused, fusion={"method": "inverse_variance"}, stabilizer={"file": file})
+        unseen = StabilizerSweep(replace(SMALL, filters=("kalman",)), split="all", local=True)
+        assert unseen.run(again, str(tmp_path / "second")).finished
 
     def test_a_second_sweep_says_that_the_labels_were_seen(self, table, tmp_path, capsys):
         at = table.schema.get_field_index("in_sample")
