@@ -17,10 +17,6 @@ from emofuse.errors import ConfigError
 
 BUNDLES = 8
 """Sums kept of each fold: more groups are put together, whole, so that the surface stays small."""
-RULE = (
-    "the quickest to respond, behind the fewest gates, of those whose loss exceeds the least by at most one standard "
-    "error, both of the least loss and of the difference, over groups of sequences"
-)
 
 
 @dataclass(frozen=True)

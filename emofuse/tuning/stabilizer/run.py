@@ -33,19 +33,17 @@ from emofuse.stabilizer import Autocorrelation, Timing, fit_process_variance
 from emofuse.stabilizer.tuned import GATES, TunedStabilizer
 from emofuse.tables.columns import both, texts
 from emofuse.tables.schema import FUSED, conform
-from emofuse.tuning.one_standard_error import RULE, assign
+from emofuse.tuning.one_standard_error import assign
+from emofuse.tuning.stabilizer.choice import RULE, evaluated
 from emofuse.tuning.stabilizer.grid import Grid, filter_grids, fusion_grid
 from emofuse.tuning.stabilizer.scoring import pack
-from emofuse.tuning.stabilizer.surface import PAIRS, SweepData, evaluated, rows_of, surface_of
+from emofuse.tuning.stabilizer.sentences import FILE, sentences
+from emofuse.tuning.stabilizer.surface import PAIRS, SweepData, rows_of, surface_of
 from emofuse.tuning.trials import peak_memory, run_tasks
 
-FEW_SEQUENCES = 5
-"""Below so many sequences a sweep says that its choice is to be taken with care."""
 MIN_WORK = 20_000_000
 """Configurations x frames that a trial should have: about the second that starting one costs."""
 
-FILE = "stabilizer.json"
-"""What is chosen, with the rows it was chosen on, in the run directory."""
 SAME = 1e-5
 """Stored tables are float32: a fusion made again agrees with the stored one within this."""
 
@@ -91,9 +89,8 @@ class StabilizerSweep:
         mark = runs.fingerprint(table_fingerprint(table), self.sweep, self.base, self.split)
         record = {**run.open({"tune": mark}), **runs.provenance()}
         if run.finished:
-            self.console.print(
-                f"{display_uri(run.address)}: finished already; nothing was done", highlight=False, soft_wrap=True
-            )
+            line = f"{display_uri(run.address)}: finished already; nothing was done"
+            self.console.print(line, highlight=False, soft_wrap=True)
             return run
         calibration, fusion = _as_fused(origin)
         split = self.split or ("valid" if "valid" in table.column("split").unique().to_pylist() else "all")
@@ -114,7 +111,8 @@ class StabilizerSweep:
         about = {"split": split, "fingerprint": table_fingerprint(used), "groups": facts["groups"]}
         tuned = TunedStabilizer.of(stabilizer, gated, ids, **about)
         _write(run, surface, record, tuned)
-        self._tell(run, facts, chosen)
+        for line in sentences(facts, chosen, run.address):
+            self.console.print(line, highlight=False, soft_wrap=True)
         return run
 
     def surface(self, sweep_data: SweepData, fusion: FusionConfig, out: str) -> tuple[pa.Table, dict[str, Any]]:
@@ -170,56 +168,6 @@ class StabilizerSweep:
             tasks = [task(*part) for part in divided(grids[1:], fusions, trials)]
             parts, took = run_tasks(tasks, sweep_data, out)
         return plain + [row for part in parts for row in part], {"trials": len(tasks), **took}
-
-    def _tell(self, run: Run, facts: dict[str, Any], chosen: dict[str, Any]) -> None:
-        measured = ("mae", "ccc") if facts["labelled"] else ()
-        metrics = ", ".join(f"{name} {chosen[name]:.4f}" for name in ("objective", *measured, "jitter", "hold_rate"))
-        lines = [
-            f"{facts['configurations']:,} configurations over {facts['frames']:,} frames of {facts['sequences']:,} "
-            f"sequences in {facts['seconds']:.1f} s ({facts['configuration_frames_per_second']:,.0f} configurations "
-            "× frames per second)",
-            f"chosen: {chosen['filter']}; {metrics}, response {chosen['response_time']:.0f} frames",
-            *_held_out_sentence(facts["held_out"]),
-            *_autocorrelation_sentence(facts["autocorrelation"]),
-            f"evaluate with: --stabilizer.file {display_uri(storage.join(run.address, FILE))}",
-            *_cautions(facts, chosen),
-            f"report: {display_uri(run.report)}",
-        ]
-        for line in lines:
-            self.console.print(line, highlight=False, soft_wrap=True)
-
-
-def _held_out_sentence(held_out: dict[str, float] | None) -> list[str]:
-    """What choosing gives where it was not chosen: the figure that may be told."""
-    if held_out is None:
-        return []
-    return [
-        f"on sequences kept back such a choice gives {held_out['chosen']:.4f}, no filter {held_out['plain']:.4f}: "
-        f"difference {held_out['difference']:+.4f}, standard error {held_out['standard_error']:.4f}"
-    ]
-
-
-def _autocorrelation_sentence(found: dict[str, dict[str, Any]]) -> list[str]:
-    """How lasting the errors are; nothing without labels."""
-    each = [
-        f"{name} {' '.join(f'{value:.3f}' for value in one['autocorrelation'])} of a share of "
-        f"{' '.join(f'{value:.2f}' for value in one['autocorrelated_share'])}"
-        for name, one in found.items()
-    ]
-    return [f"errors one second apart correlate by (valence, arousal): {'; '.join(each)}"] if each else []
-
-
-def _cautions(facts: dict[str, Any], chosen: dict[str, Any]) -> list[str]:
-    """What speaks against the choice."""
-    longest = facts["frames"] / facts["sequences"]
-    said = []
-    if facts["sequences"] < FEW_SEQUENCES:
-        said.append(f"only {facts['sequences']} sequence(s) to choose on: the choice may be chance")
-    if facts["labels_in_sample"]:
-        said.append("an expert, a calibration or an earlier sweep has seen every labelled row: jitter was minimised")
-    if chosen["response_time"] > longest:
-        said.append("it does not follow a step within a sequence of mean length: an output that is nearly frozen")
-    return said
 
 
 def divided(grids: list[Grid], fusions: list[FusionConfig], trials: int) -> list[tuple[Grid, list[FusionConfig]]]:

@@ -20,9 +20,11 @@ from emofuse.evaluation.evaluate_table import evaluate_table
 from emofuse.metrics.accuracy import concordance, mae
 from emofuse.metrics.stability import hold_rate, jitter, response_time
 from emofuse.stabilizer import make_stabilizer, smooth
+from emofuse.tuning.stabilizer.choice import evaluated, pareto
 from emofuse.tuning.stabilizer.grid import filter_grids, fusion_grid
-from emofuse.tuning.stabilizer.run import StabilizerSweep, _cautions, chosen_options, divided
-from emofuse.tuning.stabilizer.surface import SweepData, evaluated, pareto, surface_of
+from emofuse.tuning.stabilizer.run import StabilizerSweep, chosen_options, divided
+from emofuse.tuning.stabilizer.sentences import cautions
+from emofuse.tuning.stabilizer.surface import SweepData, surface_of
 
 JOB = Path(__file__).resolve().parents[3] / "jobs" / "tune_stabilizer.py"
 
@@ -370,7 +372,7 @@ class TestJob:
 
 def test_a_choice_that_hardly_moves_or_rests_on_little_is_called_so() -> None:
     facts = {"frames": 50, "sequences": 2, "labels_in_sample": False}
-    few, frozen = _cautions(facts, {"response_time": np.inf})
+    few, frozen = cautions(facts, {"response_time": np.inf})
     assert "only 2 sequence" in few
     assert "nearly frozen" in frozen
-    assert _cautions({"frames": 500, "sequences": 5, "labels_in_sample": False}, {"response_time": 99.0}) == []
+    assert cautions({"frames": 500, "sequences": 5, "labels_in_sample": False}, {"response_time": 99.0}) == []
