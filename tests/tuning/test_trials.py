@@ -46,7 +46,7 @@ def test_an_interrupted_search_is_no_result(monkeypatch, pending):
             return ended + pending
 
     monkeypatch.setattr(tune, "Tuner", Interrupted)
-    arguments = (print, {"cpu": 1}, {}, tune.TuneConfig(), "nowhere")
+    arguments = (divided, {"cpu": 1}, {}, tune.TuneConfig(), "nowhere")
     with pytest.raises(KeyboardInterrupt, match="2 of 3"):
         fit(*arguments, 3)
     assert fit(*arguments, 2) == ended + pending

@@ -105,7 +105,7 @@ def score(
         for name, values in sums.items():
             np.add.at(values, each.bundle, part[name].swapaxes(0, 1))
     by_bundle = {name: values.swapaxes(0, 1) for name, values in sums.items()}
-    return totals.figures(sum(each.frames for each in packs)), by_bundle
+    return totals.metrics(sum(each.frames for each in packs)), by_bundle
 
 
 def response_frames(
@@ -172,7 +172,7 @@ class _Totals:
         for name, values in part._sums.items():
             self._sums[name] += values.sum(axis=1)
 
-    def figures(self, frames: int) -> dict[str, np.ndarray]:
+    def metrics(self, frames: int) -> dict[str, np.ndarray]:
         t = self._sums
         with np.errstate(divide="ignore", invalid="ignore"):
             n = t["n"]
