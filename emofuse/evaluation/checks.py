@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from emofuse.calibration import Calibration
 from emofuse.config import EvaluationConfig, InferenceConfig, at_least
 from emofuse.errors import ConfigError
-from emofuse.fusion.select import chosen_fusion, fuse
-from emofuse.stabilizer import make_stabilizer
+from emofuse.fusion.select import check_fusion, chosen_fusion
 from emofuse.stabilizer.tuned import with_tuned
 
 MIN_RESAMPLES = 20
@@ -30,7 +27,7 @@ def check_inference(config: InferenceConfig) -> None:
 
 
 def check_evaluation(config: EvaluationConfig, calibration: Calibration | None) -> None:
-    """That the fusion, the stabilizer and the statistics of the options can be had.
+    """That the fusion has what was to be fitted for it, and every number of the statistics is one that it can be.
 
     Raises:
         ConfigError: saying what cannot.
@@ -41,8 +38,6 @@ def check_evaluation(config: EvaluationConfig, calibration: Calibration | None) 
     at_least(0, config, "statistics", "gallery")
     if not 0 < statistics.confidence < 1:
         raise ConfigError(f"statistics.confidence must lie within (0, 1), as .95; got {statistics.confidence:g}")
-    if not config.fusion.variance_floor > 0:
-        raise ConfigError(f"fusion.variance_floor must be positive; got {config.fusion.variance_floor:g}")
-    make_stabilizer(with_tuned(config)[0].stabilizer)
-    nothing, fitted = np.full((2, 1, 2), np.nan), calibration.fusion_arguments() if calibration else {}
-    fuse(nothing, nothing, chosen_fusion(config.fusion, calibration.fusion if calibration else None), **fitted)
+    with_tuned(config)
+    fitted = calibration.fusion_arguments() if calibration else {"weights": None, "stack": None}
+    check_fusion(chosen_fusion(config.fusion, calibration.fusion if calibration else None), **fitted)

@@ -12,8 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from emofuse.errors import ConfigError
-
 Array = np.ndarray
 
 
@@ -26,21 +24,11 @@ class Autocorrelation:
         share: the lasting part's share of the error variance, in [0, 1], a float or (2,).
         level_variance: variance of the true level's step in a second, reference units squared, a float or (2,): what a
             lag or a hold costs. None = the filter's process variance, which may rather be chosen for its gain.
-
-    Raises:
-        ConfigError: if any is out of range.
     """
 
     per_second: Array | float
     share: Array | float = 1.0
     level_variance: Array | float | None = None
-
-    def __post_init__(self) -> None:
-        for name, value in (("autocorrelation", self.per_second), ("autocorrelated_share", self.share)):
-            if not ((np.asarray(value) >= 0) & (np.asarray(value) <= 1)).all():
-                raise ConfigError(f"{name} must lie in [0, 1]; got {value}")
-        if self.level_variance is not None and not (np.asarray(self.level_variance) >= 0).all():
-            raise ConfigError(f"level_variance must not be negative; got {self.level_variance}")
 
 
 @dataclass(frozen=True)

@@ -31,11 +31,6 @@ class Timing:
     max_gap: float = 1.0
     max_hold: float = 5.0
 
-    def __post_init__(self) -> None:
-        for name in ("frame_rate", "max_gap", "max_hold"):
-            if not getattr(self, name) > 0:
-                raise ConfigError(f"{name} must be positive; got {getattr(self, name)}")
-
     def restarts(self, elapsed: np.ndarray | float) -> np.ndarray:
         """Where so much time has gone by, or time has run backwards, that a filter starts again."""
         return (np.asarray(elapsed) > self.max_gap) | (np.asarray(elapsed) < 0)

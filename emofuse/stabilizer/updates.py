@@ -19,12 +19,6 @@ Array = np.ndarray
 FILTERS = ("ema", "soft_ema", "kalman", "one_euro", "none")
 
 
-def _check(name: str, value: Array | float, *, low: float = 0, high: float = np.inf, positive: bool = False) -> None:
-    array = np.asarray(value, dtype=np.float64)
-    if not (((array > low) if positive else (array >= low)) & (array <= high)).all():
-        raise ConfigError(f"{name} must lie in {'(' if positive else '['}{low:g}, {high:g}]; got {value}")
-
-
 @dataclass(frozen=True)
 class State:
     """What a filter remembers; all of one shape (..., 2).
@@ -103,13 +97,6 @@ class EmaUpdate:
     time_constant: Array | float | None = None
     soft: bool = False
 
-    def __post_init__(self) -> None:
-        _check("alpha", self.alpha, high=1, positive=True)
-        _check("uncertainty_threshold", self.threshold, positive=True)
-        _check("process_variance", self.process_variance)
-        if self.time_constant is not None:
-            _check("time_constant", self.time_constant, positive=True)
-
     def gain(self, state: State, sample: Sample) -> tuple[Array | float, Array, State]:
         """See `FilterUpdate.gain`."""
         alpha = self.alpha if self.time_constant is None else -np.expm1(-state.age / self.time_constant)
@@ -128,9 +115,6 @@ class KalmanUpdate:
     """
 
     process_variance: Array | float
-
-    def __post_init__(self) -> None:
-        _check("process_variance", self.process_variance)
 
     def gain(self, state: State, sample: Sample) -> tuple[Array | float, Array, State]:
         """See `FilterUpdate.gain`."""
@@ -157,12 +141,6 @@ class OneEuroUpdate:
     derivative_cutoff: Array | float = 1.0
     frame_rate: Array | float = 30.0
     process_variance: Array | float = 0.0
-
-    def __post_init__(self) -> None:
-        _check("min_cutoff", self.min_cutoff, positive=True)
-        _check("beta", self.beta)
-        _check("derivative_cutoff", self.derivative_cutoff, positive=True)
-        _check("process_variance", self.process_variance)
 
     def gain(self, state: State, sample: Sample) -> tuple[Array | float, Array, State]:
         """See `FilterUpdate.gain`."""

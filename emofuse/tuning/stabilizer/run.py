@@ -81,8 +81,6 @@ class StabilizerSweep:
         """
         if self.split == "test":
             raise ConfigError("a stabilizer is not tuned on 'test', which is read once: tune it on valid")
-        if self.base.file:
-            raise ConfigError("base.file holds what an earlier sweep chose: give options of a sweep by themselves")
         source, origin = _source(storage.absolute(fused))
         table = conform(storage.read_table(source), FUSED, "fused table")
         run = Run(runs.check_output(out))

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,8 +23,7 @@ from emofuse.tuning.stabilizer.grid import filter_grids, fusion_grid
 from emofuse.tuning.stabilizer.run import StabilizerSweep, chosen_options, divided
 from emofuse.tuning.stabilizer.sentences import cautions
 from emofuse.tuning.stabilizer.surface import SweepData, surface_of
-
-JOB = Path(__file__).resolve().parents[3] / "jobs" / "tune_stabilizer.py"
+from tests.commandline import run_command
 
 
 def _small_sweep():
@@ -360,11 +357,7 @@ class TestJob:
         assert record["sweep"]["trials"] >= 4
 
     def test_errors_take_one_line(self, tmp_path):
-        done = subprocess.run(
-            [sys.executable, str(JOB), "--fused", str(tmp_path / "none"), "--out", str(tmp_path / "out"), "--local"],
-            capture_output=True,
-            text=True,
-        )
+        done = run_command("stabilize", "--fused", tmp_path / "none", "--out", tmp_path / "out", "--local")
         assert done.returncode == 1
         assert done.stderr.startswith("error: ")
         assert done.stderr.count("\n") == 1
