@@ -8,8 +8,6 @@ from emofuse.errors import ConfigError
 from emofuse.fusion.select import check_fusion, chosen_fusion
 from emofuse.stabilizer.tuned import with_tuned
 
-MIN_RESAMPLES = 20
-
 
 def check_inference(config: InferenceConfig) -> None:
     """That every number of the options is one that it can be.
@@ -27,17 +25,12 @@ def check_inference(config: InferenceConfig) -> None:
 
 
 def check_evaluation(config: EvaluationConfig, calibration: Calibration | None) -> None:
-    """That the fusion has what was to be fitted for it, and every number of the statistics is one that it can be.
+    """Check that the fusion has what was to be fitted for it.
 
     Raises:
-        ConfigError: saying what cannot.
+        ConfigError: saying what it lacks.
         DataError: if the stabilizer's file cannot be read.
     """
-    statistics = config.statistics
-    at_least(MIN_RESAMPLES, config, "statistics", "resamples")
-    at_least(0, config, "statistics", "gallery")
-    if not 0 < statistics.confidence < 1:
-        raise ConfigError(f"statistics.confidence must lie within (0, 1), as .95; got {statistics.confidence:g}")
     with_tuned(config)
     fitted = calibration.fusion_arguments() if calibration else {"weights": None, "stack": None}
     check_fusion(chosen_fusion(config.fusion, calibration.fusion if calibration else None), **fitted)
