@@ -245,9 +245,9 @@ def _open(
     """
     marks = {"predict": predict}
     if evaluation:
-        path = evaluation.calibration
-        content = runs.content_sha256(path) if path else None
-        marks["evaluate"] = runs.evaluation_fingerprint(predict, evaluation, content)
+        files = (evaluation.calibration, evaluation.stabilizer.file)
+        contents = [runs.content_sha256(path) if path else None for path in files]
+        marks["evaluate"] = runs.evaluation_fingerprint(predict, evaluation, *contents)
     last = list(marks.values())[-1]
     run = Run(storage.absolute(out) if out else storage.join(runs.folder(), f"{name}-{last[:8]}"))
     record = {"config": {}, **run.open(marks), **runs.provenance()}

@@ -219,9 +219,11 @@ def inference_fingerprint(manifest: str, config: InferenceConfig, weights: dict[
     return fingerprint(__version__, manifest, names, compute, media, weights)
 
 
-def evaluation_fingerprint(predict: str, config: EvaluationConfig, calibration: str | None) -> str:
-    """Fingerprint of all that can change an evaluation: of predict, the options, the calibration file."""
-    return fingerprint(__version__, predict, config, calibration)
+def evaluation_fingerprint(
+    predict: str, config: EvaluationConfig, calibration: str | None, stabilizer: str | None = None
+) -> str:
+    """Fingerprint of all that can change an evaluation: predict's fingerprint, the options, sha256 of the files they name."""
+    return fingerprint(__version__, predict, config, calibration, stabilizer)
 
 
 def provenance() -> dict[str, Any]:
