@@ -1,6 +1,7 @@
 # Everything a clean machine needs: Python 3.11 or later and a package index.
 #   make eval    environment, the main job on the demonstration photographs, where the report is
-#   make test    environment, the whole test suite
+#   make test    environment, the whole test suite in two processes, and how much of the package it covers
+#   make test-quick    what needs neither Ray nor a browser, for daily work
 #   make lint    ruff and mypy
 #   make proof   the figures of the README, from the development data in $(SHARED)
 
@@ -10,13 +11,16 @@ BIN    := $(VENV)/bin
 SHARED ?= ../shared/data
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: eval test lint proof environment test-environment system clean
+.PHONY: eval test test-quick lint proof environment test-environment system clean
 
 eval: environment
 	$(BIN)/python jobs/eval_fusion.py
 
 test: test-environment system
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q --numprocesses 2 --dist loadgroup --no-loadscope-reorder --cov
+
+test-quick: test-environment
+	$(BIN)/python -m pytest -q --numprocesses 2 --dist loadgroup -m "not ray and not browser and not slow"
 
 lint: test-environment
 	$(BIN)/ruff check .
@@ -49,4 +53,4 @@ system:
 	echo "no Chromium: the tests that open the report in a browser will be skipped"
 
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache build *.egg-info
+	rm -rf $(VENV) .coverage* .pytest_cache .mypy_cache .ruff_cache build *.egg-info

@@ -1,4 +1,4 @@
-"""Fixtures that every test may use: real images, the shared data, one local Ray cluster."""
+"""Fixtures that every test may use (real images, the shared data, one local Ray cluster), and marks by fixture."""
 
 from __future__ import annotations
 
@@ -16,6 +16,31 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = Path(os.environ.get("EMOFUSE_SHARED", ROOT.parent / "shared")) / "data"
+
+MARKS = {"ray_cluster": "ray", "head": "ray", "browser": "browser"}
+"""What a test is marked with for using a fixture."""
+RUNS_JOBS = ("tests/jobs/", "tests/cluster/")
+"""Folders whose tests run jobs as processes of their own, most with a Ray cluster; marked `ray` too."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what needs Ray or a browser, and keep together what one worker of pytest-xdist should run."""
+    for item in items:
+        for fixture in MARKS.keys() & set(getattr(item, "fixturenames", ())):
+            item.add_marker(MARKS[fixture])
+        if item.nodeid.startswith(RUNS_JOBS):
+            item.add_marker("ray")
+        item.add_marker(pytest.mark.xdist_group(worker_group(item)))
+    # The longest groups first, so that no worker is left alone with one at the end.
+    items.sort(key=lambda item: (worker_group(item) != "ray_cluster", item.get_closest_marker("ray") is None))
+
+
+def worker_group(item: pytest.Item) -> str:
+    """What shares the session's cluster, what submits and kills, or else the file, whose fixtures are made once."""
+    if "ray_cluster" in getattr(item, "fixturenames", ()):
+        return "ray_cluster"
+    return "cluster" if item.nodeid.startswith("tests/cluster/") else item.nodeid.split("::")[0]
 
 
 @pytest.fixture(scope="session")
