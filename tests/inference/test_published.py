@@ -18,6 +18,7 @@ from tests.experts.face.checkpoints import write_checkpoint
 
 from .conftest import write_manifest
 
+pytestmark = pytest.mark.slow
 IMAGES = 8
 
 
