@@ -33,6 +33,7 @@ def torch_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield folder
 
 
+@pytest.mark.slow
 def test_sfd_runs_through_the_adapter(torch_cache: Path) -> None:
     image = np.random.default_rng(0).integers(0, 256, (72, 96, 3), dtype=np.uint8)
     finder = FaceFinder(FaceConfig(detector="sfd", min_score=0.3))
@@ -56,6 +57,7 @@ def test_sfd_is_the_packages_own(torch_cache: Path) -> None:
     assert found[0].box == pytest.approx(expected[0][:4])
 
 
+@pytest.mark.slow
 def test_fan_gives_68_landmarks_that_level_the_eyes(torch_cache: Path, astronaut: np.ndarray) -> None:
     finder = FaceFinder(FaceConfig(landmarks="fan"))
     assert finder.torch_network
