@@ -18,7 +18,7 @@ PYTEST := $(BIN)/python -m pytest -q --numprocesses 2 --dist loadscope --no-load
 .PHONY: eval test test-quick coverage lint proof environment test-environment system clean
 
 eval: environment
-	$(BIN)/python jobs/eval_fusion.py
+	$(BIN)/emofuse evaluate
 
 test: test-environment system
 	$(PYTEST)

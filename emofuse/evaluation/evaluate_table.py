@@ -30,6 +30,8 @@ from emofuse.tables.schema import EXPERTS, FUSED, PREDICTIONS, conform, read_met
 
 LABEL_STATISTICS: dict[str, Callable[[np.ndarray], float]] = {"mean": np.mean, "median": np.median, "variance": np.var}
 """What constants are made of."""
+FITTED_METRICS = {"mse": "rmse", "mae": "mae", "ccc": "ccc"}
+"""The metric in which a calibration fitted for a loss is judged."""
 
 
 @dataclass(frozen=True)
@@ -48,12 +50,15 @@ class EvaluationResult:
         storage.write_table(run.comparisons, self.comparisons)
 
 
-def evaluate_table(predictions: pa.Table, config: EvaluationConfig) -> EvaluationResult:
+def evaluate_table(
+    predictions: pa.Table, config: EvaluationConfig, calibration: Calibration | None = None
+) -> EvaluationResult:
     """Calibrate, fuse, steady and measure stored predictions.
 
     Args:
         predictions: a table of `schema.PREDICTIONS`; its metadata holds the cards of its experts.
         config: the options.
+        calibration: the one that the options name, where it is loaded already.
 
     Raises:
         DataError: if the table is not a predictions table, repeats a row, or holds none of the split.
@@ -65,7 +70,8 @@ def evaluate_table(predictions: pa.Table, config: EvaluationConfig) -> Evaluatio
     if (repeated := table.num_rows - pc.count_distinct(table.column("sample_id")).as_py()) > 0:
         raise DataError(f"sample_id must be unique in predictions; {repeated} row(s) repeat another's")
     split = choose_split(table.column("split").unique().to_pylist(), config.split)
-    calibration = Calibration.load(config.calibration) if config.calibration else None
+    if config.calibration and calibration is None:
+        calibration = Calibration.load(config.calibration)
     if calibration:
         calibration.check_experts(_cards(table))
     table = mark_fitted(table, calibration)
@@ -85,13 +91,14 @@ def evaluate_table(predictions: pa.Table, config: EvaluationConfig) -> Evaluatio
         **(uncalibrated(table) if calibration else {}),
         **constants(table),
     }
-    on = EvaluationRows.of(table, split)
-    metrics = measure(on, systems, config.statistics, config.seed)
+    on = EvaluationRows.of(table, split, fused.weights[EXPERTS.index("face")])
+    metrics = measure(on, systems, config.statistics)
     if smoothed.rows:
         metrics = pa.concat_tables([metrics, stability(smoothed, fused, table, on, config.stabilizer)])
     columns = fused_columns(systems, fused, experts) | {name: pa.array(shut) for name, shut in gates.items()}
     out = with_metadata(conform(replace_columns(table, columns | smoothed.columns), FUSED, "fused"), split=split)
-    return EvaluationResult(out, metrics, compare(on, systems, config.statistics, config.seed), split)
+    fitted_metric = FITTED_METRICS[calibration.config.loss] if calibration else None
+    return EvaluationResult(out, metrics, compare(on, systems, config.statistics, fitted_metric=fitted_metric), split)
 
 
 def choose_split(there: Iterable[str | None], wanted: str | None) -> str:
