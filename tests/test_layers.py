@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -36,6 +37,7 @@ TORCH = RAY | {"experts", "experts/face", "experts/face/detectors", "training", 
 HEAVY = {"torch", "timm", "open_clip", "torchvision", "face_alignment"}
 
 
+@cache
 def modules() -> dict[str, Path]:
     """Every module of the package by its dotted name."""
     named = {".".join(("emofuse", *path.relative_to(PACKAGE).with_suffix("").parts)): path for path in files()}
