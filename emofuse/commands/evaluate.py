@@ -43,7 +43,7 @@ class Options:
     calibration: str | None = None
     """A calibration.json of `emofuse calibrate`."""
     seed: int = 0
-    """Fixes dropout masks, augmentation scales and resampling."""
+    """Fixes dropout masks and augmentation scales."""
     media: MediaConfig = field(default_factory=MediaConfig)
     scene: SceneConfig = field(default_factory=SceneConfig)
     face: FaceConfig = field(default_factory=FaceConfig)

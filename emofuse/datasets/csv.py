@@ -16,16 +16,16 @@ if TYPE_CHECKING:
 
 EMPTY = "an empty cell, nan, na, none or null is no rating: kept without a label"
 _SPLIT_FILES = {"train": ("train.csv",), "valid": ("valid.csv", "val.csv"), "test": ("test.csv",)}
-_OPTIONAL_NUMBERS = ("valence_std", "arousal_std")
+_OPTIONAL_NUMBERS = ("valence_std", "arousal_std", "valence_n", "arousal_n")
 _OPTIONAL_WORDS = ("group", "split")
 
 
 def build(root: str, *, scale: str, table: str | None = None, licence: str = "not stated", seed: int = 0) -> Built:
     """A CSV with the columns image_path, valence, arousal; or train.csv, valid.csv and test.csv.
 
-    Optional columns: valence_std, arousal_std (spread over raters, same units), group (what must not
-    straddle two splits; by default each image is its own), split (train, valid, test). Empty ratings
-    stay empty. Without splits of their own, groups are dealt 70/15/15.
+    Optional columns: valence_std, arousal_std (standard deviation between raters, same units), valence_n,
+    arousal_n (how many rated), group (what must not straddle two splits; by default each image is its own),
+    split (train, valid, test). Empty ratings stay empty. Without splits of their own, groups are dealt 70/15/15.
 
     Args:
         root: The folder that image_path starts from, or any address that fsspec opens.

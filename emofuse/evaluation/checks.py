@@ -7,8 +7,6 @@ from emofuse.config import EvaluationConfig, InferenceConfig, at_least
 from emofuse.errors import ConfigError
 from emofuse.fusion.select import check_fusion, chosen_fusion
 
-MIN_RESAMPLES = 20
-
 
 def check_inference(config: InferenceConfig) -> None:
     """That every number of the options is one that it can be.
@@ -26,15 +24,10 @@ def check_inference(config: InferenceConfig) -> None:
 
 
 def check_evaluation(config: EvaluationConfig, calibration: Calibration | None) -> None:
-    """That the fusion has what was to be fitted for it, and every number of the statistics is one that it can be.
+    """Check that the fusion has what was to be fitted for it.
 
     Raises:
-        ConfigError: saying what cannot.
+        ConfigError: saying what it lacks.
     """
-    statistics = config.statistics
-    at_least(MIN_RESAMPLES, config, "statistics", "resamples")
-    at_least(0, config, "statistics", "gallery")
-    if not 0 < statistics.confidence < 1:
-        raise ConfigError(f"statistics.confidence must lie within (0, 1), as .95; got {statistics.confidence:g}")
     fitted = calibration.fusion_arguments() if calibration else {"weights": None, "stack": None}
     check_fusion(chosen_fusion(config.fusion, calibration.fusion if calibration else None), **fitted)

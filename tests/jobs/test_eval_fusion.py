@@ -22,7 +22,7 @@ from emofuse.tables.schema import FUSED, PREDICTIONS
 from tests.commandline import run_command
 
 JOB = Path(__file__).resolve().parents[2] / "jobs" / "eval_fusion.py"
-QUICK = ("--local", "--compute.batch-size", "4", "--statistics.resamples", "100")
+QUICK = ("--local", "--compute.batch-size", "4")
 
 
 def process(*arguments: object, cwd: Path, check: int) -> None:
@@ -109,8 +109,9 @@ def test_another_predict_or_evaluate_fingerprint_is_refused_in_the_same_director
         (("--fusion.min-face-score", "2"), "fusion.min_face_score must be at least 0 and at most 1; got 2"),
         (("--calibration", "words.txt"), "words.txt"),
         (("--fusion.method", "constant"), "give a calibration"),
-        (("--statistics.confidence", "95"), "within (0, 1)"),
-        (("--statistics.resamples", "0"), "at least 20"),
+        (("--statistics.confidence", "95"), "above 0.5 and below 1"),
+        (("--statistics.margin", "0"), "must be above 0"),
+        (("--statistics.min-effect", "-1"), "at least 0"),
         (("--split", "valid"), "no row belongs to split 'valid'"),
         (("--stabilizer.alpha", "7"), "alpha"),
         (("--compute.batch-size", "0"), "compute.batch_size must be at least 1"),

@@ -42,7 +42,7 @@ FEW = CalibrationSweepConfig(
     min_luma=(),
     folds=3,
 )
-EVALUATION = EvaluationConfig(statistics=StatisticsConfig(resamples=200, gallery=0))
+EVALUATION = EvaluationConfig(statistics=StatisticsConfig(gallery=0))
 SWEPT = CalibrationJob(options=FEW, evaluation_config=EVALUATION, local=True)
 AS_IT_IS = replace(SWEPT, tune=False, layers=CalibrationConfig(variance="scaling"))
 
