@@ -25,8 +25,8 @@ LAYERS = (
     ("evaluation", "experts", "experts/face", "experts/face/detectors"),
     ("inference", "training", "live"),
     ("tuning/calibration", "tuning/stabilizer", "tuning", "benchmark", "pipeline"),
-    ("commands", "__main__"),
-    ("",),
+    ("commands",),
+    ("", "__main__"),
 )
 """From the lowest up: a module may import from its own layer and from those before it; "" is the package itself."""
 RAY = {"inference", "tuning", "tuning/calibration", "tuning/stabilizer", "benchmark"}
