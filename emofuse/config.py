@@ -57,15 +57,6 @@ def _bounds(low: float, high: float, *, above: bool, below: bool) -> str:
     return " and ".join(parts)
 
 
-def at_least(least: int, config: object, part: str, *names: str) -> None:
-    """Check counts of a part of the options (`statistics`, …) against the least that they can be; None passes.
-
-    Raises:
-        ConfigError: naming the first option that does not reach it.
-    """
-    _in_range(part, getattr(config, part), names, low=least)
-
-
 @dataclass(frozen=True)
 class MediaConfig:
     """How images are read."""
@@ -79,6 +70,10 @@ class MediaConfig:
     retries: int = 3
     """Further attempts where remote storage fails for the moment."""
 
+    def __post_init__(self) -> None:
+        _in_range("media", self, ("max_pixels", "max_bytes"), low=1)
+        _in_range("media", self, ("retries",), low=0)
+
 
 @dataclass(frozen=True)
 class SceneConfig:
@@ -90,6 +85,9 @@ class SceneConfig:
     """The backbone's weights, as a file or a pretrained tag of its hub; by default those that the card names."""
     passes: int = 20
     """MC-dropout passes T."""
+
+    def __post_init__(self) -> None:
+        _in_range("scene", self, ("passes",), low=1)
 
 
 @dataclass(frozen=True)
@@ -119,6 +117,10 @@ class FaceConfig:
     expression: bool = False
     """Add the expression probabilities as columns (EmoNet)."""
 
+    def __post_init__(self) -> None:
+        _in_range("face", self, ("detect_size", "views", "max_faces"), low=1)
+        _in_range("face", self, ("min_score",), low=0, high=1)
+
 
 @dataclass(frozen=True)
 class ComputeConfig:
@@ -144,6 +146,12 @@ class ComputeConfig:
     """Manifest rows per block; by default chosen from the manifest and the cluster."""
     decode: Literal["auto", "tasks", "actors"] = "auto"
     """Where images are decoded: auto = tasks that feed GPU actors, or the model actors themselves on CPUs."""
+
+    def __post_init__(self) -> None:
+        _in_range("compute", self, ("batch_size", "face_chunk", "threads", "actors", "rows_per_block"), low=1)
+        _in_range("compute", self, ("gpu_fraction",), low=0, high=1, above=True)
+        if self.device not in DEVICES:
+            raise ConfigError(f"compute.device must be one of {', '.join(DEVICES)}; got {self.device!r}")
 
 
 Threshold = float | Literal["none"]
@@ -303,6 +311,12 @@ class TrainingConfig:
     """Epochs without a better valid loss after which a phase stops."""
     depth_groups: int = 3
     """Groups of layers with a rate of their own when unfrozen; the head is one more."""
+
+    def __post_init__(self) -> None:
+        _in_range("training", self, ("batch_size", "patience", "depth_groups"), low=1)
+        _in_range("training", self, ("epochs", "unfrozen_epochs", "weight_decay"), low=0)
+        _in_range("training", self, ("learning_rate",), low=0, above=True)
+        _in_range("training", self, ("dropout",), low=0, high=1, below=True)
 
 
 @dataclass(frozen=True)

@@ -165,7 +165,7 @@ class SceneFaceFusion:
         return cls(
             SceneExpert(predict.scene, predict.compute, predict.seed),
             make_face_expert(predict.face, predict.compute, predict.seed) if with_face else None,
-            FaceFinder(predict.face) if with_face else None,
+            FaceFinder(predict.face, predict.compute) if with_face else None,
             fusion=replace(fusion, **tuned.gates) if tuned else fusion,
             stabilizer=evaluate.stabilizer,
             calibration=calibration,

@@ -37,7 +37,7 @@ FITTED_METRICS = {"mse": "rmse", "mae": "mae", "ccc": "ccc"}
 
 @dataclass(frozen=True)
 class EvaluationResult:
-    """Three tables of DESIGN, and the split that was evaluated."""
+    """The fused, metrics and comparisons tables (docs/architecture.md), and the split that was evaluated."""
 
     fused: pa.Table
     metrics: pa.Table

@@ -16,6 +16,7 @@ from ray.tune.schedulers import ASHAScheduler
 
 from emofuse.config import TrainingConfig
 from emofuse.errors import DataError
+from emofuse.experts.device import resolve_device
 from emofuse.inference.cluster import ray_cluster
 from emofuse.training.features import FeatureSet
 from emofuse.training.plan import Search
@@ -142,7 +143,7 @@ def trial(values: dict[str, Any], data: Any, config: TrainingConfig, seed: int) 
         tune.report({**row, "best_valid_loss": best})
 
     plain = replace(chosen_config(config, values), unfrozen_epochs=0, patience=max(config.epochs, 1))
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = resolve_device("auto")  # what Ray has given this trial
     PhaseTrainer(rows, valid, plain, seed=seed, device=device).train_phase_0(report)
 
 
