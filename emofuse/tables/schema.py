@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from emofuse.affect import AXES
 from emofuse.errors import DataError
+from emofuse.tables.extra import plain_extra
 
 METADATA_KEY = b"emofuse"
 SPLITS = ("train", "valid", "test")
@@ -167,6 +168,16 @@ def conform(table: pa.Table, schema: pa.Schema, what: str, *, required: Iterable
     return pa.Table.from_arrays([*columns, *(table.column(name) for name in extra)], schema=full)
 
 
+def conform_manifest(table: pa.Table) -> pa.Table:
+    """A manifest, or a part of one, with the columns of `MANIFEST` and then those of the user's own as plain types.
+
+    Raises:
+        DataError: as `conform`, and for a column of the user's own that is nested or has a name of `FUSED`.
+    """
+    table = conform(table, MANIFEST, "manifest", required=("uri",))
+    return plain_extra(table, MANIFEST.names, FUSED.names, "manifest")
+
+
 def refuse_code(table: pa.Table, what: str) -> pa.Table:
     """`table`, where all of its columns are plain data.
 
@@ -198,9 +209,9 @@ def check_manifest(table: pa.Table) -> pa.Table:
 
     Raises:
         DataError: for missing columns, no rows, repeated ids, unknown splits, labels off the scale, frames or
-            times that cannot be, or boxes that are none.
+            times that cannot be, boxes that are none, or further columns that cannot go along.
     """
-    table = conform(table, MANIFEST, "manifest", required=("uri",))
+    table = conform_manifest(table)
     if table.num_rows == 0:
         raise DataError("the manifest has no rows")
     counts = table.column("sample_id").value_counts()
