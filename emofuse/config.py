@@ -183,10 +183,12 @@ class StabilizerConfig:
 class StatisticsConfig:
     """How systems are compared (evaluate only)."""
 
-    resamples: int = 4000
-    """Bootstrap and permutation resamples; p cannot fall below 1 / (1 + resamples), and Holm multiplies it."""
+    margin: float = 0.01
+    """Differences within this, in units of the metric, count as equivalent."""
+    min_effect: float = 0.001
+    """Smaller differences are called neither better nor worse, however sure they are."""
     confidence: float = 0.95
-    """Confidence of the intervals."""
+    """Confidence of the intervals; 1 minus it is the level of each family of declared comparisons."""
     gallery: int = 120
     """Most images the report's gallery holds."""
 
@@ -237,7 +239,7 @@ class EvaluationConfig:
     """All that can change the evaluation of stored predictions."""
 
     seed: int = 0
-    """Fixes the resampling."""
+    """Fixes how groups are dealt to folds where a calibration is fitted; the evaluation itself draws nothing."""
     split: Split | None = None
     """The split that is evaluated; by default test where there is one, else all."""
     calibration: str | None = None

@@ -20,7 +20,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "emofuse"
 LAYERS = (
     ("errors", "affect", "scales", "config", "tables"),
     ("io", "io/video", "cli"),
-    ("runs", "datasets", "metrics", "metrics/resampling"),
+    ("runs", "datasets", "metrics", "metrics/significance"),
     ("fusion", "calibration", "stabilizer", "report"),
     ("evaluation", "experts", "experts/face", "experts/face/detectors"),
     ("inference", "training", "live"),

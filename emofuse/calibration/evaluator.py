@@ -12,9 +12,16 @@ from emofuse.calibration.cross_domain import CrossDomainCalibration
 from emofuse.calibration.rows import group_ids, grouped_split, paired
 from emofuse.calibration.trainer import SIX, CalibrationTrainer, Loss, six_scores
 from emofuse.errors import ConfigError
-from emofuse.metrics import accuracy
-from emofuse.metrics.resampling.pairs import Statistic, compare
-from emofuse.metrics.significance import corrected_resampled_ttest, holm, paired_bootstrap, paired_permutation
+from emofuse.metrics.significance import (
+    Conclusion,
+    Inference,
+    conclude_family,
+    corrected_resampled_ttest,
+    holm_p,
+    jackknife_difference,
+    ratio_mean,
+)
+from emofuse.metrics.significance.conclusion import BETTER, MIN_EFFECT, WORSE
 
 Results = dict[str, dict[str, Any]]
 
@@ -26,10 +33,9 @@ class CalibrationEvaluator:
         calibration: the kind to fit anew in each split (its l2_reg and tanh) or, for
             `generalisation_test`, the fitted one itself.
         loss: the declared target, "mse", "mae" or "ccc".
-        seed: of splits and resamples.
-        resamples: of bootstrap and permutation.
-        alpha: the level of a verdict after Holm's correction; the intervals are of 1 - alpha.
-        least_effect: improvements up to this, in units of the metric, are not worth having.
+        seed: of splits.
+        alpha: the level of the verdicts, which Holm's correction shares between the three of a metric.
+        min_effect: smaller differences, in units of the metric, are called neither better nor worse.
     """
 
     def __init__(
@@ -38,15 +44,14 @@ class CalibrationEvaluator:
         *,
         loss: Loss = "mse",
         seed: int = 0,
-        resamples: int = 2000,
         alpha: float = 0.05,
-        least_effect: float = 0.0,
+        min_effect: float = MIN_EFFECT,
     ) -> None:
         if not 0 < alpha < 1:
             raise ConfigError(f"alpha must lie within (0, 1); got {alpha}")
         self.calibration = CrossDomainCalibration() if calibration is None else calibration
-        self.loss, self.seed, self.resamples = loss, seed, resamples
-        self.alpha, self.least_effect = alpha, least_effect
+        self.loss, self.seed = loss, seed
+        self.alpha, self.min_effect = alpha, min_effect
 
     def ablation_study(
         self, predictions: ArrayLike, labels: ArrayLike, n_runs: int = 5, groups: ArrayLike | None = None
@@ -54,8 +59,8 @@ class CalibrationEvaluator:
         """With against without, where both are evaluated on groups that no fit has seen.
 
         A fifth of the groups is set aside as the test set. On the rest the calibration is fitted once, and
-        the test set is evaluated once: a paired bootstrap of groups gives the intervals, a permutation test of
-        what each group contributes (`jackknife_pseudovalues`) the p-values, and Holm's correction goes over all six.
+        the test set is evaluated once: Student's t over groups gives intervals and p-values, of MAE by `ratio_mean`
+        and of CCC by `jackknife_difference`, and the three of each metric are a family under Holm's correction.
         Beside it, `n_runs` grouped splits of the rest show how much the fit itself varies; they overlap, so
         their t-test is the corrected one.
 
@@ -67,10 +72,11 @@ class CalibrationEvaluator:
 
         Returns:
             For each of mae_v, mae_a, mae_avg, ccc_v, ccc_a, ccc_avg: `without`, `with`, `difference` (with
-            minus without) and its `ci_low`, `ci_high`, on the test set; `p` and `p_holm` of the permutation
-            test; `runs`, the difference of each split; `t`, `p_resampled`, `p_resampled_holm` of the
-            corrected t-test; `effect_size`, mean / standard deviation (n - 1) of `runs`; `significant`, true
-            only for an improvement; `worse`, true only for a loss; `verdict` in words; `n`, `n_groups`.
+            minus without) and its `ci_low`, `ci_high` at the level that Holm's correction leaves it, on the
+            test set; `p` and `p_holm`; `runs`, the difference of each split; `t`, `p_resampled`,
+            `p_resampled_holm` of the corrected t-test; `effect_size`, mean / standard deviation (n - 1) of `runs`;
+            `significant`, true only for an improvement; `worse`, true only for a loss; `verdict`, of
+            `significance.conclude`; `n`, `n_groups`.
 
         Raises:
             ConfigError: if `n_runs` is below 2.
@@ -121,7 +127,7 @@ class CalibrationEvaluator:
 
     def _add_runs(self, results: Results, runs: dict[str, Any], sizes: tuple[int, int]) -> None:
         tests = {name: _t_test(np.array(runs[name]), *sizes) for name in SIX}
-        adjusted = holm([tests[name][1] for name in SIX])
+        adjusted = holm_p([tests[name][1] for name in SIX])
         for name, p in zip(SIX, adjusted, strict=True):
             t, raw = tests[name]
             results[name] |= {"t": t, "p_resampled": raw, "p_resampled_holm": float(p)}
@@ -129,63 +135,45 @@ class CalibrationEvaluator:
 
     def _evaluate(self, y: np.ndarray, x: np.ndarray, moved: np.ndarray, ids: np.ndarray) -> Results:
         before, after = six_scores(y, x), six_scores(y, moved)
-        tests = {name: self._test(name, y, moved, x, ids) for name in SIX}
-        adjusted = holm([tests[name]["p"] for name in SIX])
         results = {}
-        for name, p_holm in zip(SIX, adjusted, strict=True):
-            entry = {"without": before[name], "with": after[name], **tests[name], "p_holm": float(p_holm)}
-            results[name] = entry | self._verdict(name, entry)
+        for metric, compared in (("mae", _mae_differences), ("ccc", _ccc_differences)):
+            found = compared(y, moved, x, ids)
+            options: dict[str, Any] = {"min_effect": self.min_effect, "level": self.alpha}
+            said = conclude_family(found, lower_is_better=metric == "mae", **options)
+            adjusted = holm_p([each.p for each in found])
+            for axis, each, p in zip(("v", "a", "avg"), said, adjusted, strict=True):
+                name = f"{metric}_{axis}"
+                results[name] = {"without": before[name], "with": after[name]} | _entry(each, float(p))
         return results
 
-    def _test(self, name: str, y: np.ndarray, a: np.ndarray, b: np.ndarray, ids: np.ndarray) -> dict[str, Any]:
-        metric, axis = name.split("_")
-        statistic = accuracy.mae if metric == "mae" else accuracy.concordance
-        if axis != "avg":
-            column = "va".index(axis)
-            y, a, b = y[:, column], a[:, column], b[:, column]
-        elif metric == "mae":
-            # The mean over axes of |error| is itself an error per row, from zero.
-            y, a, b = np.zeros(len(y)), np.abs(a - y).mean(axis=1), np.abs(b - y).mean(axis=1)
-        else:
-            statistic = _average_concordance
-        kwargs: dict[str, Any] = {"resamples": self.resamples, "rng": self.seed}
-        interval = paired_bootstrap(y, a, b, statistic, ids, confidence=1 - self.alpha, **kwargs)
-        pulls = jackknife_pseudovalues(y, a, b, statistic, ids)
-        p = paired_permutation(np.zeros_like(pulls), pulls, np.zeros_like(pulls), accuracy.bias, **kwargs).p
-        return {
-            "difference": float(interval.difference),
-            "ci_low": float(interval.ci_low),
-            "ci_high": float(interval.ci_high),
-            "p": float(p),
-            "n": interval.n,
-            "n_groups": interval.n_groups,
-        }
 
-    def _verdict(self, name: str, entry: dict[str, Any]) -> dict[str, Any]:
-        sign = -1 if name.startswith("mae") else 1
-        ends = sorted((sign * entry["ci_low"], sign * entry["ci_high"]))
-        shown = entry["p_holm"] < self.alpha
-        better, worse = bool(shown and ends[0] > self.least_effect), bool(shown and ends[1] < 0)
-        verdict = "better" if better else "worse" if worse else "not shown"
-        return {"significant": better, "worse": worse, "verdict": verdict}
+def _mae_differences(y: np.ndarray, a: np.ndarray, b: np.ndarray, ids: np.ndarray) -> list[Inference]:
+    """Of valence, of arousal, and of their mean."""
+    losses = np.abs(a - y) - np.abs(b - y)
+    found = ratio_mean(np.column_stack([losses, losses.mean(axis=1)]), ids)
+    return [found.at(k) for k in range(3)]
 
 
-def jackknife_pseudovalues(
-    truth: np.ndarray, a: np.ndarray, b: np.ndarray, statistic: Statistic, groups: np.ndarray
-) -> np.ndarray:
-    """What each group contributes to statistic(a) - statistic(b): jackknife pseudo-values, (n_groups,).
+def _ccc_differences(y: np.ndarray, a: np.ndarray, b: np.ndarray, ids: np.ndarray) -> list[Inference]:
+    """Of valence, of arousal, and of their mean."""
+    parts = [tuple(values[:, k] for values in (y, a, b)) for k in (0, 1)] + [(y, a, b)]
+    return [jackknife_difference(*part, ids, metrics=["ccc"])["ccc"] for part in parts]
 
-    Of very many groups, bundles of them take their place, as wherever groups are resampled.
 
-    Their signs are flipped in place of exchanging the predictors. For the MAE that is the same test. For the
-    CCC it asks whether its difference is 0, where exchanging asks whether the predictors could be one: a
-    calibration shifts them apart, so that mixtures of the two have any CCC, and no gain would ever be shown.
-
-    Source: Tukey 1958 for pseudo-values.
-    """
-    pair = compare(truth, a, b, statistic, groups)
-    n = pair.n_units
-    return np.asarray(n * pair.observed() - (n - 1) * pair.jackknife())[:, 0]
+def _entry(said: Conclusion, p_holm: float) -> dict[str, Any]:
+    found = said.difference
+    return {
+        "difference": found.estimate,
+        "ci_low": said.low,
+        "ci_high": said.high,
+        "p": found.p,
+        "p_holm": p_holm,
+        "n": found.n,
+        "n_groups": found.n_groups,
+        "significant": said.word == BETTER,
+        "worse": said.word == WORSE,
+        "verdict": said.word,
+    }
 
 
 def effect_size(differences: ArrayLike) -> float:
@@ -193,10 +181,6 @@ def effect_size(differences: ArrayLike) -> float:
     d = np.asarray(differences, dtype=np.float64)
     spread = d.std(ddof=1) if len(d) > 1 else 0.0
     return float(d.mean() / spread) if spread > 0 else float("nan")
-
-
-def _average_concordance(truth: ArrayLike, mean: ArrayLike) -> float:
-    return float(np.mean(accuracy.concordance(truth, mean)))
 
 
 def _t_test(differences: np.ndarray, n_train: int, n_test: int) -> tuple[float, float]:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 EMPTY = "an empty cell, nan, na, none or null is no rating: kept without a label"
 _SPLIT_FILES = {"train": ("train.csv",), "valid": ("valid.csv", "val.csv"), "test": ("test.csv",)}
-_OPTIONAL_NUMBERS = ("valence_std", "arousal_std")
+_OPTIONAL_NUMBERS = ("valence_std", "arousal_std", "valence_n", "arousal_n")
 _OPTIONAL_WORDS = ("group", "split")
 _KNOWN = ("image_path", *AXES, *_OPTIONAL_NUMBERS, *_OPTIONAL_WORDS)
 
@@ -24,9 +24,9 @@ _KNOWN = ("image_path", *AXES, *_OPTIONAL_NUMBERS, *_OPTIONAL_WORDS)
 def build(root: str, *, scale: str, table: str | None = None, licence: str = "not stated") -> Built:
     """A CSV with the columns image_path, valence, arousal; or train.csv, valid.csv and test.csv.
 
-    Optional columns: valence_std, arousal_std (spread over raters, same units), group (what must not
-    straddle two splits; by default each image is its own), split (train, valid, test). Empty ratings
-    stay empty. All other columns go along as they are, for `--by`.
+    Optional columns: valence_std, arousal_std (standard deviation between raters, same units), valence_n,
+    arousal_n (how many rated), group (what must not straddle two splits; by default each image is its own),
+    split (train, valid, test). Empty ratings stay empty. All other columns go along, for --by.
 
     Args:
         root: The folder that image_path starts from, or any address that fsspec opens.

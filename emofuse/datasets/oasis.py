@@ -59,7 +59,7 @@ def _rows(read: pd.DataFrame, name: str, root: Root) -> pd.DataFrame:
         rows[axis] = numbers(read, f"{axis}_mean", name)
         rows[f"{axis}_std"] = numbers(read, f"{axis}_sd", name)
         if f"{axis}_n" in read:
-            rows[f"{axis}_raters"] = pd.array(numbers(read, f"{axis}_n", name), dtype="Int32")
+            rows[f"{axis}_n"] = pd.array(numbers(read, f"{axis}_n", name), dtype="Int32")
     return rows
 
 

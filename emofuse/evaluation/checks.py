@@ -10,8 +10,6 @@ from emofuse.errors import ConfigError
 from emofuse.fusion.select import chosen_fusion, fuse
 from emofuse.stabilizer import make_stabilizer
 
-MIN_RESAMPLES = 20
-
 
 def check_inference(config: InferenceConfig) -> None:
     """That every number of the options is one that it can be.
@@ -35,10 +33,13 @@ def check_evaluation(config: EvaluationConfig, calibration: Calibration | None) 
         ConfigError: saying what cannot.
     """
     statistics = config.statistics
-    at_least(MIN_RESAMPLES, config, "statistics", "resamples")
     at_least(0, config, "statistics", "gallery")
-    if not 0 < statistics.confidence < 1:
-        raise ConfigError(f"statistics.confidence must lie within (0, 1), as .95; got {statistics.confidence:g}")
+    if not 0.5 < statistics.confidence < 1:
+        raise ConfigError(f"statistics.confidence must lie within (.5, 1), as .95; got {statistics.confidence:g}")
+    if not 0 < statistics.margin < np.inf:
+        raise ConfigError(f"statistics.margin must be above 0, as .01; got {statistics.margin:g}")
+    if not 0 <= statistics.min_effect < np.inf:
+        raise ConfigError(f"statistics.min_effect must be 0 or more; got {statistics.min_effect:g}")
     if not config.fusion.variance_floor > 0:
         raise ConfigError(f"fusion.variance_floor must be positive; got {config.fusion.variance_floor:g}")
     make_stabilizer(config.stabilizer)

@@ -30,6 +30,8 @@ from emofuse.tables.schema import EXPERTS, FUSED, PREDICTIONS, conform, read_met
 
 LABEL_STATISTICS: dict[str, Callable[[np.ndarray], float]] = {"mean": np.mean, "median": np.median, "variance": np.var}
 """What constants are made of."""
+FITTED_METRICS = {"mse": "rmse", "mae": "mae", "ccc": "ccc"}
+"""The metric in which a calibration fitted for a loss is judged."""
 
 
 @dataclass(frozen=True)
@@ -85,13 +87,14 @@ def evaluate_table(predictions: pa.Table, config: EvaluationConfig) -> Evaluatio
         **(uncalibrated(table) if calibration else {}),
         **constants(table),
     }
-    on = EvaluationRows.of(table, split)
-    metrics = measure(on, systems, config.statistics, config.seed)
+    on = EvaluationRows.of(table, split, fused.weights[EXPERTS.index("face")])
+    metrics = measure(on, systems, config.statistics)
     if smoothed.rows:
         metrics = pa.concat_tables([metrics, stability(smoothed, fused, table, on, config.stabilizer)])
     columns = fused_columns(systems, fused, experts) | {name: pa.array(shut) for name, shut in gates.items()}
     out = with_metadata(conform(replace_columns(table, columns | smoothed.columns), FUSED, "fused"), split=split)
-    return EvaluationResult(out, metrics, compare(on, systems, config.statistics, config.seed), split)
+    fitted_metric = FITTED_METRICS[calibration.config.loss] if calibration else None
+    return EvaluationResult(out, metrics, compare(on, systems, config.statistics, fitted_metric=fitted_metric), split)
 
 
 def choose_split(there: Iterable[str | None], wanted: str | None) -> str:

@@ -47,10 +47,13 @@ MANIFEST = pa.schema(
         _field("arousal", pa.float32()),
         _field("valence_std", pa.float32()),
         _field("arousal_std", pa.float32()),
+        _field("valence_n", pa.int32()),
+        _field("arousal_n", pa.int32()),
         _field("person_box", pa.list_(pa.float32())),
     ]
 )
 """One row per image, frame or person in it; labels on the reference scale, null where there is none.
+`*_std` is the standard deviation between the raters of a label and `*_n` how many they were.
 `person_box` is left, top, right, bottom of the rated person: only a face in it is evaluated."""
 
 PERCEIVED = pa.schema(
@@ -103,13 +106,17 @@ METRICS = pa.schema(
         _field("value", pa.float64()),
         _field("ci_low", pa.float64()),
         _field("ci_high", pa.float64()),
+        _field("df", pa.float64()),
         _field("n", pa.int64(), nullable=False),
         _field("n_groups", pa.int64(), nullable=False),
+        _field("n_effective_groups", pa.float64()),
     ]
 )
+"""`df` are the degrees of freedom of the interval; `n_effective_groups` groups of equal size say as much."""
 
 COMPARISONS = pa.schema(
     [
+        _field("family", pa.string(), nullable=False),
         _field("a", pa.string(), nullable=False),
         _field("b", pa.string(), nullable=False),
         _field("split", pa.string(), nullable=False),
@@ -120,12 +127,23 @@ COMPARISONS = pa.schema(
         _field("difference", pa.float64()),
         _field("ci_low", pa.float64()),
         _field("ci_high", pa.float64()),
+        _field("confidence", pa.float64(), nullable=False),
         _field("p", pa.float64()),
         _field("p_holm", pa.float64()),
-        _field("better", pa.string()),
+        _field("df", pa.float64()),
+        _field("n", pa.int64(), nullable=False),
+        _field("n_groups", pa.int64(), nullable=False),
+        _field("n_effective_groups", pa.float64()),
+        _field("mde", pa.float64()),
+        _field("margin", pa.float64()),
+        _field("verdict", pa.string()),
     ]
 )
-"""`difference` is metric(a) - metric(b); `better` names the better system, or is null where none is shown."""
+"""`difference` is metric(a) - metric(b), `mde` the difference that such data would show 8 times of 10.
+
+A declared comparison (family primary, baseline or calibration) has a `verdict` on a: better, worse, equivalent,
+not_worse or inconclusive; its interval is at the `confidence` that Holm's correction within the family leaves it. An
+exploratory one has none, nor `p_holm` and `margin`."""
 
 
 def conform(table: pa.Table, schema: pa.Schema, what: str, *, required: Iterable[str] = ()) -> pa.Table:

@@ -55,7 +55,7 @@ def test_oasis_as_published_with_old_line_ends_and_trailing_spaces(tmp_path: Pat
         "Happy face",
     ]
     assert rows["Acorns 2.jpg"]["category"] == "Object"
-    assert rows["Acorns 1.jpg"]["valence_raters"] == 102
+    assert rows["Acorns 1.jpg"]["valence_n"] == 102
     assert built.report.dropped == {MISSING: 1}
 
 

@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import torch
+from emofuse.metrics.resampling.metric_tables import difference_table, metric_table
 from rich.console import Console
 from rich.table import Table
 
@@ -30,7 +31,6 @@ from emofuse.datasets import oasis
 from emofuse.experts.backbone import load_backbone
 from emofuse.experts.head import Head, HeadSpec, closed_form_moments, sampled_moments
 from emofuse.experts.head_expert import head_moments
-from emofuse.metrics.resampling.metric_tables import difference_table, metric_table
 from emofuse.training.artifacts import features_from
 from emofuse.training.cross_validation import Estimates, best_of, fitting, out_of_fold, predict
 from emofuse.training.features import FeatureSet, features_of

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from emofuse.metrics.accuracy import concordance_of_moments
 from emofuse.stabilizer.steps import AXIS_COUNT, Timing
 from emofuse.stabilizer.sweeps import Frame, Sequences, run
 from emofuse.stabilizer.updates import FilterUpdate
@@ -159,13 +160,13 @@ class _Totals:
         with np.errstate(divide="ignore", invalid="ignore"):
             n = t["n"]
             covariance = t["sy"] / n - t["s"] / n * t["y"] / n
-            spread = t["ss"] / n - (t["s"] / n) ** 2 + t["yy"] / n - (t["y"] / n) ** 2
+            spreads = t["yy"] / n - (t["y"] / n) ** 2, t["ss"] / n - (t["s"] / n) ** 2
             return {
                 "jitter": t["moved"] / t["steps"],
                 "hold_rate": t["held"] / frames,
                 "coverage": t["outputs"] / frames,
                 "mae": t["error"] / n,
-                "ccc": 2 * covariance / (spread + (t["s"] / n - t["y"] / n) ** 2),
+                "ccc": concordance_of_moments(*spreads, covariance, (t["s"] - t["y"]) / n),
                 "labelled": n,
             }
 
