@@ -11,7 +11,7 @@ from typing import Literal
 
 from emofuse.errors import ConfigError
 
-Split = Literal["train", "valid", "test", "all"]
+Split = Literal["held_out", "train", "valid", "test", "all"]
 
 
 @dataclass(frozen=True)
@@ -240,8 +240,8 @@ class EvaluationConfig:
 
     seed: int = 0
     """Fixes how groups are dealt to folds where a calibration is fitted; the evaluation itself draws nothing."""
-    split: Split | None = None
-    """The split that is evaluated; by default test where there is one, else all."""
+    split: Split = "held_out"
+    """The rows that are evaluated: held_out = all that no expert and no calibration was fitted on | one split | all."""
     calibration: str | None = None
     """A calibration.json of fit_calibration.py."""
     fusion: FusionConfig = field(default_factory=FusionConfig)

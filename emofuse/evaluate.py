@@ -11,7 +11,8 @@ from rich.console import Console
 from emofuse.calibration import Calibration
 from emofuse.config import EvaluationConfig, InferenceConfig
 from emofuse.evaluation.checks import check_evaluation, check_inference
-from emofuse.evaluation.evaluate_table import choose_split, evaluate_table
+from emofuse.evaluation.evaluate_table import evaluate_table
+from emofuse.evaluation.rows import check_split, rows_sentence
 from emofuse.inference import sink
 from emofuse.inference.cluster import cluster_address, joined, ray_cluster
 from emofuse.inference.job import Job
@@ -69,7 +70,7 @@ class Evaluation:
                 device_of(self.inference_config.compute)
             manifest = storage.absolute(manifest) if manifest else demo_manifest()
             found, config = scan_manifest(manifest), resolved(self.inference_config, cluster)
-            choose_split(found.splits, self.evaluation_config.split)
+            check_split(found.splits, self.evaluation_config.split)
             experts = describe(config)
             mark = runs.inference_fingerprint(found.content, config, experts.weights)
             run, record = self._open(mark, storage.stem(manifest), experts.cards)
@@ -163,7 +164,7 @@ class Evaluation:
         with timed(record, "evaluate", predictions.num_rows):
             evaluated = evaluate_table(predictions, self.evaluation_config)
             evaluated.write(run)
-        record["split"] = evaluated.split
+        record |= {"split": evaluated.split, "rows": evaluated.rows}
         run.save(record)
         with timed(record, "report", predictions.num_rows):
             build_report(run.address, config=self.evaluation_config.statistics, media=self.inference_config.media)
@@ -177,6 +178,7 @@ class Evaluation:
         counts = record.get("counts", {})
         statuses = ", ".join(f"{counts[status]:,} {status}" for status in STATUSES if status in counts)
         lines = [f"{counts.get('in', 0):,} rows in, {counts.get('out', 0):,} out: {statuses}"]
+        lines.append(rows_sentence(record.get("rows", {})))
         tables, sentences = overview(run.address)
         for table in tables:
             self.console.print(table)

@@ -40,8 +40,8 @@ class Options:
     """Run in this process, without Ray: the same stages, the same numbers."""
     address: str | None = None
     """Ray cluster to join; by default RAY_ADDRESS, else a cluster on this machine for this run."""
-    split: Split | None = None
-    """The split that is evaluated; by default test where there is one, else all."""
+    split: Split = "held_out"
+    """The rows that are evaluated: held_out = all that no expert and no calibration was fitted on | one split | all."""
     calibration: str | None = None
     """A calibration.json of fit_calibration.py."""
     seed: int = 0

@@ -5,8 +5,8 @@ Cheap, and made from Parquet alone: every ablation and every sweep starts here, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from emofuse.affect import AXES
 from emofuse.calibration import Calibration
 from emofuse.config import EvaluationConfig, FusionConfig
 from emofuse.errors import DataError
+from emofuse.evaluation.rows import choose_split, row_counts
 from emofuse.evaluation.sequences import smooth_sequences, stability
 from emofuse.evaluation.statistics import EvaluationRows, System, compare, measure
 from emofuse.fusion.gating import gate
@@ -36,12 +37,13 @@ FITTED_METRICS = {"mse": "rmse", "mae": "mae", "ccc": "ccc"}
 
 @dataclass(frozen=True)
 class EvaluationResult:
-    """Three tables of DESIGN, and the split that was evaluated."""
+    """What `write` puts into a run directory, the split that was evaluated and what `row_counts` says of it."""
 
     fused: pa.Table
     metrics: pa.Table
     comparisons: pa.Table
     split: str
+    rows: dict[str, Any] = field(default_factory=dict)
 
     def write(self, run: Run) -> None:
         """Write the three tables into a run directory."""
@@ -66,11 +68,12 @@ def evaluate_table(predictions: pa.Table, config: EvaluationConfig) -> Evaluatio
         raise DataError("the predictions have no rows")
     if (repeated := table.num_rows - pc.count_distinct(table.column("sample_id")).as_py()) > 0:
         raise DataError(f"sample_id must be unique in predictions; {repeated} row(s) repeat another's")
-    split = choose_split(table.column("split").unique().to_pylist(), config.split)
     calibration = Calibration.load(config.calibration) if config.calibration else None
     if calibration:
         calibration.check_experts(_cards(table))
+    by_expert = column(table, "in_sample") > 0
     table = mark_fitted(table, calibration)
+    split = choose_split(table, config.split)
     experts = expert_predictions(table, calibration)
     mean = np.stack([experts[name].mean for name in EXPERTS])
     variance = np.stack([experts[name].variance for name in EXPERTS])
@@ -94,21 +97,8 @@ def evaluate_table(predictions: pa.Table, config: EvaluationConfig) -> Evaluatio
     columns = fused_columns(systems, fused, experts) | {name: pa.array(shut) for name, shut in gates.items()}
     out = with_metadata(conform(replace_columns(table, columns | smoothed.columns), FUSED, "fused"), split=split)
     fitted_metric = FITTED_METRICS[calibration.config.loss] if calibration else None
-    return EvaluationResult(out, metrics, compare(on, systems, config.statistics, fitted_metric=fitted_metric), split)
-
-
-def choose_split(there: Iterable[str | None], wanted: str | None) -> str:
-    """The split that is evaluated: the one wanted, else "test" where there is one, else "all".
-
-    Raises:
-        DataError: if no row belongs to the split that was asked for.
-    """
-    found = {split for split in there if split is not None}
-    if wanted is None:
-        return "test" if "test" in found else "all"
-    if wanted != "all" and wanted not in found:
-        raise DataError(f"no row belongs to split {wanted!r}; there are: {', '.join(sorted(found)) or 'none'}")
-    return wanted
+    comparisons = compare(on, systems, config.statistics, fitted_metric=fitted_metric)
+    return EvaluationResult(out, metrics, comparisons, split, row_counts(table, split, by_expert))
 
 
 def mark_fitted(table: pa.Table, calibration: Calibration | None) -> pa.Table:

@@ -13,6 +13,7 @@ from emofuse.affect import AXES
 from emofuse.report.run_folder import open_run
 from emofuse.report.tables import STAND_INS, SUBSET_NAMES, Estimate, decimal, interval, metric_name, systems
 from emofuse.report.verdicts import face_weights, summary_sentences
+from emofuse.tables.splits import HELD_OUT
 
 __all__ = ["overview", "summary_sentences", "systems_table"]
 
@@ -84,7 +85,7 @@ def systems_table(
 
 
 def _title(split: str, subset: str, in_sample: bool) -> str:
-    where = "all splits" if split == "all" else f"split {split}"
+    where = {"all": "all splits", HELD_OUT: "held out"}.get(split, f"split {split}")
     return f"{SUBSET_NAMES.get(subset, subset).capitalize()}, {where}" + (", in sample: no result" if in_sample else "")
 
 

@@ -20,6 +20,7 @@ from emofuse.config import CalibrationConfig, CalibrationSweepConfig, Evaluation
 from emofuse.errors import ConfigError, DataError
 from emofuse.evaluation.checks import check_evaluation
 from emofuse.evaluation.evaluate_table import EvaluationResult, evaluate_table
+from emofuse.evaluation.rows import rows_sentence
 from emofuse.inference import sink
 from emofuse.inference.manifest import check_whole
 from emofuse.inference.progress import timed
@@ -144,7 +145,7 @@ class CalibrationJob:
         # The report shows the experts before and after, so the run keeps what they said before.
         storage.write_table(storage.join(run.predictions, "part-0.parquet"), table)
         evaluated.write(run)
-        record["split"] = evaluated.split
+        record |= {"split": evaluated.split, "rows": evaluated.rows}
         run.save(record)
         with timed(record, "report", table.num_rows):
             build_report(run.address, config=self.evaluation_config.statistics, media=self.media)
@@ -158,7 +159,8 @@ class CalibrationJob:
     def _tell(self, run: Run, note: str | None) -> Run:
         metrics, comparisons = storage.read_table(run.metrics), storage.read_table(run.comparisons)
         record = run.load()
-        lines = sweep_sentences(record) + list(summary_sentences(metrics, comparisons))
+        lines = [*sweep_sentences(record), rows_sentence(record.get("rows", {}))]
+        lines += summary_sentences(metrics, comparisons)
         if metrics.num_rows:
             self.console.print(systems_table(metrics))
         lines += [f"{display_uri(run.address)}: {note}"] if note else []
