@@ -244,6 +244,8 @@ class EvaluationConfig:
     """The rows that are evaluated: held_out = all that no expert and no calibration was fitted on | one split | all."""
     calibration: str | None = None
     """A calibration.json of fit_calibration.py."""
+    by: tuple[str, ...] = ()
+    """Columns of the manifest whose values make subgroups, each evaluated by itself."""
     fusion: FusionConfig = field(default_factory=FusionConfig)
     stabilizer: StabilizerConfig = field(default_factory=StabilizerConfig)
     statistics: StatisticsConfig = field(default_factory=StatisticsConfig)

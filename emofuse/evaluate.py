@@ -13,6 +13,7 @@ from emofuse.config import EvaluationConfig, InferenceConfig
 from emofuse.evaluation.checks import check_evaluation, check_inference
 from emofuse.evaluation.evaluate_table import evaluate_table
 from emofuse.evaluation.rows import check_split, rows_sentence
+from emofuse.evaluation.subgroups import check_columns
 from emofuse.inference import sink
 from emofuse.inference.cluster import cluster_address, joined, ray_cluster
 from emofuse.inference.job import Job
@@ -71,6 +72,7 @@ class Evaluation:
             manifest = storage.absolute(manifest) if manifest else demo_manifest()
             found, config = scan_manifest(manifest), resolved(self.inference_config, cluster)
             check_split(found.splits, self.evaluation_config.split)
+            check_columns(pa.unify_schemas([found.columns, PREDICTIONS]), self.evaluation_config.by)
             experts = describe(config)
             mark = runs.inference_fingerprint(found.content, config, experts.weights)
             run, record = self._open(mark, storage.stem(manifest), experts.cards)

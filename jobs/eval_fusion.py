@@ -44,6 +44,8 @@ class Options:
     """The rows that are evaluated: held_out = all that no expert and no calibration was fitted on | one split | all."""
     calibration: str | None = None
     """A calibration.json of fit_calibration.py."""
+    by: str | None = None
+    """Columns of the manifest, separated by commas, whose values make subgroups: each is evaluated by itself."""
     seed: int = 0
     """Fixes dropout masks, augmentation scales and resampling."""
     media: MediaConfig = field(default_factory=MediaConfig)
@@ -62,7 +64,10 @@ class Options:
     @property
     def evaluation_config(self) -> EvaluationConfig:
         """The options that can change only the evaluation."""
-        return EvaluationConfig(self.seed, self.split, self.calibration, self.fusion, self.stabilizer, self.statistics)
+        by = tuple(name.strip() for name in self.by.split(",")) if self.by else ()
+        return EvaluationConfig(
+            self.seed, self.split, self.calibration, by, self.fusion, self.stabilizer, self.statistics
+        )
 
 
 def main(options: Options) -> None:

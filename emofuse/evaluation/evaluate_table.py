@@ -6,7 +6,7 @@ Cheap, and made from Parquet alone: every ablation and every sweep starts here, 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from emofuse.errors import DataError
 from emofuse.evaluation.rows import choose_split, row_counts
 from emofuse.evaluation.sequences import smooth_sequences, stability
 from emofuse.evaluation.statistics import EvaluationRows, System, compare, measure
+from emofuse.evaluation.subgroups import subgroup_table
 from emofuse.fusion.gating import gate
 from emofuse.fusion.inputs import Fused
 from emofuse.fusion.rules import equal_weights, fixed_weights
@@ -43,13 +44,16 @@ class EvaluationResult:
     metrics: pa.Table
     comparisons: pa.Table
     split: str
-    rows: dict[str, Any] = field(default_factory=dict)
+    rows: dict[str, Any]
+    subgroups: pa.Table
 
     def write(self, run: Run) -> None:
         """Write the three tables into a run directory."""
         storage.write_table(storage.join(run.fused, "part-0.parquet"), self.fused)
         storage.write_table(run.metrics, self.metrics)
         storage.write_table(run.comparisons, self.comparisons)
+        if self.subgroups.num_rows:
+            storage.write_table(run.subgroups, self.subgroups)
 
 
 def evaluate_table(predictions: pa.Table, config: EvaluationConfig) -> EvaluationResult:
@@ -98,7 +102,8 @@ def evaluate_table(predictions: pa.Table, config: EvaluationConfig) -> Evaluatio
     out = with_metadata(conform(replace_columns(table, columns | smoothed.columns), FUSED, "fused"), split=split)
     fitted_metric = FITTED_METRICS[calibration.config.loss] if calibration else None
     comparisons = compare(on, systems, config.statistics, fitted_metric=fitted_metric)
-    return EvaluationResult(out, metrics, comparisons, split, row_counts(table, split, by_expert))
+    subgroups = subgroup_table(table, config.by, on, systems, config.statistics.confidence)
+    return EvaluationResult(out, metrics, comparisons, split, row_counts(table, split, by_expert), subgroups)
 
 
 def mark_fitted(table: pa.Table, calibration: Calibration | None) -> pa.Table:

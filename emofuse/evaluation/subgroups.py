@@ -22,14 +22,13 @@ MOST_VALUES = 50
 SUBGROUP, MACRO, GAP = "subgroup", "macro", "gap"
 
 
-def check_columns(there: Mapping[str, pa.DataType] | pa.Schema, by: Sequence[str]) -> None:
+def check_columns(there: pa.Schema, by: Sequence[str]) -> None:
     """That rows can be told apart by these columns.
 
     Raises:
         DataError: naming the first that is not there, or holds neither text, numbers nor booleans.
     """
-    kinds = {field.name: field.type for field in there} if isinstance(there, pa.Schema) else there
-    able = [name for name, kind in kinds.items() if plain_type(kind) is not None]
+    able = [field.name for field in there if plain_type(field.type) is not None]
     for name in by:
         if name not in able:
             raise DataError(f"--by {name}: no such column of text, numbers or booleans; there are: {', '.join(able)}")
@@ -104,8 +103,9 @@ def _of_system(
         if metric in averaged:
             yield row | _amounts(macro_mean(averaged[metric], place, len(present), groups, confidence=confidence))
         else:
-            n = sum(int(one.n) for one in found)
-            yield row | {"estimate": float(np.mean([one.estimate for one in found])), "n": n, "n_groups": 0}
+            rows = place >= 0
+            counts = {"n": int(rows.sum()), "n_groups": len(np.unique(groups[rows]))}
+            yield row | {"estimate": float(np.mean([one.estimate for one in found]))} | counts
 
 
 def _gap(

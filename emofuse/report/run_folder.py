@@ -67,6 +67,11 @@ class RunFolder:
         return _read(self.run.predictions, schema.PREDICTIONS, "predictions")
 
     @cached_property
+    def subgroups(self) -> pa.Table:
+        """`schema.SUBGROUPS`; without rows where none were asked for."""
+        return _read(self.run.subgroups, schema.SUBGROUPS, "subgroups")
+
+    @cached_property
     def surface(self) -> pa.Table:
         """surface.parquet of a sweep; without rows where the run is none."""
         return _read(storage.join(self.run.address, "surface.parquet"), pa.schema([]), "surface")

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from emofuse.affect import AXES
 from emofuse.report.run_folder import open_run
+from emofuse.report.subgroups import terminal_tables
 from emofuse.report.tables import STAND_INS, SUBSET_NAMES, Estimate, decimal, interval, metric_name, systems
 from emofuse.report.verdicts import face_weights, summary_sentences
 from emofuse.tables.splits import HELD_OUT
@@ -40,7 +41,8 @@ def overview(run_dir: str | Path) -> tuple[list[Table], list[str]]:
     if run.metrics.num_rows:
         made.append(systems_table(run.metrics, split=run.split, in_sample=bool(inside) and all(inside), note=note))
     weight = face_weights(run.fused, run.evaluated)
-    return made, summary_sentences(run.metrics, run.comparisons, face_weight=weight, split=run.split)
+    tables, gaps = terminal_tables(run.subgroups)
+    return made + tables, [*summary_sentences(run.metrics, run.comparisons, face_weight=weight, split=run.split), *gaps]
 
 
 def systems_table(

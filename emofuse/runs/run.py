@@ -62,6 +62,11 @@ class Run:
         return storage.join(self.address, "comparisons.parquet")
 
     @property
+    def subgroups(self) -> str:
+        """The table by subgroup, where one was asked for."""
+        return storage.join(self.address, "subgroups.parquet")
+
+    @property
     def report(self) -> str:
         """The report page."""
         return storage.join(self.address, "report.html")

@@ -145,6 +145,28 @@ A declared comparison (family primary, baseline or calibration) has a `verdict` 
 not_worse or inconclusive; its interval is at the `confidence` that Holm's correction within the family leaves it. An
 exploratory one has none, nor `p_holm` and `margin`."""
 
+SUBGROUPS = pa.schema(
+    [
+        _field("by", pa.string(), nullable=False),
+        _field("kind", pa.string(), nullable=False),
+        _field("value", pa.string()),
+        _field("against", pa.string()),
+        _field("system", pa.string(), nullable=False),
+        _field("axis", pa.string(), nullable=False),
+        _field("metric", pa.string(), nullable=False),
+        _field("estimate", pa.float64()),
+        _field("ci_low", pa.float64()),
+        _field("ci_high", pa.float64()),
+        _field("df", pa.float64()),
+        _field("n", pa.int64(), nullable=False),
+        _field("n_groups", pa.int64(), nullable=False),
+        _field("pairs", pa.int64()),
+    ]
+)
+"""One row per column `by`, and in it per `kind`: "subgroup" is the metric among rows whose column holds `value`,
+"macro" the mean over its values, and "gap" the largest difference between two, `value` less `against`, whose interval
+holds for all `pairs` of values and axes at once."""
+
 
 def conform(table: pa.Table, schema: pa.Schema, what: str, *, required: Iterable[str] = ()) -> pa.Table:
     """`table` with exactly the columns of `schema`, in order, then its other columns as they came.
