@@ -14,11 +14,11 @@ from emofuse.evaluation.statistics import EvaluationRows, System
 from emofuse.metrics.significance import Inference, accuracy
 from emofuse.metrics.significance.contrasts import largest_gap, macro_mean
 from emofuse.tables.extra import plain_type
-from emofuse.tables.schema import SUBGROUPS
+from emofuse.tables.schema import FUSED, SUBGROUPS
 
 PRIMARY, METRIC = "fused", "mae"
 """The system and the metric in which the largest gap is told."""
-MOST_VALUES = 50
+MOST_VALUES = 40
 SUBGROUP, MACRO, GAP = "subgroup", "macro", "gap"
 
 
@@ -29,9 +29,10 @@ def check_columns(there: pa.Schema, by: Sequence[str]) -> None:
         DataError: naming the first that is not there, or holds neither text, numbers nor booleans.
     """
     able = [field.name for field in there if plain_type(field.type) is not None]
+    own = ", ".join(name for name in able if name not in FUSED.names) or "none"
     for name in by:
         if name not in able:
-            raise DataError(f"--by {name}: no such column of text, numbers or booleans; there are: {', '.join(able)}")
+            raise DataError(f"--by {name}: no such column of text, numbers or booleans; those of your own are: {own}")
 
 
 def subgroup_table(
@@ -49,7 +50,7 @@ def subgroup_table(
         confidence: of the intervals.
 
     Raises:
-        DataError: if a column is not there, or has more than 50 values.
+        DataError: if a column is not there, or has more than 40 values.
     """
     check_columns(table.schema, by)
     found: list[dict[str, object]] = []

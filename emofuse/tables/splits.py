@@ -32,6 +32,13 @@ def watched(table: pa.Table) -> np.ndarray:
     return (split == "valid") & trained.any()
 
 
+def splits_needed(table: pa.Table) -> str:
+    """The end of a message to those who want to fit something on a table without splits; empty where it has some."""
+    if table.column("split").null_count < table.num_rows:
+        return ""
+    return "; it has no splits: prepare the data set again with --split 70/15/15, or with a column split of your own"
+
+
 def labelled(table: pa.Table) -> np.ndarray:
     """Rows with a label on either axis, bool (N,)."""
     return np.isfinite(both(table)).any(axis=1)

@@ -41,7 +41,8 @@ def contrast(
     With u_gk the sum of the residuals of group g in subgroup k, n_k rows and a_gk = (1 - n_gk/n_k)^(-1/2):
     SE^2 = sum_g (sum_k c_k a_gk u_gk / n_k)^2, which for subgroups without a common group is sum_k c_k^2 SE_k^2 with
     SE_k of `ratio_mean`, and otherwise keeps their covariance. Degrees of freedom by Welch and Satterthwaite,
-    (sum_k v_k)^2 / sum_k (v_k^2 / df_k) with v_k = c_k^2 SE_k^2.
+    (sum_k v_k)^2 / sum_k (v_k^2 / df_k) with v_k = c_k^2 SE_k^2, but no more than all rows together leave, which
+    counts where the same groups are in several subgroups.
 
     Args:
         values: (N,); rows without a finite value are left out.
@@ -65,10 +66,11 @@ def contrast(
         residual = _by_group(np.where(inside, rows[:, None] - means, 0), number, n_groups)
         scores = c[taking] * np.where(sizes > 0, leverage(sizes) * residual, 0) / sizes.sum(0)
         variances = np.square(scores).sum(0)
-        df = np.square(variances.sum()) / (np.square(variances) / satterthwaite(sizes)).sum()
+        welch = np.square(variances.sum()) / (np.square(variances) / satterthwaite(sizes)).sum()
     estimate, se = float((c[taking] * means).sum()), float(np.sqrt(np.square(scores.sum(1)).sum()))
-    low, high = map(float, t_interval(estimate, se, df, confidence))
     total = sizes.sum(1, keepdims=True)
+    df = np.minimum(welch, satterthwaite(total)[0])
+    low, high = map(float, t_interval(estimate, se, df, confidence))
     counts = int(total.sum()), int((total > 0).sum()), float(effective_groups(total)[0])
     return Inference(estimate, se, float(df), float(t_p(estimate, se, df)), low, high, confidence, *counts)
 

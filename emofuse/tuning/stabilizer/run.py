@@ -153,12 +153,14 @@ class StabilizerSweep:
     def _tell(self, run: Run, facts: dict[str, Any], chosen: dict[str, Any]) -> None:
         measured = ("mae", "ccc") if facts["labelled"] else ()
         figures = ", ".join(f"{name} {chosen[name]:.4f}" for name in ("objective", *measured, "jitter", "hold_rate"))
+        # What was chosen on valid is not to be judged on it.
+        other = " --split test" if run.load()["split"] == "valid" else ""
         lines = [
             f"{facts['configurations']:,} configurations over {facts['frames']:,} frames of {facts['sequences']:,} "
             f"sequences in {facts['seconds']:.1f} s ({facts['configuration_frames_per_second']:,.0f} configurations "
             "× frames per second)",
             f"chosen: {chosen['filter']}; {figures}, response {chosen['response_time']:.0f} frames",
-            f"evaluate with: {options_of(chosen)}",
+            f"evaluate with: {options_of(chosen)}{other}",
             *_cautions(facts, chosen),
             f"report: {display_uri(run.report)}",
         ]
