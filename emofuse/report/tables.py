@@ -22,6 +22,8 @@ SYSTEM_NAMES = {
     "fused_raw": "Fusion, raw",
     "constant_mean": "Constant (mean)",
     "constant_median": "Constant (median)",
+    "ceiling": "Perfect model (limit)",
+    "one_rater": "One human rater",
 }
 METRIC_NAMES = {
     "mae": "MAE",
@@ -71,7 +73,9 @@ CORRELATIONS = ("ccc", "pearson", "spearman", "sigma_error_spearman")
 MIN_CORRELATED = 5
 """Correlations of fewer images than this say nothing, and are not shown."""
 STAND_INS = "The ratings here are stand-ins, few, and for demonstration only."
-SUBSET_NAMES = {"all": "all images", "face": "images with a face", "no_face": "images without a face"}
+SUBSET_NAMES = {"all": "all images", "face": "images where a face was used", "no_face": "images without a face"}
+HUMAN = ("ceiling", "one_rater")
+"""What the labels themselves allow, and one rater against the mean of the others: no systems that were run."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +87,7 @@ class Estimate:
     high: float
     n: int
     n_groups: int
+    n_effective_groups: float
 
 
 @dataclass(frozen=True)
@@ -94,6 +99,7 @@ class Row:
     cells: tuple[Estimate | None, ...]
     n: int
     n_groups: int
+    n_effective_groups: float
 
 
 @dataclass(frozen=True)
@@ -146,10 +152,12 @@ def systems(
     found: dict[str, dict[str, Estimate]] = {}
     for row in metrics.to_pylist():
         if (row["axis"], row["subset"], row["split"], row["in_sample"]) == key:
-            value, low, high = (_number(row[name]) for name in ("value", "ci_low", "ci_high"))
+            value, low, high, effective = (
+                _number(row[name]) for name in ("value", "ci_low", "ci_high", "n_effective_groups")
+            )
             if row["metric"] in CORRELATIONS and row["n"] < MIN_CORRELATED:
                 value = low = high = math.nan
-            estimate = Estimate(value, low, high, row["n"], row["n_groups"])
+            estimate = Estimate(value, low, high, row["n"], row["n_groups"], effective)
             found.setdefault(row["system"], {})[row["metric"]] = estimate
     shown = tuple(metric for metric in wanted if any(metric in of for of in found.values()))
     order = [*(name for name in SYSTEM_NAMES if name in found), *(name for name in found if name not in SYSTEM_NAMES)]
@@ -160,7 +168,7 @@ def systems(
 def _row(system: str, of: dict[str, Estimate], shown: tuple[str, ...]) -> Row:
     cells = tuple(of.get(metric) for metric in shown)
     first = next(cell for cell in cells if cell is not None)
-    return Row(system, system_name(system), cells, first.n, first.n_groups)
+    return Row(system, system_name(system), cells, first.n, first.n_groups, first.n_effective_groups)
 
 
 def decimal(value: float, digits: int = 3, *, sign: bool = False) -> str:
@@ -173,11 +181,11 @@ def decimal(value: float, digits: int = 3, *, sign: bool = False) -> str:
     return text.replace("-", "−")
 
 
-def interval(low: float, high: float, digits: int = 3) -> str:
+def interval(low: float, high: float, digits: int = 3, *, sign: bool = False) -> str:
     """An interval as `[low, high]`; empty where it is not defined."""
     if low is None or high is None or not (math.isfinite(low) and math.isfinite(high)):
         return ""
-    return f"[{decimal(low, digits)}, {decimal(high, digits)}]"
+    return f"[{decimal(low, digits, sign=sign)}, {decimal(high, digits, sign=sign)}]"
 
 
 METRIC_HELP = {

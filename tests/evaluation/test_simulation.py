@@ -1,4 +1,4 @@
-"""The verdict on the fusion, as the evaluation writes it, on made-up rows: as often wrong as is allowed, and as strong as is computed.
+"""The verdict on the fusion, as the evaluation writes it: as often wrong as is allowed, and as strong as is computed.
 
 `tests/proof/declared_comparisons.py` is the full run. Every bound is that of a binomial share of as many draws, at
 a chance of 1 in 1000 to miss.

@@ -82,7 +82,7 @@ def declared(
         words: margin of equivalence, minimum effect and level of a family.
     """
     y = np.asarray(truth, dtype=np.float64)
-    used = np.broadcast_to(face_used.reshape(len(y), -1), y.shape)
+    used = face_used if face_used.ndim == 2 else face_used[:, None]
     asked = [(PRIMARY, "scene", "mae", np.where(used, y, np.nan))]
     asked += [(BASELINE, "constant", "mae", y)]
     asked += [(CALIBRATION, "fused_raw", fitted_metric, y)] if fitted_metric else []
