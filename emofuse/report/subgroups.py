@@ -15,7 +15,9 @@ from emofuse.report.tables import Estimate, decimal, interval, metric_name, syst
 
 SHOWN = (("fused", "mae"), ("scene", "mae"), ("fused", "ccc"), ("fused", "bias"))
 """What a page has room for; subgroups.parquet has every system and metric."""
-MACRO = "mean over subgroups"
+MACRO = "mean of these"
+NARROW = 3
+"""Cells that fit into 80 columns of a terminal."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ def _of(rows: list[dict[str, object]], by: str, axis: str) -> SubgroupsTable:
 
 def _estimate(row: dict[str, object]) -> Estimate:
     value, low, high = (_number(row[name]) for name in ("estimate", "ci_low", "ci_high"))
-    return Estimate(value, low, high, int(str(row["n"])), int(str(row["n_groups"])))
+    return Estimate(value, low, high, int(str(row["n"])), int(str(row["n_groups"])), math.nan)
 
 
 def _number(value: object) -> float:
@@ -94,11 +96,11 @@ def terminal_tables(table: pa.Table) -> tuple[list[Table], list[str]]:
     for one in found:
         shown = Table(title=Text(f"{one.axis.capitalize()} by {one.by}"), title_justify="left", box=SIMPLE, pad_edge=False)
         shown.add_column(one.by, no_wrap=True)
-        for head in one.heads:
-            shown.add_column(head, justify="right")
+        for head in one.heads[:NARROW]:
+            shown.add_column(head, justify="right", no_wrap=True)
         shown.add_column("n", justify="right", no_wrap=True)
         for value, cells, n, _ in one.rows:
-            texts = [_cell(cell, bounds=not at) for at, cell in enumerate(cells)]
+            texts = [_cell(cell, bounds=not at) for at, cell in enumerate(cells[:NARROW])]
             shown.add_row(Text(value), *map(Text, texts), f"{n:,}")
         made.append(shown)
     return made, [one.gap for one in found if one.gap]
