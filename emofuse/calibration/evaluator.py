@@ -156,8 +156,8 @@ def _mae_differences(y: np.ndarray, a: np.ndarray, b: np.ndarray, ids: np.ndarra
 
 def _ccc_differences(y: np.ndarray, a: np.ndarray, b: np.ndarray, ids: np.ndarray) -> list[Inference]:
     """Of valence, of arousal, and of their mean."""
-    parts = [tuple(values[:, k] for values in (y, a, b)) for k in (0, 1)] + [(y, a, b)]
-    return [jackknife_difference(*part, ids, metrics=["ccc"])["ccc"] for part in parts]
+    parts = [(y[:, k], a[:, k], b[:, k]) for k in (0, 1)] + [(y, a, b)]
+    return [jackknife_difference(truth, one, other, ids, metrics=["ccc"])["ccc"] for truth, one, other in parts]
 
 
 def _entry(said: Conclusion, p_holm: float) -> dict[str, Any]:

@@ -56,12 +56,15 @@ class EvaluationResult:
             storage.write_table(run.subgroups, self.subgroups)
 
 
-def evaluate_table(predictions: pa.Table, config: EvaluationConfig) -> EvaluationResult:
+def evaluate_table(
+    predictions: pa.Table, config: EvaluationConfig, calibration: Calibration | None = None
+) -> EvaluationResult:
     """Calibrate, fuse, steady and measure stored predictions.
 
     Args:
         predictions: a table of `schema.PREDICTIONS`; its metadata holds the cards of its experts.
         config: the options.
+        calibration: the one that the options name, where it is loaded already.
 
     Raises:
         DataError: if the table is not a predictions table, repeats a row, or holds none of the split.
@@ -72,7 +75,8 @@ def evaluate_table(predictions: pa.Table, config: EvaluationConfig) -> Evaluatio
         raise DataError("the predictions have no rows")
     if (repeated := table.num_rows - pc.count_distinct(table.column("sample_id")).as_py()) > 0:
         raise DataError(f"sample_id must be unique in predictions; {repeated} row(s) repeat another's")
-    calibration = Calibration.load(config.calibration) if config.calibration else None
+    if config.calibration and calibration is None:
+        calibration = Calibration.load(config.calibration)
     if calibration:
         calibration.check_experts(_cards(table))
     by_expert = column(table, "in_sample") > 0

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -103,7 +104,7 @@ def compared(comparisons: pa.Table, *, split: str | None = None, in_sample: bool
     """The comparisons of a split, in the order of the table."""
     split = headline_split(comparisons) if split is None else split
     rows = [r for r in comparisons.to_pylist() if (r["split"], r["in_sample"]) == (split, in_sample)]
-    missing = {f.name: "" if f.name in _TEXTS else math.nan for f in fields(Compared)}
+    missing: dict[str, Any] = {f.name: "" if f.name in _TEXTS else math.nan for f in fields(Compared)}
     return [Compared(**{name: missing[name] if row[name] is None else row[name] for name in missing}) for row in rows]
 
 

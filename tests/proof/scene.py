@@ -21,7 +21,6 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import torch
-from emofuse.metrics.resampling.metric_tables import difference_table, metric_table
 from rich.console import Console
 from rich.table import Table
 
@@ -31,6 +30,7 @@ from emofuse.datasets import oasis, splits, with_splits
 from emofuse.experts.backbone import load_backbone
 from emofuse.experts.head import Head, HeadSpec, closed_form_moments, sampled_moments
 from emofuse.experts.head_expert import head_moments
+from emofuse.metrics.significance import Inference, accuracy, difference
 from emofuse.training.artifacts import features_from
 from emofuse.training.cross_validation import Estimates, best_of, fitting, out_of_fold, predict
 from emofuse.training.features import FeatureSet, features_of
@@ -141,28 +141,27 @@ def ridge(rows: FeatureSet) -> Estimates:
 
 def show(rows: FeatureSet, systems: dict[str, Estimates]) -> None:
     """Figures with 95 % intervals over groups, and the differences from ridge on the same features."""
-    means = {name: estimates.mean for name, estimates in systems.items()}
-    groups = rows.group.astype(str)
-    found = metric_table(rows.labels, means, groups, metrics=METRICS)
-    compared = difference_table(
-        rows.labels, means, [(name, RIDGE) for name in means if name != RIDGE], groups, metrics=METRICS
-    )
-    by_key = {(row.a, row.axis, row.metric): row for row in compared}
-    for axis in AXES:
+    for k, axis in enumerate(AXES):
         table = Table(
             "", "Pearson r", "CCC", "MAE", "r less ridge's", "MAE less ridge's", title=f"{axis}, {len(rows)} images"
         )
-        for name in means:
-            cells = [row for row in found if row.system == name and row.axis == axis]
-            values = {row.metric: f"{row.value:.3f} [{row.ci_low:.3f}, {row.ci_high:.3f}]" for row in cells}
-            less = [by_key.get((name, axis, metric)) for metric in ("pearson", "mae")]
-            told = ["" if d is None else f"{d.difference:+.3f} [{d.ci_low:+.3f}, {d.ci_high:+.3f}]" for d in less]
-            table.add_row(name, *(values[metric] for metric in METRICS), *told)
+        truth, ridge_mean = rows.labels[:, k], systems[RIDGE].mean[:, k]
+        for name, estimates in systems.items():
+            own = accuracy(truth, estimates.mean[:, k], rows.group)
+            told = [_told(own[metric]) for metric in METRICS]
+            if name != RIDGE:
+                less = difference(truth, estimates.mean[:, k], ridge_mean, rows.group, metrics=("pearson", "mae"))
+                told += [_told(each, "+") for each in less.values()]
+            table.add_row(name, *told)
         console.print(table)
     shipped = systems["linear head, closed form (shipped)"]
     scale, floor = shipped.variance_line
     console.print(f"shipped: mean squared error {shipped.pooled_error}, mean squared z {shipped.mean_squared_z}")
     console.print(f"variance served: {scale} times its own plus {floor}", highlight=False)
+
+
+def _told(found: Inference, sign: str = "") -> str:
+    return f"{found.estimate:{sign}.3f} [{found.low:{sign}.3f}, {found.high:{sign}.3f}]"
 
 
 def passes() -> None:
