@@ -37,8 +37,8 @@ def build(
     """A Hugging Face data set on disk: a folder of save_to_disk, or of Parquet or image files that datasets reads.
 
     Splits called train, validation (or valid, val) and test are kept; without a test the rows of each stay where
-    they are, and a single split counts as none. Columns of text, numbers and booleans go along. Images that the data set holds inside its tables
-    (as save_to_disk always does) are written out once, named by their content.
+    they are, and a single split counts as none. Columns of text, numbers and booleans go along.
+    Images that the data set holds inside its tables (as save_to_disk always does) are written out once, named by their content.
 
     Args:
         root: The folder.
@@ -110,7 +110,7 @@ def _rows(
     if absent:
         raise DataError(f"{root} lacks {', '.join(absent)}; it has {', '.join(part.column_names)}")
     columns = [name for name in (*labels, group) if name in part.column_names]
-    own = _own_columns(part, {image, *columns}, report)
+    own = _own_columns(part, {image, *filter(None, columns)}, report)
     columns += own
     read = part.select_columns(columns).to_pandas() if columns else pd.DataFrame(index=range(len(part)))
     rows = pd.DataFrame(index=range(len(part)))

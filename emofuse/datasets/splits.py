@@ -1,7 +1,7 @@
 """Train, valid and test, disjoint by group and by what the images show.
 
-A data set's own splits are kept. Where shares are asked for, groups are dealt by a seed, stratified on joint bins of
-valence and arousal. Rows enter in the order of their paths, so the same data set is split the same way wherever it lies.
+A data set's own splits are kept. Where shares are asked for, groups are dealt by a seed, stratified on joint bins
+of valence and arousal. Rows enter in the order of their paths, so the same data set is split the same way wherever it lies.
 """
 
 from __future__ import annotations
@@ -63,9 +63,7 @@ def join_groups(groups: Sequence[str], contents: Sequence[str]) -> np.ndarray:
     return names[first[member]][group]
 
 
-def assign(
-    labels: np.ndarray, groups: np.ndarray, seed: int, fractions: Mapping[str, float]
-) -> np.ndarray | None:
+def assign(labels: np.ndarray, groups: np.ndarray, seed: int, fractions: Mapping[str, float]) -> np.ndarray | None:
     """Deal rows to splits, whole groups at a time.
 
     Args:

@@ -56,7 +56,7 @@ def subgroup_table(
     found: list[dict[str, object]] = []
     fresh = np.where(on.in_sample[:, None], np.nan, on.truth)
     for name in by:
-        member, values = _values(table, name, np.isfinite(fresh).any(axis=1))
+        member, values = _values(table, name, np.asarray(np.isfinite(fresh).any(axis=1)))
         if not values:
             continue
         for k, axis in enumerate(AXES):
@@ -65,12 +65,11 @@ def subgroup_table(
                 error = predicted.mean[:, k] - fresh[:, k]
                 rows = _of_system(fresh[:, k], predicted.mean[:, k], error, member, values, on.groups, confidence)
                 found += [where | {"system": system} | row for row in rows]
-            if PRIMARY in systems:
-                error = np.abs(systems[PRIMARY].mean[:, k] - fresh[:, k])
-                row = _gap(error, member, values, on.groups, confidence)
-                found += [where | {"system": PRIMARY, "metric": METRIC} | row] if row else []
-    rows = [{column: _or_null(row.get(column)) for column in SUBGROUPS.names} for row in found]
-    return pa.Table.from_pylist(rows, schema=SUBGROUPS)
+            error = np.abs(systems[PRIMARY].mean[:, k] - fresh[:, k])
+            if gap := _gap(error, member, values, on.groups, confidence):
+                found.append(where | {"system": PRIMARY, "metric": METRIC} | gap)
+    told = [{column: _or_null(row.get(column)) for column in SUBGROUPS.names} for row in found]
+    return pa.Table.from_pylist(told, schema=SUBGROUPS)
 
 
 def _values(table: pa.Table, name: str, evaluated: np.ndarray) -> tuple[np.ndarray, list[str]]:
@@ -79,7 +78,9 @@ def _values(table: pa.Table, name: str, evaluated: np.ndarray) -> tuple[np.ndarr
     column[~evaluated] = None
     member, distinct = pd.factorize(column, sort=True)
     if len(distinct) > MOST_VALUES:
-        raise DataError(f"--by {name}: it has {len(distinct)} values, more than {MOST_VALUES}; cut it into ranges first")
+        raise DataError(
+            f"--by {name}: it has {len(distinct)} values, more than {MOST_VALUES}; cut it into ranges first"
+        )
     return member, [str(value) for value in distinct]
 
 
@@ -99,14 +100,14 @@ def _of_system(
     present = np.unique(member[(member >= 0) & np.isfinite(error)])
     place = np.where(np.isin(member, present), np.searchsorted(present, member), -1)
     averaged = {"mae": np.abs(error), "bias": error}
-    for metric, found in each.items():
+    for metric, ones in each.items():
         row: dict[str, object] = {"kind": MACRO, "metric": metric}
         if metric in averaged:
             yield row | _amounts(macro_mean(averaged[metric], place, len(present), groups, confidence=confidence))
         else:
             rows = place >= 0
             counts = {"n": int(rows.sum()), "n_groups": len(np.unique(groups[rows]))}
-            yield row | {"estimate": float(np.mean([one.estimate for one in found]))} | counts
+            yield row | {"estimate": float(np.mean([one.estimate for one in ones]))} | counts
 
 
 def _gap(

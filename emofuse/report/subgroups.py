@@ -83,7 +83,8 @@ def _gap(row: dict[str, object]) -> str:
     value, low, high = (_number(row[name]) for name in ("estimate", "ci_low", "ci_high"))
     shown = "which leaves out 0" if low > 0 else "which includes 0: no gap is shown"
     return (
-        f"Largest gap in {metric_name(str(row['metric']))} of {row['axis']}, {system_name(str(row['system'])).lower()}: "
+        f"Largest gap in {metric_name(str(row['metric']))} of {row['axis']}, "
+        f"{system_name(str(row['system'])).lower()}: "
         f"{row['by']} {row['value']} less {row['against']}, {decimal(value, sign=True)} {interval(low, high)}, {shown} "
         f"(the interval holds for all {row['pairs']} pairs of subgroups and axes at once, by Bonferroni)."
     )
@@ -94,7 +95,9 @@ def terminal_tables(table: pa.Table) -> tuple[list[Table], list[str]]:
     found = subgroup_tables(table)
     made = []
     for one in found:
-        shown = Table(title=Text(f"{one.axis.capitalize()} by {one.by}"), title_justify="left", box=SIMPLE, pad_edge=False)
+        shown = Table(
+            title=Text(f"{one.axis.capitalize()} by {one.by}"), title_justify="left", box=SIMPLE, pad_edge=False
+        )
         shown.add_column(one.by, no_wrap=True)
         for head in one.heads[:NARROW]:
             shown.add_column(head, justify="right", no_wrap=True)

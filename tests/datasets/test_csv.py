@@ -103,7 +103,9 @@ def test_split_files_are_kept_and_the_later_split_keeps_a_shared_image(tmp_path:
     assert built.report.dropped == {REPEATED: 1, STRADDLING: 1}
 
 
-def test_where_shares_are_asked_for_a_part_of_train_becomes_a_valid_split_that_is_not_published(tmp_path: Path, make_image) -> None:
+def test_where_shares_are_asked_for_a_part_of_train_becomes_a_valid_split_that_is_not_published(
+    tmp_path: Path, make_image
+) -> None:
     for i in range(40):
         make_image(f"{i}.jpg")
     lines = "".join(f"{i}.jpg,{(i % 5) / 4},{(i % 3) / 2},{'test' if i >= 30 else 'train'}\n" for i in range(40))

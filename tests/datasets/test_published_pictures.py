@@ -13,12 +13,12 @@ import pytest
 from scipy.io import savemat
 
 from emofuse.datasets import CONVERTERS, with_splits
-from emofuse.datasets.splits import shares
 from emofuse.datasets.affectnet import UNCERTAIN
 from emofuse.datasets.base import MISSING, STRADDLING
 from emofuse.datasets.emotic import UNRATED
 from emofuse.datasets.findingemo import query_of
 from emofuse.datasets.folder import OTHER
+from emofuse.datasets.splits import shares
 from emofuse.errors import DataError
 from emofuse.tables import schema
 from emofuse.tables.columns import texts

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from emofuse.datasets import CONVERTERS, with_splits
-from emofuse.datasets.splits import shares
 from emofuse.datasets.affwild2 import NO_FRAME, TWO_PERSONS
 from emofuse.datasets.base import MISSING
 from emofuse.datasets.frames import UNREADABLE
+from emofuse.datasets.splits import shares
 from emofuse.datasets.veatic import NO_VIDEO
 from emofuse.datasets.videos import OTHER
 from emofuse.errors import ConfigError, DataError

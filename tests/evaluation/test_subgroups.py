@@ -1,4 +1,4 @@
-"""The table by subgroup: its numbers, its mean over subgroups, its gap, and what it says of columns that are not there."""
+"""The table by subgroup: its numbers, its mean over subgroups, its gap, and columns that cannot be."""
 
 from __future__ import annotations
 
@@ -69,7 +69,13 @@ def test_the_gap_is_that_of_the_fusion_over_pairs_and_both_axes() -> None:
     number = np.select([CATEGORY == "cat", CATEGORY == "dog"], [0, 1], -1)[: N - 12]
     expected = largest_gap(error, number, 2, np.arange(N - 12) // 2, families=2)
     assert expected is not None
-    assert (gap["value"], gap["against"], gap["system"], gap["metric"], gap["pairs"]) == ("dog", "cat", "fused", "mae", 2)
+    assert (gap["value"], gap["against"], gap["system"], gap["metric"], gap["pairs"]) == (
+        "dog",
+        "cat",
+        "fused",
+        "mae",
+        2,
+    )
     assert (gap["estimate"], gap["ci_low"]) == pytest.approx(
         (expected.difference.estimate, expected.difference.low), abs=1e-6
     )

@@ -181,11 +181,11 @@ def _check_groups(table: pa.Table, split: str) -> None:
         DataError: naming one that is.
     """
     names, splits = group_names(table), texts(table, "split")
-    shared = np.isin(names, names[splits == split]) & (splits == "test")
+    shared = np.isin(names, names[splits == split]) & (splits != split)
     if shared.any():
         first = texts(table, "group")[shared][0]
         raise DataError(
-            f"{split} and test share {len(np.unique(names[shared]))} group(s), first {first!r}; split by group anew"
+            f"{split} and {splits[shared][0] or 'rows of no split'} share {len(np.unique(names[shared]))} group(s), first {first!r}; split by group anew"
         )
 
 
