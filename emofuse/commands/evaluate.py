@@ -39,7 +39,7 @@ class Options:
     address: str | None = None
     """Ray cluster to join; by default RAY_ADDRESS, else a cluster on this machine for this run."""
     split: Split = "held_out"
-    """The rows that are evaluated: held_out = all that no expert and no calibration was fitted on | one split | all."""
+    """The rows that are evaluated: held_out = all that nothing was fitted on | one split | all."""
     calibration: str | None = None
     """A calibration.json of `emofuse calibrate`."""
     by: str | None = None

@@ -38,7 +38,8 @@ def build(
 
     Splits called train, validation (or valid, val) and test are kept; without a test the rows of each stay where
     they are, and a single split counts as none. Columns of text, numbers and booleans go along.
-    Images that the data set holds inside its tables (as save_to_disk always does) are written out once, named by their content.
+    Images that the data set holds inside its tables (as save_to_disk always does) are written out once, named by
+    their content.
 
     Args:
         root: The folder.

@@ -1,7 +1,8 @@
 """Train, valid and test, disjoint by group and by what the images show.
 
 A data set's own splits are kept. Where shares are asked for, groups are dealt by a seed, stratified on joint bins
-of valence and arousal. Rows enter in the order of their paths, so the same data set is split the same way wherever it lies.
+of valence and arousal. Rows enter in the order of their paths, so the same data set is split the
+same way wherever it lies.
 """
 
 from __future__ import annotations

@@ -3,24 +3,9 @@
 from __future__ import annotations
 
 from emofuse.calibration import Calibration
-from emofuse.config import EvaluationConfig, InferenceConfig, at_least
-from emofuse.errors import ConfigError
+from emofuse.config import EvaluationConfig
 from emofuse.fusion.select import check_fusion, chosen_fusion
-
-
-def check_inference(config: InferenceConfig) -> None:
-    """That every number of the options is one that it can be.
-
-    Raises:
-        ConfigError: naming the first option that is not.
-    """
-    at_least(1, config, "compute", "batch_size", "face_chunk", "threads", "actors", "rows_per_block")
-    at_least(1, config, "scene", "passes")
-    at_least(1, config, "face", "views", "max_faces", "detect_size")
-    at_least(1, config, "media", "max_pixels", "max_bytes")
-    at_least(0, config, "media", "retries")
-    if not 0 <= config.face.min_score <= 1:
-        raise ConfigError(f"face.min_score must lie in [0, 1]; got {config.face.min_score:g}")
+from emofuse.stabilizer.tuned import with_tuned
 
 
 def check_evaluation(config: EvaluationConfig, calibration: Calibration | None) -> None:
@@ -28,6 +13,8 @@ def check_evaluation(config: EvaluationConfig, calibration: Calibration | None) 
 
     Raises:
         ConfigError: saying what it lacks.
+        DataError: if the stabilizer's file cannot be read.
     """
+    with_tuned(config)
     fitted = calibration.fusion_arguments() if calibration else {"weights": None, "stack": None}
     check_fusion(chosen_fusion(config.fusion, calibration.fusion if calibration else None), **fitted)

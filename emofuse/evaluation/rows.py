@@ -15,7 +15,7 @@ from emofuse.tables.splits import HELD_OUT, labelled, rows_of, watched
 NOT_READ = "not read"
 NO_LABEL = "without a label"
 BY_EXPERT = "an expert was fitted on"
-BY_CALIBRATION = "the calibration was fitted on"
+BY_CALIBRATION = "the calibration or the stabilizer was fitted on"
 WATCHED = "of valid, by which an expert's training was chosen"
 OTHER_SPLIT = "of other splits"
 
@@ -35,7 +35,7 @@ def choose_split(table: pa.Table, wanted: str) -> str:
     """The split that is evaluated: the one wanted, or all where no labelled row is held out.
 
     Args:
-        table: of `schema.PREDICTIONS`, with the rows of the calibration marked `in_sample`.
+        table: of `schema.PREDICTIONS`, with what a calibration or sweep was fitted on marked `in_sample`.
         wanted: "held_out", "all" or one of `schema.SPLITS`.
 
     Raises:
@@ -50,7 +50,7 @@ def row_counts(table: pa.Table, split: str, by_expert: np.ndarray) -> dict[str, 
     """How many rows the headline is of, and how many are left out, each under its first reason.
 
     Args:
-        table: of `schema.PREDICTIONS`, with the rows of the calibration marked `in_sample`.
+        table: of `schema.PREDICTIONS`, with what a calibration or sweep was fitted on marked `in_sample`.
         split: that is evaluated.
         by_expert: (N,), rows that an expert was fitted on.
     """

@@ -8,14 +8,14 @@ import pyarrow as pa
 from emofuse.tables.columns import both, column, texts
 
 HELD_OUT = "held_out"
-"""Rows that no expert and no calibration was fitted on, of whatever split."""
+"""Rows that no expert, calibration or sweep was fitted on, of whatever split."""
 
 
 def rows_of(table: pa.Table, split: str) -> np.ndarray:
     """The rows of a split, bool (N,).
 
     Args:
-        table: of `schema.PREDICTIONS`, with the rows of the calibration marked `in_sample`.
+        table: of `schema.PREDICTIONS`, with what a calibration or sweep was fitted on marked `in_sample`.
         split: "held_out", "all" or one of `schema.SPLITS`.
     """
     if split == "all":

@@ -114,6 +114,8 @@ def test_another_predict_or_evaluate_fingerprint_is_refused_in_the_same_director
         (("--statistics.min-effect", "-1"), "at least 0"),
         (("--split", "valid"), "no row belongs to split 'valid'"),
         (("--stabilizer.alpha", "7"), "alpha"),
+        (("--stabilizer.autocorrelation", "7"), "stabilizer.autocorrelation must be"),
+        (("--stabilizer.file", "words.txt"), "words.txt"),
         (("--compute.batch-size", "0"), "compute.batch_size must be at least 1"),
         (("--compute.actors", "-2"), "compute.actors must be at least 1"),
         (("--face.min-score", "2"), "face.min_score"),

@@ -183,9 +183,9 @@ def _check_groups(table: pa.Table, split: str) -> None:
     names, splits = group_names(table), texts(table, "split")
     shared = np.isin(names, names[splits == split]) & (splits != split)
     if shared.any():
-        first = texts(table, "group")[shared][0]
+        first, other = texts(table, "group")[shared][0], splits[shared][0] or "rows of no split"
         raise DataError(
-            f"{split} and {splits[shared][0] or 'rows of no split'} share {len(np.unique(names[shared]))} group(s), first {first!r}; split by group anew"
+            f"{split} and {other} share {len(np.unique(names[shared]))} group(s), first {first!r}; split by group anew"
         )
 
 
