@@ -1,4 +1,4 @@
-"""What is known of several experts together: how their errors go together, and the labels' distribution.
+"""How the errors of several experts go together: estimated cautiously, and assumed where too little is seen.
 
 All of it is fitted on rows that no part of the experts was fitted on: out of fold, or of the valid split. Experts
 stand on the first axis, means are `(K, N, A)`, the truth is `(N, A)`.
@@ -110,35 +110,3 @@ def _semi_definite(rho: np.ndarray) -> np.ndarray:
     size = np.sqrt(np.diagonal(full, axis1=-2, axis2=-1))
     fixed = full / (size[..., :, None] * size[..., None, :])
     return np.where(np.eye(rho.shape[-1], dtype=bool), 1.0, np.clip(fixed, -MOST, MOST))
-
-
-@dataclass(frozen=True, eq=False)
-class LabelPrior:
-    """The labels' distribution among rows as those that are joined, per axis (A,).
-
-    Attributes:
-        mean: μ, reference scale.
-        variance: τ², mean squared deviation.
-        rows: labels behind them.
-    """
-
-    mean: np.ndarray
-    variance: np.ndarray
-    rows: np.ndarray
-
-
-def label_prior(truth: ArrayLike, mean: ArrayLike) -> LabelPrior:
-    """The labels' mean and variance where at least two experts have a mean; of all labels where that is never so.
-
-    Pictures that have a face are another population than all pictures, and one with another spread; the prior
-    that is counted once is the one of the rows on which something is joined.
-
-    Args:
-        truth: (N, A); NaN = no label.
-        mean: (K, N, A); NaN = no opinion.
-    """
-    y = np.asarray(truth, dtype=np.float64)
-    joined = np.isfinite(y) & (np.isfinite(np.asarray(mean)).sum(axis=0) > 1)
-    kept = np.where((joined.sum(axis=0) >= FEWEST_ROWS), joined, np.isfinite(y))
-    labels = np.where(kept, y, np.nan)
-    return LabelPrior(np.nanmean(labels, axis=0), np.nanvar(labels, axis=0), kept.sum(axis=0))

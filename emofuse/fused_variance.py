@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,6 +40,12 @@ class FusedScale:
     def to_dict(self) -> dict[str, Any]:
         """Everything that serving it needs."""
         return {"one": self.one, "several": self.several, "rows": self.rows}
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> FusedScale:
+        """The inverse of `to_dict`."""
+        one, several = (np.asarray(content[name], dtype=np.float64) for name in ("one", "several"))
+        return cls(one, several, np.asarray(content["rows"], dtype=int))
 
 
 def fused_variance_scale(
