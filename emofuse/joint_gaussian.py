@@ -75,7 +75,8 @@ def joint_gaussian(
     >>> float(joint_gaussian([.2, .2], [.5, .5], 0., 1.).variance)
     0.3333333333333333
 
-    Source: conditioning of a multivariate Gaussian; the prior counted once as in Clemen & Winkler 1985.
+    Source: Winkler 1981 (dependent Gaussian experts); Tresp 2000, A Bayesian committee machine (κ = 0: the prior
+    counted once).
     """
     experts = Opinions.of(mean, variance, floor, pooled)
     mu, tau2 = np.asarray(prior_mean, dtype=np.float64), np.asarray(prior_variance, dtype=np.float64)
