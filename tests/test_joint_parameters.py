@@ -164,6 +164,24 @@ def test_prior_and_scales_are_those_of_the_joined_rows():
     np.testing.assert_array_equal(scaled[:, 100:], variance[:, 100:])
 
 
+def test_a_ratio_of_variances_is_followed_only_where_it_tells():
+    noise = np.random.default_rng(12).uniform(0.01, 1.0, size=(2, 1500))
+    told, mean, variance = simulated(1500, noise, 13)
+    assert fit_joint_parameters(told, mean, variance).ratio_power.tolist() == [1.0]
+    jitter = np.exp(0.15 * np.random.default_rng(14).normal(size=(2, 1500, 1)))
+    y, mean, variance = simulated(1500, NOISE, 15)
+    blind = fit_joint_parameters(y, mean, variance * jitter)
+    assert blind.ratio_power.tolist() == [0.0]
+    # Without the ratio a row keeps its level: variances of it stay as one to the other, and their product the row's.
+    evened = blind.joined_variance(mean, variance * jitter) / blind.variance_scale[:, None]
+    typical = blind.typical_variance[:, None]
+    np.testing.assert_allclose((evened / typical)[0], (evened / typical)[1], rtol=1e-12)
+    np.testing.assert_allclose(evened.prod(axis=0), (variance * jitter).prod(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(
+        blind.typical_variance[:, 0], np.exp(np.log(variance * jitter).mean(axis=(1, 2))), rtol=1e-12
+    )
+
+
 def test_parameters_are_stored_and_checked():
     found = fit_joint_parameters(*simulated(50, NOISE, 6))
     again = JointParameters.from_dict(json.loads(json.dumps(found.to_dict())))
