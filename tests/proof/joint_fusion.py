@@ -27,9 +27,9 @@ from emofuse.affect import AXES
 from emofuse.calibration.fitting import fit_expert
 from emofuse.calibration.rows import group_ids
 from emofuse.config import CalibrationConfig
-from emofuse.fused_variance import fused_variance_scale
 from emofuse.fusion import Fused, inverse_variance, random_effects
-from emofuse.joint_parameters import JointParameters, assumed_joint_parameters, fit_joint_parameters
+from emofuse.fusion.fused_variance import fused_variance_scale
+from emofuse.fusion.joint_parameters import JointParameters, assumed_joint_parameters, fit_joint_parameters
 from emofuse.metrics.uncertainty import nll_rows
 from tests.proof.fusion_on_oasis import FOLDS, Experts, Pictures, group_folds, read, trained, unseen
 

@@ -19,17 +19,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from emofuse.combination import best_linear_unbiased
-from emofuse.error_correlation import (
+from emofuse.errors import DataError
+from emofuse.fusion.error_correlation import (
     ASSUMED,
     FEWEST_ROWS,
     PRIOR_ROWS,
     estimate_error_correlation,
 )
-from emofuse.errors import DataError
-from emofuse.joint_gaussian import bounded_correlation, joint_gaussian
+from emofuse.fusion.inputs import FLOOR, ExpertPredictions, Fused, usable
+from emofuse.fusion.joint_gaussian import bounded_correlation, joint_gaussian
+from emofuse.fusion.rules import best_linear_unbiased
 from emofuse.metrics.uncertainty import nll_rows
-from emofuse.opinions import FLOOR, Fused, Opinions, usable
 
 POWERS = (0.0, 0.5, 1.0)
 """How far a row's own ratio of variances may be followed, the plainest first."""
@@ -88,7 +88,7 @@ class JointParameters:
     ) -> Fused:
         """The weighted mean of experts of whose fitting nothing is known, (K, ..., A)."""
         scaled = self.joined_variance(mean, variance)
-        experts = Opinions.of(mean, scaled, floor, pooled)
+        experts = ExpertPredictions.of(mean, scaled, floor, pooled)
         rho = bounded_correlation(self.errors, np.where(experts.known, experts.variance, np.nan))
         return best_linear_unbiased(mean, scaled, rho, floor=floor, pooled=pooled)
 

@@ -27,9 +27,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from emofuse.combination import best_linear_unbiased
 from emofuse.errors import ConfigError
-from emofuse.opinions import FLOOR, Fused, Opinions
+from emofuse.fusion.inputs import FLOOR, ExpertPredictions, Fused
+from emofuse.fusion.rules import best_linear_unbiased
 
 LEAST_GAIN = 1e-6
 """An expert whose posterior variance leaves less than this of the prior variance explained adds nothing."""
@@ -57,7 +57,7 @@ def joint_gaussian(
 
     Args:
         mean: (K, ..., A), as for `inverse_variance`; posterior means, so with corrected means.
-        variance: (K, ..., A), posterior variances; the table of `emofuse.opinions` holds for unknown ones.
+        variance: (K, ..., A), posterior variances; the table of `emofuse.fusion.inputs` holds for unknown ones.
         prior_mean: μ, a number or (A,): the labels' mean among rows as these.
         prior_variance: τ², likewise, above 0; infinite for a flat prior.
         correlation: κ, given the truth: a number or one per axis (A,) for every pair, or matrices (..., K, K).
@@ -78,7 +78,7 @@ def joint_gaussian(
     Source: Winkler 1981 (dependent Gaussian experts); Tresp 2000, A Bayesian committee machine (κ = 0: the prior
     counted once).
     """
-    experts = Opinions.of(mean, variance, floor, pooled)
+    experts = ExpertPredictions.of(mean, variance, floor, pooled)
     mu, tau2 = np.asarray(prior_mean, dtype=np.float64), np.asarray(prior_variance, dtype=np.float64)
     if not (tau2 > 0).all():
         raise ConfigError(f"the prior variance must be above 0; got {tau2.tolist()}")
@@ -107,7 +107,7 @@ def joint_gaussian(
     )
 
 
-def _informed(experts: Opinions, gain: np.ndarray) -> np.ndarray:
+def _informed(experts: ExpertPredictions, gain: np.ndarray) -> np.ndarray:
     """Experts the rule listens to, bool (K, ...): those better than the prior, else the one of least variance."""
     better = experts.known & (gain > LEAST_GAIN)
     size = np.where(experts.known, experts.variance, np.inf)

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emofuse.combination import best_linear_unbiased
 from emofuse.errors import ConfigError
-from emofuse.joint_gaussian import bounded_correlation, given_truth, joint_gaussian, of_errors
+from emofuse.fusion.joint_gaussian import bounded_correlation, given_truth, joint_gaussian, of_errors
+from emofuse.fusion.rules import best_linear_unbiased
 
 NAN = np.nan
 MU, TAU2 = np.array([0.1, -0.2]), np.array([0.4, 0.35])

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from emofuse.combination import best_linear_unbiased
-from emofuse.error_correlation import estimate_error_correlation
 from emofuse.errors import DataError
-from emofuse.fused_variance import FusedScale, fused_variance_scale, is_constant
 from emofuse.fusion import inverse_variance
-from emofuse.joint_gaussian import joint_gaussian, of_errors
-from emofuse.joint_parameters import JointParameters, assumed_joint_parameters, fit_joint_parameters
+from emofuse.fusion.error_correlation import estimate_error_correlation
+from emofuse.fusion.fused_variance import FusedScale, fused_variance_scale, is_constant
+from emofuse.fusion.joint_gaussian import joint_gaussian, of_errors
+from emofuse.fusion.joint_parameters import JointParameters, assumed_joint_parameters, fit_joint_parameters
+from emofuse.fusion.rules import best_linear_unbiased
 
 NAN = np.nan
 KAPPA = 0.5
