@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from emofuse.affect import VARIANCE_FLOOR
 from emofuse.errors import ConfigError
 
 Split = Literal["train", "valid", "test", "all"]
@@ -118,12 +119,21 @@ class FusionConfig:
     """How the two experts are joined (evaluate only)."""
 
     method: Literal[
-        "auto", "inverse_variance", "best_linear_unbiased", "random_effects", "fixed", "equal", "constant", "stacked"
+        "auto",
+        "joint_gaussian",
+        "best_linear_unbiased",
+        "inverse_variance",
+        "random_effects",
+        "fixed",
+        "equal",
+        "constant",
+        "stacked",
     ] = "auto"
     """The fusion rule of the system called `fused`; auto takes the calibration's choice, its gates with it unless
-    they are given here with other values than their defaults, else inverse_variance.
+    they are given here with other values than their defaults. Without one it is joint_gaussian for the experts that
+    ship with the package, else best_linear_unbiased with an assumed correlation of the experts' errors.
     constant and stacked are fitted by fit_calibration.py."""
-    variance_floor: float = 1e-4
+    variance_floor: float = VARIANCE_FLOOR
     """Minimum variance, reference units squared."""
     max_weight_ratio: float | None = None
     """Cap on the ratio of the two precisions."""

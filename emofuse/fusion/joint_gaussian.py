@@ -28,13 +28,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from emofuse.errors import ConfigError
+from emofuse.fusion.correlation_matrices import bounded_correlation, matrices, with_ones
 from emofuse.fusion.inputs import FLOOR, ExpertPredictions, Fused
 from emofuse.fusion.rules import best_linear_unbiased
 
 LEAST_GAIN = 1e-6
 """An expert whose posterior variance leaves less than this of the prior variance explained adds nothing."""
-NEAR_ONE = 0.999
-LEAST_EIGENVALUE = 1e-4
 
 
 def joint_gaussian(
@@ -128,13 +127,13 @@ def given_truth(correlation: ArrayLike, variance: ArrayLike, prior_variance: Arr
         κ (..., K, K), ones on the diagonal. Beyond ±1 no joint Gaussian has these ρ and v.
     """
     joint, single = _links(variance, prior_variance)
-    return _with_ones((np.asarray(correlation, dtype=np.float64) - single) / joint)
+    return with_ones((np.asarray(correlation, dtype=np.float64) - single) / joint)
 
 
 def of_errors(correlation: ArrayLike, variance: ArrayLike, prior_variance: ArrayLike) -> np.ndarray:
     """ρ of κ, the inverse of `given_truth`."""
     joint, single = _links(variance, prior_variance)
-    return _with_ones(single + np.asarray(correlation, dtype=np.float64) * joint)
+    return with_ones(single + np.asarray(correlation, dtype=np.float64) * joint)
 
 
 def _links(variance: ArrayLike, prior_variance: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
@@ -144,60 +143,3 @@ def _links(variance: ArrayLike, prior_variance: ArrayLike) -> tuple[np.ndarray, 
         raise ConfigError("posterior variances must lie between 0 and the prior variance")
     gain = 1 - part
     return np.sqrt(gain[..., :, None] * gain[..., None, :]), np.sqrt(part[..., :, None] * part[..., None, :])
-
-
-def bounded_correlation(correlation: ArrayLike, variance: ArrayLike) -> np.ndarray:
-    """Correlations under which the better of two experts never loses to both: capped, and positive definite.
-
-    Each is held at `sigma_small / sigma_large`. The matrix of these caps is itself a correlation, that under which
-    the best expert gets all the weight; where a capped matrix of three or more experts is no longer positive
-    definite, it is moved towards that one until it is.
-
-    Args:
-        correlation: a number, one per axis (A,), or matrices (..., K, K).
-        variance: (K, ..., A), of the errors; NaN counts as no bound.
-
-    Returns:
-        (..., A, K, K), for `best_linear_unbiased`.
-    """
-    v = np.moveaxis(np.asarray(variance, dtype=np.float64), 0, -1)
-    sigma = np.sqrt(np.where(np.isfinite(v) & (v > 0), v, 1.0))
-    ratio = sigma[..., :, None] / sigma[..., None, :]
-    most = np.minimum(ratio, 1 / ratio)
-    pairs = np.isfinite(v)[..., :, None] & np.isfinite(v)[..., None, :]
-    rho = _with_ones(np.where(pairs, np.minimum(matrices(correlation, v.shape[-1]), most), 0.0))
-    if v.shape[-1] < 3:
-        return rho
-    short = np.linalg.eigvalsh(rho)[..., 0] < LEAST_EIGENVALUE
-    if short.any():
-        rho[short] = _towards(rho[short], _with_ones(np.where(pairs, NEAR_ONE * most, 0.0))[short])
-    return rho
-
-
-def _towards(rho: np.ndarray, goal: np.ndarray) -> np.ndarray:
-    """`(1 - t) rho + t goal` with the least t that is positive definite, relative to `goal`."""
-    root = np.linalg.inv(np.linalg.cholesky(goal))
-    least = np.linalg.eigvalsh(root @ rho @ np.swapaxes(root, -1, -2))[..., 0]
-    t = np.clip((LEAST_EIGENVALUE - least) / (1 - least), 0, 1)[..., None, None]
-    return np.asarray((1 - t) * rho + t * goal)
-
-
-def matrices(correlation: ArrayLike, count: int) -> np.ndarray:
-    """Correlations as matrices (..., K, K), of one number, one per axis, or as they are.
-
-    Raises:
-        ConfigError: if one is not strictly between -1 and 1.
-        ValueError: if the shape does not fit.
-    """
-    rho = np.asarray(correlation, dtype=np.float64)
-    if rho.ndim < 2:
-        rho = np.broadcast_to(rho[..., None, None], (*rho.shape, count, count))
-    if rho.shape[-2:] != (count, count):
-        raise ValueError(f"correlation must be a number, (A,) or (..., {count}, {count}); got {rho.shape}")
-    if not (np.abs(rho[..., ~np.eye(count, dtype=bool)]) < 1).all():
-        raise ConfigError("each correlation must lie strictly between -1 and 1")
-    return _with_ones(rho)
-
-
-def _with_ones(rho: np.ndarray) -> np.ndarray:
-    return np.where(np.eye(rho.shape[-1], dtype=bool), 1.0, rho)

@@ -26,8 +26,8 @@ from emofuse.fusion.error_correlation import (
     PRIOR_ROWS,
     estimate_error_correlation,
 )
-from emofuse.fusion.inputs import FLOOR, ExpertPredictions, Fused, usable
-from emofuse.fusion.joint_gaussian import bounded_correlation, joint_gaussian
+from emofuse.fusion.inputs import FLOOR, Fused, usable
+from emofuse.fusion.joint_gaussian import joint_gaussian
 from emofuse.fusion.rules import best_linear_unbiased
 from emofuse.metrics.uncertainty import nll_rows
 
@@ -88,9 +88,7 @@ class JointParameters:
     ) -> Fused:
         """The weighted mean of experts of whose fitting nothing is known, (K, ..., A)."""
         scaled = self.joined_variance(mean, variance)
-        experts = ExpertPredictions.of(mean, scaled, floor, pooled)
-        rho = bounded_correlation(self.errors, np.where(experts.known, experts.variance, np.nan))
-        return best_linear_unbiased(mean, scaled, rho, floor=floor, pooled=pooled)
+        return best_linear_unbiased(mean, scaled, self.errors, cap=True, floor=floor, pooled=pooled)
 
     def joined_variance(self, mean: ArrayLike, variance: ArrayLike) -> np.ndarray:
         """Variances (K, ..., A) as they are joined where several experts have a mean, as they are elsewhere."""

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from emofuse.errors import ConfigError, DataError
+from emofuse.fusion.correlation_matrices import bounded_correlation, matrices
 from emofuse.fusion.inputs import FLOOR, ExpertPredictions, Fused, per_expert
 
 
@@ -25,8 +26,8 @@ def best_linear_unbiased(
         variance: (K, ...), likewise.
         correlation: of the experts' errors; one number or one per axis (A,) for every pair, or
             matrices (..., K, K).
-        cap: hold each correlation at sigma_small / sigma_large, so that of two experts neither
-            gets a negative weight and the result stays between their means.
+        cap: as `bounded_correlation`, so that of two experts neither gets a negative weight and the result
+            stays between their means.
         floor: least variance.
         pooled: (K,) or (K, A), for unknown variances.
 
@@ -38,10 +39,8 @@ def best_linear_unbiased(
     experts = ExpertPredictions.of(mean, variance, floor, pooled)
     count = len(experts.mean)
     sigma, used = np.moveaxis(np.sqrt(experts.variance), 0, -1), np.moveaxis(experts.used, 0, -1)
-    rho = _correlation_matrices(correlation, count)
-    if cap:
-        ratio = sigma[..., :, None] / sigma[..., None, :]
-        rho = np.minimum(rho, np.minimum(ratio, 1 / ratio))
+    bound = np.where(experts.used, experts.variance, np.nan)
+    rho = bounded_correlation(correlation, bound) if cap else matrices(correlation, count)
     # An expert left out is made uncorrelated, so that the others' block stands by itself.
     rho = np.where(used[..., :, None] & used[..., None, :], rho, 0.0)
     rho[..., range(count), range(count)] = 1.0
@@ -52,18 +51,6 @@ def best_linear_unbiased(
     total = np.where(total == 0, 1.0, total)
     valid = experts.present.any(axis=0)
     return experts.linear(np.where(valid, precision / total, np.nan), 1 / total)
-
-
-def _correlation_matrices(correlation: ArrayLike, count: int) -> np.ndarray:
-    """Correlations as matrices (..., K, K): from one number, one per axis, or as they are."""
-    rho = np.asarray(correlation, dtype=np.float64)
-    if rho.ndim < 2:
-        rho = np.broadcast_to(rho[..., None, None], (*rho.shape, count, count))
-    if rho.shape[-2:] != (count, count):
-        raise ValueError(f"correlation must be a number, (A,) or (..., {count}, {count}); got {rho.shape}")
-    if not (np.abs(rho[..., ~np.eye(count, dtype=bool)]) < 1).all():
-        raise ConfigError("each correlation of errors must lie strictly between -1 and 1")
-    return rho
 
 
 def random_effects(
@@ -161,35 +148,6 @@ def fit_constant_weight(truth: ArrayLike, mean: ArrayLike) -> np.ndarray:
     along = (gap * np.where(complete, y - m[1], 0.0)).sum(axis=0)
     first = np.where(square > 0, np.clip(along / np.where(square > 0, square, 1.0), 0, 1), 0.5)
     return np.stack([first, 1 - first])
-
-
-def estimate_correlation(truth: ArrayLike, mean: ArrayLike, *, prior_rows: float = 20.0) -> np.ndarray:
-    """The correlation of two experts' errors, cautiously: shrunk to 0, and capped; to be fitted on valid.
-
-    Pearson's correlation of the residuals, times `n / (n + prior_rows)`, and at most the ratio of the
-    lesser root mean square error to the greater, beyond which a weight would be negative.
-
-    Args:
-        truth: (N,) or (N, A), reference scale.
-        mean: (2, N) or (2, N, A); rows that lack the truth or an expert are left out.
-        prior_rows: rows' worth of belief in 0.
-
-    Returns:
-        () or (A,), strictly between -1 and 1.
-
-    Raises:
-        DataError: if fewer than two rows are complete.
-    """
-    y, m, complete = complete_rows(truth, mean)
-    n = complete.sum(axis=0)
-    error = np.where(complete, y - m, 0.0)
-    centred = np.where(complete, error - error.sum(axis=1, keepdims=True) / n, 0.0)
-    spread = np.sqrt((centred**2).sum(axis=1))
-    scale = spread[0] * spread[1]
-    rho = (centred[0] * centred[1]).sum(axis=0) / np.where(scale > 0, scale, 1.0)
-    size = np.sqrt((error**2).sum(axis=1))
-    cap = size.min(axis=0) / np.where(size.max(axis=0) > 0, size.max(axis=0), 1.0)
-    return np.clip(np.minimum(rho * n / (n + prior_rows), cap), -0.999, 0.999)
 
 
 def complete_rows(truth: ArrayLike, mean: ArrayLike) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -11,7 +11,9 @@ from numpy.typing import ArrayLike
 
 from emofuse.config import FusionConfig
 from emofuse.errors import ConfigError
-from emofuse.fusion.inputs import Fused
+from emofuse.fusion.error_correlation import ASSUMED
+from emofuse.fusion.inputs import Fused, with_pooled
+from emofuse.fusion.parameters import FusionParameters
 from emofuse.fusion.rules import (
     best_linear_unbiased,
     equal_weights,
@@ -19,61 +21,97 @@ from emofuse.fusion.rules import (
     inverse_variance,
     random_effects,
 )
-from emofuse.fusion.stacking import Stack, stacked
+from emofuse.fusion.stacking import stacked
 
 
 def fuse(
-    mean: ArrayLike,
-    variance: ArrayLike,
-    config: FusionConfig,
-    *,
-    pooled: ArrayLike | None = None,
-    correlation: ArrayLike = 0.0,
-    weights: ArrayLike | None = None,
-    stack: Stack | None = None,
+    mean: ArrayLike, variance: ArrayLike, config: FusionConfig, parameters: FusionParameters | None = None
 ) -> Fused:
-    """The fusion that `config` names.
+    """The fusion that `config` names, with its variance scaled as was fitted on valid.
 
     Args:
-        mean: (K, ...); set the face to NaN where a gate is shut.
-        variance: (K, ...).
+        mean: (K, ..., A); set the face to NaN where a gate is shut.
+        variance: (K, ..., A).
         config: method, floor and cap.
-        pooled: (K,) or (K, A), for unknown variances.
-        correlation: of errors, for best_linear_unbiased.
-        weights: (K,) or (K, A), fitted on valid, for constant.
-        stack: fitted on valid, for stacked.
+        parameters: what is known of the experts; by default nothing.
 
     Raises:
         ConfigError: if the method is unknown or lacks what it needs.
     """
-    if config.method not in METHODS:
-        raise ConfigError(f"fusion method must be one of {', '.join(METHODS)}; got {config.method!r}")
-    needs: dict[str, object] = {"floor": config.variance_floor, "pooled": pooled}
-    if config.method in ("auto", "inverse_variance"):
-        needs["max_weight_ratio"] = config.max_weight_ratio
+    known = parameters or FusionParameters()
+    method = resolved_method(config, known)
+    if method not in METHODS:
+        raise ConfigError(f"fusion method must be one of {', '.join(('auto', *METHODS))}; got {method!r}")
+    options: dict[str, object] = {"floor": config.variance_floor, "pooled": known.pooled}
+    if method == "inverse_variance":
+        options["max_weight_ratio"] = config.max_weight_ratio
     elif config.max_weight_ratio is not None:
         raise ConfigError(f"max_weight_ratio belongs to inverse_variance, not to {config.method}")
-    if config.method == "best_linear_unbiased":
-        needs |= {"correlation": correlation, "cap": True}
-    for method, name, fitted in (("constant", "weights", weights), ("stacked", "stack", stack)):
-        if config.method == method:
-            if fitted is None:
-                raise ConfigError(f"{method} fusion is fitted on valid: give a calibration, or choose another method")
-            needs[name] = fitted
-    return METHODS[config.method](mean, variance, **needs)
+    fused = METHODS[method](mean, variance, known, options)
+    scale = known.scales.get(method)
+    return fused if scale is None else replace(fused, variance=scale.apply(fused.variance, mean))
 
 
-METHODS: dict[str, Callable[..., Fused]] = {
-    "auto": inverse_variance,
-    "inverse_variance": inverse_variance,
-    "best_linear_unbiased": best_linear_unbiased,
-    "random_effects": random_effects,
-    "fixed": fixed_weights,
-    "equal": equal_weights,
-    "constant": fixed_weights,
-    "stacked": stacked,
+def resolved_method(config: FusionConfig, parameters: FusionParameters) -> str:
+    """The rule by its name, where "auto" is what the experts allow."""
+    return parameters.rule if config.method == "auto" else config.method
+
+
+def can_fuse(config: FusionConfig, parameters: FusionParameters) -> bool:
+    """Whether what the rule needs is there."""
+    needs = {"joint_gaussian": "joint", "constant": "weights", "stacked": "stack"}.get(config.method)
+    return needs is None or getattr(parameters, needs) is not None
+
+
+Rule = Callable[[ArrayLike, ArrayLike, FusionParameters, dict[str, Any]], Fused]
+
+
+def _plain(rule: Callable[..., Fused]) -> Rule:
+    return lambda mean, variance, _, options: rule(mean, variance, **options)
+
+
+def _joint_gaussian(mean: ArrayLike, variance: ArrayLike, known: FusionParameters, options: dict[str, Any]) -> Fused:
+    if known.joint is None:
+        raise ConfigError(
+            "joint_gaussian fusion needs to know how the experts were fitted: give a calibration, experts whose "
+            "cards say it, or choose best_linear_unbiased"
+        )
+    return known.joint.joint_gaussian(mean, variance, **options)
+
+
+def _best_linear_unbiased(
+    mean: ArrayLike, variance: ArrayLike, known: FusionParameters, options: dict[str, Any]
+) -> Fused:
+    if known.joint is None:
+        return best_linear_unbiased(mean, variance, ASSUMED, cap=True, **options)
+    return known.joint.best_linear_unbiased(mean, variance, **options)
+
+
+def _constant(mean: ArrayLike, variance: ArrayLike, known: FusionParameters, options: dict[str, Any]) -> Fused:
+    return fixed_weights(mean, variance, _fitted("constant", known.weights), **options)
+
+
+def _stacked(mean: ArrayLike, variance: ArrayLike, known: FusionParameters, options: dict[str, Any]) -> Fused:
+    return stacked(mean, variance, _fitted("stacked", known.stack), **options)
+
+
+def _fitted(method: str, value: Any) -> Any:
+    if value is None:
+        raise ConfigError(f"{method} fusion is fitted on valid: give a calibration, or choose another method")
+    return value
+
+
+METHODS: dict[str, Rule] = {
+    "joint_gaussian": _joint_gaussian,
+    "best_linear_unbiased": _best_linear_unbiased,
+    "inverse_variance": _plain(inverse_variance),
+    "random_effects": _plain(random_effects),
+    "fixed": _plain(fixed_weights),
+    "equal": _plain(equal_weights),
+    "constant": _constant,
+    "stacked": _stacked,
 }
-"""By the names of `FusionConfig.method`."""
+"""By the names of `FusionConfig.method`, without "auto"."""
 
 
 def chosen_fusion(asked: FusionConfig, fitted: FusionConfig | None) -> FusionConfig:
@@ -81,10 +119,8 @@ def chosen_fusion(asked: FusionConfig, fitted: FusionConfig | None) -> FusionCon
 
     An option that is left at its default leaves the calibration's choice.
     """
-    if asked.method != "auto":
+    if asked.method != "auto" or fitted is None:
         return asked
-    if fitted is None:
-        return replace(asked, method="inverse_variance")
     given = {f.name: getattr(asked, f.name) for f in fields(asked) if getattr(asked, f.name) != f.default}
     return replace(fitted, **given)
 
@@ -109,6 +145,4 @@ def recalibrated(mean: np.ndarray, variance: np.ndarray, card: dict[str, Any]) -
         np.asarray(card.get(name) or (otherwise, otherwise), dtype=np.float64)
         for name, otherwise in (("variance_scale", 1.0), ("variance_floor", 0.0), ("pooled_error", np.nan))
     )
-    known, there = np.isfinite(variance), np.isfinite(mean)
-    full = np.where(known, floor + scale * variance, np.where(there, pooled, np.nan))
-    return full, np.where(known, "model", np.where(there & np.isfinite(pooled), "pooled", "none"))
+    return with_pooled(mean, floor + scale * np.asarray(variance, dtype=np.float64), pooled)
