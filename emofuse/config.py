@@ -7,7 +7,7 @@ prediction, so they are left out of perceive's fingerprint.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from emofuse.errors import ConfigError
 
@@ -135,18 +135,40 @@ class FusionConfig:
     """Gate: leave the face out in pictures darker than this, 0-255."""
 
 
+MeanKind = Literal["identity", "constant", "affine", "linear", "quadratic", "spline", "isotonic", "ordinal"]
+MeanLoss = Literal["mse", "mae", "ccc"]
+VarianceKind = Literal["scaling", "affine", "isotonic", "constant", "none"]
+
+
 @dataclass(frozen=True)
 class CalibrationConfig:
-    """How means and variances are corrected; everything is fitted on valid."""
+    """How an expert's means and variances are corrected; everything is fitted on valid.
 
-    mean: Literal["identity", "affine", "linear", "quadratic", "spline", "isotonic"] = "affine"
-    """identity | affine (a scale and a shift) | linear, quadratic, spline (both outputs as features) | isotonic"""
-    loss: Literal["mse", "mae", "ccc"] = "mse"
+    Each option is one for both axes, or two: valence, arousal.
+    """
+
+    mean: MeanKind | tuple[MeanKind, MeanKind] = "affine"
+    """identity | constant (median or mean of the labels) | affine (a scale and a shift) | linear, quadratic, spline
+    (both outputs as features) | isotonic | ordinal (both outputs, for labels that take few values)"""
+    loss: MeanLoss | tuple[MeanLoss, MeanLoss] = "mse"
     """The declared target of the means: squared error | absolute error | .7 (1 - CCC) + .3 MSE (affine only)."""
-    l2: float = 1e-4
-    """What draws the mean calibration to the identity."""
-    variance: Literal["scaling", "affine", "isotonic", "constant", "none"] = "affine"
+    l2: float | tuple[float, float] = 1e-4
+    """What draws the mean calibration to the identity, and an ordinal one to a constant."""
+    variance: VarianceKind | tuple[VarianceKind, VarianceKind] = "affine"
     """scaling (one factor) | affine (a factor and a floor) | isotonic | constant | none"""
+
+    def mean_of(self, axis: int) -> tuple[MeanKind, MeanLoss, float]:
+        """Kind, loss and penalty of an axis: 0 valence, 1 arousal."""
+        return of_axis(self.mean, axis), of_axis(self.loss, axis), of_axis(self.l2, axis)
+
+    def variance_of(self, axis: int) -> VarianceKind:
+        """The variance recalibration of an axis: 0 valence, 1 arousal."""
+        return of_axis(self.variance, axis)
+
+
+def of_axis(option: Any, axis: int) -> Any:
+    """What an option says of an axis, where it may be one for both or one for each."""
+    return option[axis] if isinstance(option, tuple) else option
 
 
 @dataclass(frozen=True)

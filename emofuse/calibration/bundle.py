@@ -13,14 +13,16 @@ from numpy.typing import ArrayLike
 
 from emofuse.calibration import files
 from emofuse.calibration.conformal import ConformalIntervals
-from emofuse.calibration.means import MEAN_LAYERS, MeanLayer
-from emofuse.calibration.variance import VARIANCE_LAYERS, VarianceLayer
+from emofuse.calibration.intervals import intervals
+from emofuse.calibration.means import MeanLayer
+from emofuse.calibration.per_axis import VarianceOfEachAxis, mean_from_dict, variance_from_dict
+from emofuse.calibration.variance import VarianceLayer
 from emofuse.config import CalibrationConfig, FusionConfig
 from emofuse.errors import ConfigError, DataError
 from emofuse.hashes import are_packed
 from emofuse.stacking import Stack
 
-FORMAT, VERSION = "emofuse.calibration", 2
+FORMAT, VERSION = "emofuse.calibration", 3
 IDENTITY = ("expert", "network", "sha256", "tower", "head", "views")
 """Entries of an expert's card without which it would be another expert."""
 
@@ -33,12 +35,12 @@ class ExpertCalibration:
         mean: the mean calibration.
         variance: the variance recalibration, after the means; None where no variance was ever known.
         pooled: (2,), the mean squared error of the calibrated means, for unknown variances.
-        conformal: intervals for the corrected means and variances; None without variances.
+        conformal: intervals for the corrected means and variances, pooled ones with them.
         card: what the expert was (name, weights), as its predictions said; empty where they did not.
     """
 
     mean: MeanLayer
-    variance: VarianceLayer | None
+    variance: VarianceLayer | VarianceOfEachAxis | None
     pooled: np.ndarray
     conformal: ConformalIntervals | None = None
     card: dict[str, Any] = field(default_factory=dict)
@@ -69,8 +71,8 @@ class ExpertCalibration:
         """The inverse of `to_dict`."""
         mean, variance, conformal = content["mean"], content["variance"], content["conformal"]
         return cls(
-            MEAN_LAYERS[mean["kind"]](mean),
-            None if variance is None else VARIANCE_LAYERS[variance["kind"]].from_dict(variance),
+            mean_from_dict(mean),
+            None if variance is None else variance_from_dict(variance),
             files.numbers(content["pooled"]),
             None if conformal is None else ConformalIntervals.from_dict(conformal),
             dict(content["card"]),
@@ -111,8 +113,9 @@ class Calibration:
         weights: (2, 2), constant weights, experts first; None where they were never both there.
         stack: the regression on both experts; None where too few rows had both.
         fusion: the method and gates chosen on valid.
-        config: how it was fitted.
+        config: by expert, how it was fitted.
         fitted_on: the rows.
+        conformal: intervals of what is fused, by kind of row: "scene", "face" (that expert alone), "both".
     """
 
     experts: dict[str, ExpertCalibration]
@@ -120,8 +123,9 @@ class Calibration:
     weights: np.ndarray | None
     stack: Stack | None
     fusion: FusionConfig
-    config: CalibrationConfig
+    config: dict[str, CalibrationConfig]
     fitted_on: FittedOn
+    conformal: dict[str, ConformalIntervals] = field(default_factory=dict)
 
     def apply(self, expert: str, mean: ArrayLike, variance: ArrayLike) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """One expert's predictions, corrected.
@@ -155,6 +159,25 @@ class Calibration:
             "stack": self.stack,
         }
 
+    def intervals(
+        self, mean: ArrayLike, variance: ArrayLike, present: ArrayLike, level: float = 0.9
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Conformal intervals of what was fused by the rule and gates that this calibration holds.
+
+        Args:
+            mean: (N, 2), fused.
+            variance: (N, 2), fused, before any filter over a sequence.
+            present: bool (2, N), whether scene and face take part, gates shut.
+            level: the coverage that is asked for, .5 to .99; the least fitted one that is not below it is served.
+
+        Returns:
+            Lower and upper ends, (N, 2), within [-1, 1]; NaN where nothing is fused.
+
+        Raises:
+            ConfigError: if the level lies outside those that were fitted.
+        """
+        return intervals(mean, variance, present, self.conformal, level)
+
     def check_experts(self, cards: Mapping[str, Mapping[str, Any] | None]) -> None:
         """Refuse predictions of other experts than those it was fitted for.
 
@@ -185,8 +208,9 @@ class Calibration:
             "weights": self.weights,
             "stack": None if self.stack is None else self.stack.to_dict(),
             "fusion": asdict(self.fusion),
-            "config": asdict(self.config),
+            "config": {name: asdict(each) for name, each in self.config.items()},
             "fitted_on": asdict(self.fitted_on),
+            "conformal": {name: each.to_dict() for name, each in self.conformal.items()},
         }
         files.write(path, FORMAT, VERSION, content)
 
@@ -212,6 +236,12 @@ class Calibration:
             weights,
             None if content["stack"] is None else Stack.from_dict(content["stack"]),
             FusionConfig(**content["fusion"]),
-            CalibrationConfig(**content["config"]),
+            {name: _config(each) for name, each in content["config"].items()},
             FittedOn(**content["fitted_on"]),
+            {name: ConformalIntervals.from_dict(each) for name, each in content["conformal"].items()},
         )
+
+
+def _config(content: Mapping[str, Any]) -> CalibrationConfig:
+    # JSON has a pair, valence and arousal, as a list.
+    return CalibrationConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in content.items()})

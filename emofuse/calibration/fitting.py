@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,13 +12,16 @@ from sklearn.model_selection import GroupKFold
 
 from emofuse.calibration.bundle import Calibration, ExpertCalibration, FittedOn, hashed
 from emofuse.calibration.conformal import ConformalIntervals
-from emofuse.calibration.means import fit_mean
+from emofuse.calibration.intervals import fit_intervals, gated_means
+from emofuse.calibration.means import MeanLayer
+from emofuse.calibration.per_axis import fit_means, fit_variances
 from emofuse.calibration.rows import group_ids, paired
-from emofuse.calibration.variance import VARIANCE_LAYERS, VarianceLayer, pooled_variance
+from emofuse.calibration.variance import pooled_variance
 from emofuse.combination import estimate_correlation, fit_constant_weight
 from emofuse.config import CalibrationConfig, FusionConfig
 from emofuse.errors import ConfigError, DataError
 from emofuse.hashes import pack_hashes
+from emofuse.schema import EXPERTS
 from emofuse.stacking import FEWEST_ROWS, Stack, fit_stack
 
 FOLDS = 5
@@ -26,12 +30,14 @@ FOLDS = 5
 def fit_calibration(
     truth: ArrayLike,
     experts: Mapping[str, tuple[ArrayLike, ArrayLike]],
-    config: CalibrationConfig | None = None,
+    config: CalibrationConfig | Mapping[str, CalibrationConfig] | None = None,
     fusion: FusionConfig | None = None,
     *,
     split: str,
     fingerprint: str,
     groups: ArrayLike | None = None,
+    face_score: ArrayLike | None = None,
+    luma: ArrayLike | None = None,
     cards: Mapping[str, dict[str, Any]] | None = None,
     ids: Iterable[str] = (),
 ) -> Calibration:
@@ -44,11 +50,13 @@ def fit_calibration(
     Args:
         truth: (N, 2), reference scale; rows without a label are left out.
         experts: by name, (mean, variance), each (N, 2); scene before face. One without any opinion is left out.
-        config: which layers.
-        fusion: the method and gates to store with it.
+        config: which layers, for all experts or by name.
+        fusion: the method and gates to store with it; the intervals of what is fused are fitted for them.
         split: where the rows are from; only "valid" is taken.
         fingerprint: of the predictions.
         groups: (N,), what must not be split; by default every row is its own.
+        face_score: (N,), detection scores, for gates; by default not measured.
+        luma: (N,), likewise.
         cards: what each expert was, by name.
         ids: of the rows, so that they are known as in-sample wherever they stand again.
 
@@ -58,26 +66,53 @@ def fit_calibration(
     """
     if split != "valid":
         raise ConfigError(f"a calibration is fitted on the valid split alone; these rows are of {split!r}")
-    config, fusion = config or CalibrationConfig(), fusion or FusionConfig()
+    fusion = fusion or FusionConfig()
+    layers = configs_by_expert(config or CalibrationConfig(), experts)
     numbers = group_ids(groups, len(np.asarray(truth)))
     fitted: dict[str, ExpertCalibration] = {}
-    unseen: list[tuple[np.ndarray, np.ndarray]] = []
+    unseen: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     for name, (mean, variance) in experts.items():
         if not np.isfinite(np.asarray(mean, dtype=np.float64)).any():
             continue
         card = dict((cards or {}).get(name) or {})
         try:
-            fitted[name], served = fit_expert(truth, mean, variance, config, numbers, card)
+            fitted[name], unseen[name] = fit_expert(truth, mean, variance, layers[name], numbers, card)
         except DataError as error:
             raise DataError(f"{name}: {error}") from None
-        unseen.append(served)
     if not fitted:
         raise DataError(f"no expert of {', '.join(experts)} has an opinion on any row")
     y = np.asarray(truth, dtype=np.float64)
-    opined = np.any([np.isfinite(mean).any(axis=1) for mean, _ in unseen], axis=0) & np.isfinite(y).any(axis=1)
+    opined = np.any([np.isfinite(mean).any(axis=1) for mean, _ in unseen.values()], axis=0) & np.isfinite(y).any(axis=1)
     count = len(np.unique(numbers[opined]))
     origin = FittedOn(split, fingerprint, int(opined.sum()), count, pack_hashes(hashed(ids)))
-    return Calibration(fitted, *_between(y, unseen), fusion, config, origin)
+    joined = _between(y, list(unseen.values()))
+    made = Calibration(fitted, *joined, fusion, {name: layers[name] for name in fitted}, origin)
+    score, light = (np.full(len(y), np.nan) if each is None else each for each in (face_score, luma))
+    return replace(made, conformal=_intervals(made, y, unseen, numbers, score, light))
+
+
+def configs_by_expert(
+    config: CalibrationConfig | Mapping[str, CalibrationConfig], experts: Iterable[str]
+) -> dict[str, CalibrationConfig]:
+    """Each expert's layers; one configuration stands for all."""
+    return {name: config if isinstance(config, CalibrationConfig) else config[name] for name in experts}
+
+
+def _intervals(
+    made: Calibration,
+    truth: np.ndarray,
+    unseen: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    groups: np.ndarray,
+    face_score: ArrayLike,
+    luma: ArrayLike,
+) -> dict[str, ConformalIntervals]:
+    """Of each kind of row, on what the experts say without the row's own group."""
+    nothing = np.full((2, *truth.shape), np.nan)
+    served = [unseen.get(name, nothing) for name in EXPERTS]
+    mean, variance = (np.stack([each[k] for each in served]) for k in (0, 1))
+    heard = gated_means(mean, variance, face_score, luma, made.fusion)
+    alone = {name: each.conformal for name, each in made.experts.items() if each.conformal is not None}
+    return fit_intervals(truth, heard, variance, made.fusion, made.fusion_arguments(), alone, groups)
 
 
 def fit_expert(
@@ -106,19 +141,19 @@ def fit_expert(
     if v.shape != m.shape:
         raise DataError(f"expected variances {m.shape}, as the means; got {v.shape}")
     v = np.where(np.isfinite(v) & (v > 0), v, np.nan)
-    layer = fit_mean(config.mean, y, m, l2=config.l2, loss=config.loss)
+    layer = fit_means(config, y, m)
     unseen = np.full_like(m, np.nan)
     spread, scored = np.full_like(m, np.nan), np.full_like(m, np.nan)
     rows = np.flatnonzero(np.isfinite(y).all(axis=1) & np.isfinite(m).all(axis=1))
     for kept, held in _folds(rows, groups):
-        part = fit_mean(config.mean, y[kept], m[kept], l2=config.l2, loss=config.loss)
+        part = fit_means(config, y[kept], m[kept])
         unseen[held], spread[held] = part.apply(m[held], v[held])
-        scored[held] = _scored(y, m, v, kept, held, part, config.variance)
-    variance_layer = _variance_layer(config.variance, y[rows], unseen[rows], spread[rows])
-    known = np.isfinite(scored).any(axis=0).all()
-    conformal = ConformalIntervals.fit(y, unseen, scored) if variance_layer is not None and known else None
+        scored[held] = _scored(y, m, v, kept, held, part, config)
+    variance_layer = fit_variances(config, y[rows], unseen[rows], spread[rows])
     pooled = pooled_variance(y, unseen)
     served = np.where(np.isfinite(scored), scored, np.where(np.isfinite(unseen), pooled, np.nan))
+    known = (served > 0).any(axis=0).all()
+    conformal = ConformalIntervals.fit(y, unseen, served, groups=groups) if known else None
     return ExpertCalibration(layer, variance_layer, pooled, conformal, card or {}), (unseen, served)
 
 
@@ -131,16 +166,17 @@ def _folds(rows: np.ndarray, groups: np.ndarray) -> list[tuple[np.ndarray, np.nd
 
 
 def _scored(
-    y: np.ndarray, m: np.ndarray, v: np.ndarray, kept: np.ndarray, held: np.ndarray, part: Any, kind: str
+    y: np.ndarray,
+    m: np.ndarray,
+    v: np.ndarray,
+    kept: np.ndarray,
+    held: np.ndarray,
+    part: MeanLayer,
+    config: CalibrationConfig,
 ) -> np.ndarray:
     """Variances of the held rows, recalibrated by what the kept ones give."""
-    layer = _variance_layer(kind, y[kept], *part.apply(m[kept], v[kept]))
+    layer = fit_variances(config, y[kept], *part.apply(m[kept], v[kept]))
     return np.full((len(held), 2), np.nan) if layer is None else layer.apply(part.apply(m[held], v[held])[1])
-
-
-def _variance_layer(kind: str, y: np.ndarray, m: np.ndarray, v: np.ndarray) -> VarianceLayer | None:
-    known = np.isfinite(y) & np.isfinite(m) & np.isfinite(v) & (v > 0)
-    return VARIANCE_LAYERS[kind]().fit(y, m, v) if (known.sum(axis=0) >= 2).all() else None
 
 
 def _between(
