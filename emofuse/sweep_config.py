@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from emofuse.config import MeanKind, MeanLoss, VarianceKind
+
 
 @dataclass(frozen=True)
 class SweepConfig:
@@ -40,19 +42,15 @@ class SweepConfig:
 
 @dataclass(frozen=True)
 class CalibrationSweepConfig:
-    """What a sweep of the calibration tries; every combination that goes together."""
+    """What a sweep of the calibration tries: layers for each expert and axis, then rules and gates behind these."""
 
-    means: tuple[Literal["identity", "affine", "linear", "quadratic", "spline", "isotonic"], ...] = (
-        "identity",
-        "affine",
-        "linear",
-    )
-    """Mean calibrations to compare."""
-    losses: tuple[Literal["mse", "mae", "ccc"], ...] = ("mse", "mae", "ccc")
+    means: tuple[MeanKind, ...] = ("identity", "constant", "affine", "linear", "quadratic", "ordinal")
+    """Mean calibrations to compare; ordinal where the labels of an axis take few values."""
+    losses: tuple[MeanLoss, ...] = ("mae", "mse")
     """Targets of the means; ccc for affine only."""
     l2: tuple[float, ...] = (1e-4, 1e-2, 1e-1)
-    """What draws the means to the identity."""
-    variances: tuple[Literal["scaling", "affine", "isotonic", "constant", "none"], ...] = (
+    """What draws the means to the identity, and ordinal ones to a constant."""
+    variances: tuple[VarianceKind, ...] = (
         "none",
         "constant",
         "scaling",
@@ -73,7 +71,8 @@ class CalibrationSweepConfig:
     """Gate on the face's recalibrated standard deviation, besides none."""
     min_luma: tuple[float, ...] = (40.0, 60.0)
     """Gate on the luma, besides none."""
-    objective: Literal["crps", "mae", "nll"] = "crps"
-    """What is minimised, mean over both axes: crps judges mean and variance at once | mae the mean alone | nll."""
+    objective: Literal["mae", "crps", "nll"] = "mae"
+    """What rules and gates are chosen by, mean over both axes: mae, as the verdict | crps | nll. Means are chosen by
+    absolute error with mae, else by squared error; variance recalibrations by nll with nll, else by crps."""
     folds: int = 5
     """Grouped folds inside valid."""

@@ -74,6 +74,8 @@ def fit_calibration(
     for name, (mean, variance) in experts.items():
         if not np.isfinite(np.asarray(mean, dtype=np.float64)).any():
             continue
+        if name not in layers:
+            raise ConfigError(f"no layers for expert {name!r}; given for {', '.join(layers)}")
         card = dict((cards or {}).get(name) or {})
         try:
             fitted[name], unseen[name] = fit_expert(truth, mean, variance, layers[name], numbers, card)
@@ -95,7 +97,7 @@ def configs_by_expert(
     config: CalibrationConfig | Mapping[str, CalibrationConfig], experts: Iterable[str]
 ) -> dict[str, CalibrationConfig]:
     """Each expert's layers; one configuration stands for all."""
-    return {name: config if isinstance(config, CalibrationConfig) else config[name] for name in experts}
+    return dict.fromkeys(experts, config) if isinstance(config, CalibrationConfig) else dict(config)
 
 
 def _intervals(

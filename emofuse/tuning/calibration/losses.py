@@ -1,23 +1,28 @@
-"""What every configuration loses on rows that it was not fitted on, all gates of a rule at once.
+"""What every layer, rule and gate loses on rows that it was not fitted on, all gates of a rule at once.
 
-A gate only chooses between two answers, with the face and without it. So a rule is worked out twice for each
-fitted calibration, and a threshold costs one comparison per row.
+Layers are compared for each expert and axis by itself: an error of its own needs no fusion to be seen. A gate
+only chooses between two answers, with the face and without it. So a rule is worked out twice for each fitted
+calibration, and a threshold costs one comparison per row.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from sklearn.model_selection import GroupKFold
 
-from emofuse.calibration import Calibration, fit_calibration
+from emofuse.affect import AXES
+from emofuse.calibration import Calibration, fit_calibration, fit_mean
+from emofuse.calibration.fitting import fit_expert
+from emofuse.calibration.intervals import can_fuse
+from emofuse.calibration.ordinal import lattice
 from emofuse.calibration.rows import group_ids
 from emofuse.columns import both, column, texts
-from emofuse.config import CalibrationConfig, FusionConfig
+from emofuse.config import CalibrationConfig, FusionConfig, VarianceKind
 from emofuse.errors import DataError
 from emofuse.fusion import fuse, gate
 from emofuse.metrics.uncertainty import crps_rows, nll_rows
@@ -29,6 +34,9 @@ BUNDLES = 40
 """Sums of losses kept of each fold: more groups are put together, whole, so that the surface stays small."""
 BLOCK = 65_536
 """Rows that are fused at once, so that memory does not grow with the split."""
+
+Layers = Mapping[str, CalibrationConfig]
+"""By expert, scene and face."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,24 +117,29 @@ class Material:
         return bool(np.isfinite(self.mean).all(axis=(0, 2)).any())
 
     @property
-    def known(self) -> bool:
-        """Whether any expert says how sure it is."""
-        return bool((self.variance > 0).any())
+    def few_values(self) -> bool:
+        """Whether the labels of an axis take few values."""
+        return any(lattice(self.truth[:, axis]) is not None for axis in range(len(AXES)))
+
+    @property
+    def heard(self) -> np.ndarray:
+        """Rows on which an expert speaks, bool (2, N)."""
+        return np.isfinite(self.mean).all(axis=2)
 
     @property
     def folds(self) -> int:
         """How many folds rows are held out in."""
         return int(self.fold.max()) + 1
 
-    def bundles(self, fold: int) -> np.ndarray:
-        """Rows scored in each bundle of a fold, (bundles,); bundles without a row count 0."""
-        held = self.bundle[(self.fold == fold) & self.scored]
-        return np.bincount(held, minlength=BUNDLES)
+    def bundles(self, rows: np.ndarray) -> np.ndarray:
+        """How many of the rows (bool (N,)) are in each bundle of each fold, (folds x BUNDLES,)."""
+        place = self.fold * BUNDLES + self.bundle
+        return np.bincount(place[rows], minlength=self.folds * BUNDLES)
 
     def fit(
         self,
         rows: np.ndarray | slice,
-        layers: CalibrationConfig,
+        layers: Layers,
         fusion: FusionConfig | None = None,
         *,
         fingerprint: str = "",
@@ -137,6 +150,7 @@ class Material:
         return fit_calibration(
             self.truth[rows], experts, layers, fusion,
             split="valid", fingerprint=fingerprint, groups=self.groups[rows], cards=cards, ids=self.ids[rows],
+            face_score=self.face_score[rows], luma=self.luma[rows],
         )  # fmt: skip
 
 
@@ -166,34 +180,102 @@ def always_answered(mean: np.ndarray) -> np.ndarray:
     return there[0] if there[0].any() else there[1]
 
 
-def fold_losses(
-    material: Material, fold: int, layers: Sequence[CalibrationConfig], grid: Grid, objective: str
+def mean_losses(
+    material: Material, *, fold: int, candidates: Sequence[CalibrationConfig], objective: str
 ) -> np.ndarray:
-    """Losses of every rule and gate of `grid` behind these layers, fitted without the fold and summed over its rows.
+    """What mean calibrations, fitted without the fold, lose on its rows: absolute or squared errors, summed.
 
     Args:
         material: the rows.
         fold: the one held out.
-        layers: calibrations, fitted one after another.
+        candidates: each of one kind for both axes.
+        objective: "mae" counts absolute errors, everything else squared ones.
+
+    Returns:
+        (candidates, 2 experts x 2 axes, BUNDLES); NaN for what cannot be fitted.
+    """
+    sums = np.full((len(candidates), len(EXPERTS), len(AXES), BUNDLES), np.nan)
+    for i, heard in enumerate(material.heard):
+        kept, held = heard & (material.fold != fold), np.flatnonzero(heard & (material.fold == fold))
+        place = np.eye(BUNDLES)[material.bundle[held]]
+        for k, config in enumerate(candidates):
+            for axes in _fitted_together(config):
+                moved = _moved_means(config, axes, material.truth[kept], material.mean[i, kept], material.mean[i, held])
+                error = np.abs(np.clip(moved, -1, 1) - material.truth[held])
+                sums[k, i, axes] = ((error if objective == "mae" else error**2).T @ place)[axes]
+    return sums.reshape(len(candidates), -1, BUNDLES)
+
+
+def _fitted_together(config: CalibrationConfig) -> list[list[int]]:
+    """Axes that one fit serves; of ordinal ones each stands alone, since the labels of the other may not serve."""
+    return [[0], [1]] if config.mean == "ordinal" else [[0, 1]]
+
+
+def _moved_means(
+    config: CalibrationConfig, axes: list[int], truth: np.ndarray, mean: np.ndarray, held: np.ndarray
+) -> np.ndarray:
+    kind, loss, l2 = config.mean_of(0)
+    axis = axes[0] if len(axes) == 1 else None
+    try:
+        return np.asarray(fit_mean(kind, truth, mean, l2=l2, loss=loss, axis=axis).apply(held))
+    except DataError:
+        # One kind of layer may ask for more than these rows have; the others go on.
+        return np.full_like(held, np.nan)
+
+
+def variance_losses(
+    material: Material, *, fold: int, layers: Layers, kinds: Sequence[VarianceKind], objective: str
+) -> np.ndarray:
+    """What variance recalibrations behind the layers' means, fitted without the fold, lose on its rows, summed.
+
+    Args:
+        material: the rows.
+        fold: the one held out.
+        layers: by expert, whose means are kept.
+        kinds: recalibrations, each for all.
+        objective: "nll"; everything else is CRPS.
+
+    Returns:
+        (kinds, 2 experts x 2 axes, BUNDLES); NaN for what cannot be fitted.
+    """
+    sums = np.full((len(kinds), len(EXPERTS), len(AXES), BUNDLES), np.nan)
+    loss = nll_rows if objective == "nll" else crps_rows
+    for i, (name, heard) in enumerate(zip(EXPERTS, material.heard, strict=True)):
+        kept, held = heard & (material.fold != fold), np.flatnonzero(heard & (material.fold == fold))
+        if not kept.any():
+            continue
+        for k, kind in enumerate(kinds):
+            try:
+                expert, _ = fit_expert(
+                    material.truth[kept], material.mean[i, kept], material.variance[i, kept],
+                    replace(layers[name], variance=kind), material.groups[kept],
+                )  # fmt: skip
+            except DataError:
+                continue
+            mean, variance, _ = expert.apply(material.mean[i, held], material.variance[i, held])
+            lost = loss(material.truth[held], np.clip(mean, -1, 1), np.where(variance > 0, variance, np.nan))
+            sums[k, i] = lost.T @ np.eye(BUNDLES)[material.bundle[held]]
+    return sums.reshape(len(kinds), -1, BUNDLES)
+
+
+def rule_losses(material: Material, *, fold: int, layers: Layers, grid: Grid, objective: str) -> np.ndarray:
+    """What every rule and gate behind these layers, fitted without the fold, loses on its rows, summed.
+
+    Args:
+        material: the rows.
+        fold: the one held out.
+        layers: by expert.
         grid: its rules and gates.
         objective: "crps", "mae" or "nll", mean over both axes.
 
     Returns:
-        float32 (layers x rules x gates, BUNDLES); NaN for what cannot be fitted or scored.
+        (rules x gates, BUNDLES); NaN for what cannot be fitted or scored.
     """
     held = np.flatnonzero((material.fold == fold) & material.scored)
-    parts = [_of_layers(material, each, material.fold != fold, held, grid, objective) for each in layers]
-    return np.concatenate(parts).astype(np.float32)
-
-
-def _of_layers(
-    material: Material, layers: CalibrationConfig, kept: np.ndarray, held: np.ndarray, grid: Grid, objective: str
-) -> np.ndarray:
     try:
-        calibration = material.fit(kept, layers)
+        calibration = material.fit(material.fold != fold, layers)
     except DataError:
-        # One kind of layer may ask for more than these rows have; the others go on.
-        return np.full((len(grid.fusions) * len(grid.gates), BUNDLES), np.nan)
+        return np.full((len(grid), BUNDLES), np.nan)
     blocks = np.array_split(held, max(1, -(-len(held) // BLOCK)))
     return np.sum([_of_rows(material, calibration, rows, grid, objective) for rows in blocks], axis=0)
 
@@ -206,12 +288,11 @@ def _of_rows(material: Material, calibration: Calibration, rows: np.ndarray, gri
     alone = mean.copy()
     alone[1] = np.nan
     place = np.eye(BUNDLES)[material.bundle[rows]]
-    sums = []
+    sums, arguments = [], calibration.fusion_arguments()
     for fusion in grid.fusions:
-        if not _fitted(calibration, fusion):
+        if not can_fuse(fusion, arguments):
             sums.append(np.full((len(grid.gates), BUNDLES), np.nan))
             continue
-        arguments = calibration.fusion_arguments()
         open_, closed = (
             _losses(material.truth[rows], *_fused(each, variance, fusion, arguments), objective)
             for each in (mean, alone)
@@ -232,11 +313,6 @@ def _moved(calibration: Calibration, number: int, material: Material, rows: np.n
 def _shut(material: Material, held: np.ndarray, variance: np.ndarray, fusion: FusionConfig) -> np.ndarray:
     shut = gate(material.face_score[held], variance, material.luma[held], fusion)
     return np.logical_or.reduce(list(shut.values())).astype(np.float64)
-
-
-def _fitted(calibration: Calibration, fusion: FusionConfig) -> bool:
-    needs = {"stacked": calibration.stack, "constant": calibration.weights}
-    return needs.get(fusion.method, calibration) is not None
 
 
 def _fused(
