@@ -162,7 +162,7 @@ class OrdinalCalibration:
         """
         m = np.asarray(mean, dtype=np.float64)
         rows = m.reshape(-1, 2)
-        whole = np.isfinite(rows).all(axis=1)
+        whole = np.asarray(np.isfinite(rows).all(axis=1))
         moved = np.where(whole[:, None], rows, np.nan)
         spread = np.full_like(rows, np.nan) if variance is None else np.array(variance, np.float64).reshape(-1, 2)
         for axis, fitted in enumerate(self.axes):

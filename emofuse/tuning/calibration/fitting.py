@@ -1,7 +1,7 @@
 """Phase 1 from stored predictions to a run directory: sweep and fit on valid, judge on test once.
 
-RUN/  run.json  calibration.json  surface.parquet  predictions/  fused/  metrics.parquet  comparisons.parquet
-      report.html  _SUCCESS
+RUN/  run.json  calibration.json  layers.parquet  surface.parquet  predictions/  fused/  metrics.parquet
+      comparisons.parquet  report.html  _SUCCESS
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import pyarrow as pa
 from rich.console import Console
 
 from emofuse import runs, storage
+from emofuse.affect import AXES
 from emofuse.calibration import Calibration
 from emofuse.columns import rows_fingerprint, texts
 from emofuse.config import CalibrationConfig, FusionConfig, JudgeConfig, MediaConfig
@@ -33,7 +34,8 @@ from emofuse.runs import Run
 from emofuse.schema import PREDICTIONS, conform, read_metadata
 from emofuse.sweep_config import CalibrationSweepConfig
 from emofuse.tuning.calibration.choice import RULE
-from emofuse.tuning.calibration.losses import Material
+from emofuse.tuning.calibration.helped import helped, helped_sentences
+from emofuse.tuning.calibration.losses import Layers, Material
 from emofuse.tuning.calibration.sweep import Swept, sweep
 
 SPLIT = "valid"
@@ -110,19 +112,21 @@ class Fitting:
 
         Args:
             table: of `schema.PREDICTIONS`.
-            run: takes `surface.parquet` and `calibration.json`.
+            run: takes `layers.parquet`, `surface.parquet` and `calibration.json`.
             record: of the run; gets the sweep's facts and the choice.
         """
         material = Material.of(table, self.split, folds=self.options.folds, seed=self.judging.seed)
         # Not before: a directory is claimed for a fit that can be made, or the corrected one would be refused.
         run.save(record)
-        layers, fusion = self.layers, chosen_rule(self.fusion)
+        layers: CalibrationConfig | Layers = self.layers
+        fusion = chosen_rule(self.fusion)
         with timed(record, "fit", len(material)):
             if self.tune:
                 where = None if self.local else run.address
                 swept = sweep(material, self.options, storage_path=where, address=self.address)
-                layers, fusion = swept.grid.parts(swept.chosen)
+                layers, fusion = swept.layers, swept.fusion
                 storage.write_table(storage.join(run.address, "surface.parquet"), swept.surface)
+                storage.write_table(storage.join(run.address, "layers.parquet"), swept.tried)
                 record |= choice_record(swept)
             mark = rows_fingerprint(table, self.split)
             cards: Any = read_metadata(table.schema).get("experts")
@@ -139,6 +143,10 @@ class Fitting:
             record["config"]["judge"]["calibration"] = storage.join(run.address, path.name)
             storage.write_bytes(storage.join(run.address, path.name), path.read_bytes())
             judged: Judged = judge(table, replace(self.judging, calibration=str(path)))
+        with timed(record, "helped", table.num_rows):
+            objective = self.options.objective if self.tune else None
+            statistics, seed = self.judging.statistics, self.judging.seed
+            record["helped"] = helped(table, calibration.config, objective, statistics, seed)
         # The report shows the experts before and after, so the run keeps what they said before.
         storage.write_table(storage.join(run.predictions, "part-0.parquet"), table)
         judged.write(run)
@@ -159,6 +167,7 @@ class Fitting:
         lines = sweep_sentences(record) + list(summary_sentences(metrics, comparisons))
         if metrics.num_rows:
             self.console.print(systems_table(metrics))
+        lines += helped_sentences(record.get("helped", []))
         lines += [f"{shown(run.address)}: {note}"] if note else []
         lines += [
             f"calibration: {shown(storage.join(run.address, 'calibration.json'))}",
@@ -191,14 +200,13 @@ def chosen_rule(fusion: FusionConfig) -> FusionConfig:
 
 def choice_record(swept: Swept) -> dict[str, Any]:
     """For run.json: what was swept and what was chosen by which rule."""
-    layers, fusion = swept.grid.parts(swept.chosen)
     measured = swept.surface.slice(swept.chosen, 1).to_pylist()[0]
     shown = ("objective", "standard_error", "difference", "difference_error", "complexity")
     return {
         "sweep": swept.facts,
         "chosen": {
-            "layers": asdict(layers),
-            "fusion": asdict(fusion),
+            "layers": {name: asdict(each) for name, each in swept.layers.items()},
+            "fusion": asdict(swept.fusion),
             "measured": {name: measured[name] for name in shown},
             "rule": RULE,
         },
@@ -210,16 +218,29 @@ def sweep_sentences(record: dict[str, Any]) -> list[str]:
     if "sweep" not in record:
         return []
     facts, chosen = record["sweep"], record["chosen"]
-    layers, fusion, measured = chosen["layers"], chosen["fusion"], chosen["measured"]
+    fusion, measured = chosen["fusion"], chosen["measured"]
     warning = f"only {facts['groups']} groups to choose on: the choice may be chance, its error bars are rough"
     gates = [f"{name} {fusion[name]:g}" for name in ("max_weight_ratio", "min_face_score", "max_face_std", "min_luma")
              if fusion[name] is not None]  # fmt: skip
     return [
         f"{facts['configurations']:,} configurations on {facts['rows']:,} rows of {facts['groups']:,} groups in "
         f"{facts['trials']} trials, {facts['seconds']:.1f} s ({facts['configurations_per_second']:,.0f} per second)",
-        f"chosen: {layers['mean']} mean ({layers['loss']}, l2 {layers['l2']:g}), {layers['variance']} variance, "
-        + ", ".join([fusion["method"].replace("_", " ") + " fusion", *gates]),
+        *[_layers_sentence(name, layers) for name, layers in chosen["layers"].items()],
+        "chosen: " + ", ".join([fusion["method"].replace("_", " ") + " fusion", *gates]),
         f"{facts['objective']} {measured['objective']:.4f} ± {measured['standard_error']:.4f}, "
         f"{measured['difference']:.4f} ± {measured['difference_error']:.4f} above the best",
         *[warning] * (facts["groups"] < FEW_GROUPS),
     ]
+
+
+def _layers_sentence(expert: str, layers: dict[str, Any]) -> str:
+    """An expert's layers: of both axes at once where they are the same."""
+    # run.json has a pair, valence and arousal, as a list.
+    pairs = {name: list(each) if isinstance(each, list | tuple) else [each] * 2 for name, each in layers.items()}
+    said = [
+        f"{pairs['mean'][i]} mean ({pairs['loss'][i]}, l2 {pairs['l2'][i]:g}), {pairs['variance'][i]} variance"
+        for i in range(len(AXES))
+    ]
+    if said[0] == said[1]:
+        return f"chosen for {expert}: {said[0]}"
+    return f"chosen for {expert}: " + "; ".join(f"{axis} {each}" for axis, each in zip(AXES, said, strict=True))

@@ -139,7 +139,7 @@ class Material:
     def fit(
         self,
         rows: np.ndarray | slice,
-        layers: Layers,
+        layers: Layers | CalibrationConfig,
         fusion: FusionConfig | None = None,
         *,
         fingerprint: str = "",
