@@ -179,7 +179,12 @@ def _chosen_of_each(
             continue
         counts = material.bundles(material.heard[i])
         for axis, axis_name in enumerate(AXES):
-            found = measured(sums[:, len(AXES) * i + axis], counts, free)
+            losses = sums[:, len(AXES) * i + axis]
+            if not np.isfinite(losses[:, counts > 0].sum(axis=1)).any():
+                # Too few rows of this expert to choose on: the simplest, which the rules may still make nothing of.
+                chosen[name, axis] = int(np.argmin(free))
+                continue
+            found = measured(losses, counts, free)
             chosen[name, axis] = int(np.flatnonzero(found["chosen"])[0])
             rows += [
                 {"expert": name, "axis": axis_name, **each, **{key: found[key][k] for key in found}}
