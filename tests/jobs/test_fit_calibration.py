@@ -85,7 +85,14 @@ def test_the_fit_recovers_what_was_done_to_the_experts(tmp_path: Path) -> None:
 
 def test_a_run_holds_all_it_promises(run: Run) -> None:
     there = set(storage.names(run.address))
-    assert {"calibration.json", "layers.parquet", "surface.parquet", "metrics.parquet", "comparisons.parquet", "report.html"} <= there
+    assert {
+        "calibration.json",
+        "layers.parquet",
+        "surface.parquet",
+        "metrics.parquet",
+        "comparisons.parquet",
+        "report.html",
+    } <= there
     assert {"fused", "predictions", "run.json"} <= there
     assert run.finished
     record = run.load()
