@@ -10,28 +10,17 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from emofuse.calibration.cross_domain import CrossDomainCalibration
+from emofuse.calibration.difference import paired_difference, score
 from emofuse.calibration.means import MeanLayer
 from emofuse.calibration.per_axis import fit_means
 from emofuse.calibration.rows import group_ids, grouped_split, paired
 from emofuse.calibration.trainer import SIX, CalibrationTrainer, Loss
 from emofuse.config import CalibrationConfig
 from emofuse.errors import ConfigError
-from emofuse.metrics import accuracy
-from emofuse.metrics.pairs import Statistic, compare
-from emofuse.metrics.significance import (
-    corrected_resampled_ttest,
-    holm,
-    paired_bootstrap,
-    paired_permutation,
-)
+from emofuse.metrics.significance import corrected_resampled_ttest, holm
 
 Results = dict[str, dict[str, Any]]
 
-STATISTICS: dict[str, Callable[[ArrayLike, ArrayLike], Any]] = {
-    "mae": accuracy.mae,
-    "rmse": accuracy.rmse,
-    "ccc": accuracy.concordance,
-}
 CENTRES: dict[str, Callable[..., Any]] = {"mae": np.median, "rmse": np.mean}
 """What the hardest constant is of the labels; a constant has no CCC."""
 EQUAL = 1e-3
@@ -198,90 +187,11 @@ class CalibrationEvaluator:
         return {"significant": better, "worse": worse, "verdict": verdict}
 
 
-def score(name: str, truth: np.ndarray, mean: np.ndarray) -> float:
-    """The metric and axis of that name (`mae_v`, `ccc_avg`), of means (N, 2)."""
-    metric, axis = name.split("_")
-    both = np.asarray(STATISTICS[metric](truth, mean))
-    return float(both.mean() if axis == "avg" else both["va".index(axis)])
-
-
-def paired_difference(
-    name: str,
-    truth: np.ndarray,
-    a: np.ndarray,
-    b: np.ndarray,
-    groups: np.ndarray,
-    *,
-    confidence: float,
-    resamples: int,
-    seed: int,
-) -> dict[str, Any]:
-    """Score of a minus score of b, with its interval and p; all that the verdict's statistics rest on.
-
-    Args:
-        name: a metric and an axis, as `score` takes it.
-        truth: (N, 2).
-        a: (N, 2), means of one predictor.
-        b: (N, 2), of the other.
-        groups: (N,), integers.
-        confidence: of the interval.
-        resamples: of bootstrap and permutation.
-        seed: of these.
-
-    Returns:
-        `difference`, `ci_low`, `ci_high`, `p`, `n`, `n_groups`.
-    """
-    metric, axis = name.split("_")
-    statistic: Statistic = STATISTICS[metric]
-    if axis != "avg":
-        column = "va".index(axis)
-        truth, a, b = truth[:, column], a[:, column], b[:, column]
-    elif metric == "mae":
-        # The mean over axes of |error| is itself an error per row, from zero.
-        truth, a, b = np.zeros(len(truth)), np.abs(a - truth).mean(axis=1), np.abs(b - truth).mean(axis=1)
-    else:
-        statistic = _average_of(statistic)
-    kwargs: dict[str, Any] = {"resamples": resamples, "rng": seed}
-    interval = paired_bootstrap(truth, a, b, statistic, groups, confidence=confidence, **kwargs)
-    pulls = group_pulls(truth, a, b, statistic, groups)
-    p = paired_permutation(np.zeros_like(pulls), pulls, np.zeros_like(pulls), accuracy.bias, **kwargs).p
-    return {
-        "difference": float(interval.difference),
-        "ci_low": float(interval.ci_low),
-        "ci_high": float(interval.ci_high),
-        "p": float(p),
-        "n": interval.n,
-        "n_groups": interval.n_groups,
-    }
-
-
-def group_pulls(
-    truth: np.ndarray, a: np.ndarray, b: np.ndarray, statistic: Statistic, groups: np.ndarray
-) -> np.ndarray:
-    """What each group contributes to statistic(a) - statistic(b): jackknife pseudo-values, (n_groups,).
-
-    Of very many groups, bundles of them take their place, as wherever groups are resampled.
-
-    Their signs are flipped in place of exchanging the predictors. For the MAE that is the same test. For the
-    CCC it asks whether its difference is 0, where exchanging asks whether the predictors could be one: a
-    calibration shifts them apart, so that mixtures of the two have any CCC, and no gain would ever be shown.
-
-    Source: Tukey 1958 for pseudo-values.
-    """
-    pair = compare(truth, a, b, statistic, groups)
-    n = pair.n_units
-    return np.asarray(n * pair.observed() - (n - 1) * pair.jackknife())[:, 0]
-
-
 def effect_size(differences: ArrayLike) -> float:
     """Cohen's d of paired differences, mean / standard deviation with n - 1; NaN where they do not vary."""
     d = np.asarray(differences, dtype=np.float64)
     spread = d.std(ddof=1) if len(d) > 1 else 0.0
     return float(d.mean() / spread) if spread > 0 else float("nan")
-
-
-def _average_of(statistic: Statistic) -> Statistic:
-    return lambda truth, mean: float(np.mean(statistic(truth, mean)))
 
 
 def _t_test(differences: np.ndarray, n_train: int, n_test: int) -> tuple[float, float]:

@@ -7,7 +7,7 @@ rest goes through the very sweep of jobs/fit_calibration.py: predictions of rows
 place of a valid split, and what it chooses by its own rule judges the fold's photographs of category Person, once.
 Gates are left out, since they ask for scores that stored features do not hold.
 
-It then times the whole sweep of the job on these predictions, and the same work with a trial for each configuration.
+It then times the whole sweep of the job, gates and all, on these predictions.
 """
 
 from __future__ import annotations

@@ -1,14 +1,13 @@
-"""What every layer, rule and gate loses on rows that it was not fitted on, all gates of a rule at once.
+"""The rows of a sweep, and what every rule and gate loses on rows that it was not fitted on.
 
-Layers are compared for each expert and axis by itself: an error of its own needs no fusion to be seen. A gate
-only chooses between two answers, with the face and without it. So a rule is worked out twice for each fitted
+A gate only chooses between two answers, with the face and without it. So a rule is worked out twice for each fitted
 calibration, and a threshold costs one comparison per row.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,13 +15,12 @@ import pyarrow as pa
 from sklearn.model_selection import GroupKFold
 
 from emofuse.affect import AXES
-from emofuse.calibration import Calibration, fit_calibration, fit_mean
-from emofuse.calibration.fitting import fit_expert
+from emofuse.calibration import Calibration, fit_calibration
 from emofuse.calibration.intervals import can_fuse
 from emofuse.calibration.ordinal import lattice
 from emofuse.calibration.rows import group_ids
 from emofuse.columns import both, column, texts
-from emofuse.config import CalibrationConfig, FusionConfig, VarianceKind
+from emofuse.config import CalibrationConfig, FusionConfig
 from emofuse.errors import DataError
 from emofuse.fusion import fuse, gate
 from emofuse.metrics.uncertainty import crps_rows, nll_rows
@@ -178,84 +176,6 @@ def always_answered(mean: np.ndarray) -> np.ndarray:
     """Rows that have an answer whatever gate is shut: with the scene where both experts take part; bool (N,)."""
     there = np.isfinite(mean).all(axis=2)
     return there[0] if there[0].any() else there[1]
-
-
-def mean_losses(
-    material: Material, *, fold: int, candidates: Sequence[CalibrationConfig], objective: str
-) -> np.ndarray:
-    """What mean calibrations, fitted without the fold, lose on its rows: absolute or squared errors, summed.
-
-    Args:
-        material: the rows.
-        fold: the one held out.
-        candidates: each of one kind for both axes.
-        objective: "mae" counts absolute errors, everything else squared ones.
-
-    Returns:
-        (candidates, 2 experts x 2 axes, BUNDLES); NaN for what cannot be fitted.
-    """
-    sums = np.full((len(candidates), len(EXPERTS), len(AXES), BUNDLES), np.nan)
-    for i, heard in enumerate(material.heard):
-        kept, held = heard & (material.fold != fold), np.flatnonzero(heard & (material.fold == fold))
-        place = np.eye(BUNDLES)[material.bundle[held]]
-        for k, config in enumerate(candidates):
-            for axes in _fitted_together(config):
-                moved = _moved_means(config, axes, material.truth[kept], material.mean[i, kept], material.mean[i, held])
-                error = np.abs(np.clip(moved, -1, 1) - material.truth[held])
-                sums[k, i, axes] = ((error if objective == "mae" else error**2).T @ place)[axes]
-    return sums.reshape(len(candidates), -1, BUNDLES)
-
-
-def _fitted_together(config: CalibrationConfig) -> list[list[int]]:
-    """Axes that one fit serves; of ordinal ones each stands alone, since the labels of the other may not serve."""
-    return [[0], [1]] if config.mean == "ordinal" else [[0, 1]]
-
-
-def _moved_means(
-    config: CalibrationConfig, axes: list[int], truth: np.ndarray, mean: np.ndarray, held: np.ndarray
-) -> np.ndarray:
-    kind, loss, l2 = config.mean_of(0)
-    axis = axes[0] if len(axes) == 1 else None
-    try:
-        return np.asarray(fit_mean(kind, truth, mean, l2=l2, loss=loss, axis=axis).apply(held))
-    except DataError:
-        # One kind of layer may ask for more than these rows have; the others go on.
-        return np.full_like(held, np.nan)
-
-
-def variance_losses(
-    material: Material, *, fold: int, layers: Layers, kinds: Sequence[VarianceKind], objective: str
-) -> np.ndarray:
-    """What variance recalibrations behind the layers' means, fitted without the fold, lose on its rows, summed.
-
-    Args:
-        material: the rows.
-        fold: the one held out.
-        layers: by expert, whose means are kept.
-        kinds: recalibrations, each for all.
-        objective: "nll"; everything else is CRPS.
-
-    Returns:
-        (kinds, 2 experts x 2 axes, BUNDLES); NaN for what cannot be fitted.
-    """
-    sums = np.full((len(kinds), len(EXPERTS), len(AXES), BUNDLES), np.nan)
-    loss = nll_rows if objective == "nll" else crps_rows
-    for i, (name, heard) in enumerate(zip(EXPERTS, material.heard, strict=True)):
-        kept, held = heard & (material.fold != fold), np.flatnonzero(heard & (material.fold == fold))
-        if not kept.any():
-            continue
-        for k, kind in enumerate(kinds):
-            try:
-                expert, _ = fit_expert(
-                    material.truth[kept], material.mean[i, kept], material.variance[i, kept],
-                    replace(layers[name], variance=kind), material.groups[kept],
-                )  # fmt: skip
-            except DataError:
-                continue
-            mean, variance, _ = expert.apply(material.mean[i, held], material.variance[i, held])
-            lost = loss(material.truth[held], np.clip(mean, -1, 1), np.where(variance > 0, variance, np.nan))
-            sums[k, i] = lost.T @ np.eye(BUNDLES)[material.bundle[held]]
-    return sums.reshape(len(kinds), -1, BUNDLES)
 
 
 def rule_losses(material: Material, *, fold: int, layers: Layers, grid: Grid, objective: str) -> np.ndarray:

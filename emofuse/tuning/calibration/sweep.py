@@ -31,7 +31,8 @@ from emofuse.tuning.calibration.grid import (
     of_both_axes,
     rule_grid,
 )
-from emofuse.tuning.calibration.losses import Material, mean_losses, rule_losses, variance_losses
+from emofuse.tuning.calibration.layer_losses import mean_losses, variance_losses
+from emofuse.tuning.calibration.losses import Material, rule_losses
 
 Task = Callable[[Material], np.ndarray]
 """Losses (candidates, …, BUNDLES) of one fold."""
@@ -122,7 +123,7 @@ def _choose_means(
     material: Material, candidates: list[CalibrationConfig], options: CalibrationSweepConfig, run: Runner
 ) -> tuple[dict[tuple[str, int], CalibrationConfig], list[dict[str, Any]], int]:
     """The mean calibration of every expert and axis, all that was tried, and the number of tasks."""
-    spans = [list(each) for _, each in groupby(candidates, key=lambda each: (each.mean, each.loss))]
+    spans = [list(each) for _, each in groupby(candidates, key=lambda each: each.mean)]
     tasks: list[Task] = [
         partial(mean_losses, fold=fold, candidates=span, objective=options.objective)
         for span in spans
