@@ -64,6 +64,11 @@ def test_experts_of_their_own_kinds_are_stored_and_served(tmp_path: Path) -> Non
     for name, each in experts.items():
         for before, after in zip(made.apply(name, *each), loaded.apply(name, *each), strict=True):
             np.testing.assert_array_equal(before, after)
+    # One answer alone, as a live stream gives them.
+    for whole, one in zip(
+        loaded.apply("face", *experts["face"]), loaded.apply("face", mean[-1], variance[0]), strict=True
+    ):
+        np.testing.assert_array_equal(whole[0], one)
     source = loaded.apply("face", *experts["face"])[2]
     # No error of the expert reaches a constant, so its variance is the pooled one.
     assert set(source[:, 0]) == {"model"}
