@@ -116,7 +116,7 @@ class Evaluation:
         calibrating = Calibration.load(path) if path else None
         if calibrating:
             calibrating.check_experts(cards)
-        check_evaluation(self.evaluation_config, calibrating)
+        check_evaluation(self.evaluation_config, calibrating, cards)
         calibration = runs.content_sha256(path) if path else None
         evaluate = runs.evaluation_fingerprint(predict, self.evaluation_config, calibration)
         marks = {"predict": predict, "evaluate": evaluate}

@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from emofuse.calibration.cross_domain import CrossDomainCalibration
+from emofuse.calibration.difference import paired_difference, score
+from emofuse.calibration.means import MeanLayer
+from emofuse.calibration.per_axis import fit_means
 from emofuse.calibration.rows import group_ids, grouped_split, paired
-from emofuse.calibration.trainer import SIX, CalibrationTrainer, Loss, six_scores
+from emofuse.calibration.trainer import SIX, CalibrationTrainer, Loss
+from emofuse.config import CalibrationConfig
 from emofuse.errors import ConfigError
-from emofuse.metrics import accuracy
-from emofuse.metrics.resampling.pairs import Statistic, compare
-from emofuse.metrics.significance import corrected_resampled_ttest, holm, paired_bootstrap, paired_permutation
+from emofuse.metrics.significance import corrected_resampled_ttest, holm
 
 Results = dict[str, dict[str, Any]]
+
+CENTRES: dict[str, Callable[..., Any]] = {"mae": np.median, "rmse": np.mean}
+"""What the hardest constant is of the labels; a constant has no CCC."""
+EQUAL = 1e-3
+"""A difference to the constant of at most this, in units of the metric, counts as none."""
 
 
 class CalibrationEvaluator:
@@ -26,6 +34,8 @@ class CalibrationEvaluator:
         calibration: the kind to fit anew in each split (its l2_reg and tanh) or, for
             `generalisation_test`, the fitted one itself.
         loss: the declared target, "mse", "mae" or "ccc".
+        layers: in place of both, the mean calibration of each axis to fit anew in each split.
+        names: what is compared: a metric (mae, rmse, ccc) and an axis (v, a, avg).
         seed: of splits and resamples.
         resamples: of bootstrap and permutation.
         alpha: the level of a verdict after Holm's correction; the intervals are of 1 - alpha.
@@ -37,6 +47,8 @@ class CalibrationEvaluator:
         calibration: CrossDomainCalibration | None = None,
         *,
         loss: Loss = "mse",
+        layers: CalibrationConfig | None = None,
+        names: Sequence[str] = SIX,
         seed: int = 0,
         resamples: int = 2000,
         alpha: float = 0.05,
@@ -47,30 +59,38 @@ class CalibrationEvaluator:
         self.calibration = CrossDomainCalibration() if calibration is None else calibration
         self.loss, self.seed, self.resamples = loss, seed, resamples
         self.alpha, self.least_effect = alpha, least_effect
+        self.layers, self.names = layers, tuple(names)
 
     def ablation_study(
-        self, predictions: ArrayLike, labels: ArrayLike, n_runs: int = 5, groups: ArrayLike | None = None
+        self,
+        predictions: ArrayLike,
+        labels: ArrayLike,
+        n_runs: int = 5,
+        groups: ArrayLike | None = None,
+        test: ArrayLike | None = None,
     ) -> Results:
-        """With against without, where both are evaluated on groups that no fit has seen.
+        """With against without, and against a constant, where all are evaluated on groups that no fit has seen.
 
-        A fifth of the groups is set aside as the test set. On the rest the calibration is fitted once, and
-        the test set is evaluated once: a paired bootstrap of groups gives the intervals, a permutation test of
-        what each group contributes (`jackknife_pseudovalues`) the p-values, and Holm's correction goes over all six.
-        Beside it, `n_runs` grouped splits of the rest show how much the fit itself varies; they overlap, so
-        their t-test is the corrected one.
+        On the rows beside the test set the calibration is fitted once, and their labels give the constants (the
+        median for the MAE, the mean for the RMSE). The test set is evaluated once: a paired bootstrap of groups
+        gives the intervals, a permutation test of what each group contributes (`jackknife_pseudovalues`) the p-values,
+        and Holm's correction goes over all names. Beside it, `n_runs` grouped splits of the rest show how much the
+        fit itself varies; they overlap, so their t-test is the corrected one.
 
         Args:
             predictions: (N, 2), reference scale; rows that lack a value are left out.
             labels: (N, 2), reference scale.
             n_runs: splits of the rest, at least 2.
             groups: (N,), what must not be split; by default every row is its own.
+            test: bool (N,), the test set; by default a fifth of the groups is set aside.
 
         Returns:
-            For each of mae_v, mae_a, mae_avg, ccc_v, ccc_a, ccc_avg: `without`, `with`, `difference` (with
-            minus without) and its `ci_low`, `ci_high`, on the test set; `p` and `p_holm` of the permutation
-            test; `runs`, the difference of each split; `t`, `p_resampled`, `p_resampled_holm` of the
-            corrected t-test; `effect_size`, mean / standard deviation (n - 1) of `runs`; `significant`, true
-            only for an improvement; `worse`, true only for a loss; `verdict` in words; `n`, `n_groups`.
+            For each name: `without`, `with`, `difference` (with minus without) and its `ci_low`, `ci_high`, on the
+            test set; `p` and `p_holm` of the permutation test; `significant`, true only for an improvement;
+            `worse`, true only for a loss; `verdict` in words; `n`, `n_groups`. Where the metric has a constant,
+            `constant`, its score, and `versus_constant`, the same of with minus constant, whose verdict may be
+            "equal". `runs`, the difference of each split; `t`, `p_resampled`, `p_resampled_holm` of the corrected
+            t-test; `effect_size`, mean / standard deviation (n - 1) of `runs`.
 
         Raises:
             ConfigError: if `n_runs` is below 2.
@@ -81,9 +101,12 @@ class CalibrationEvaluator:
         y, x = paired(labels, predictions)
         ids = group_ids(groups, len(y))
         whole = np.isfinite(y).all(axis=1) & np.isfinite(x).all(axis=1)
+        apart = None if test is None else np.asarray(test, dtype=bool)[whole]
         y, x, ids = y[whole], x[whole], ids[whole]
-        rest, test = grouped_split(ids, 0.2, self.seed)
-        results = self._evaluate(y[test], x[test], self._fitted(y[rest], x[rest]).apply(x[test]), ids[test])
+        rest, held = grouped_split(ids, 0.2, self.seed) if apart is None else (~apart, apart)
+        moved = self._fitted(y[rest], x[rest]).apply(x[held])
+        results = self._evaluate(y[held], x[held], moved, ids[held])
+        self._add_constants(results, y[rest], y[held], moved, ids[held])
         runs, sizes = self._runs(y[rest], x[rest], ids[rest], n_runs)
         self._add_runs(results, runs, sizes)
         return results
@@ -101,7 +124,9 @@ class CalibrationEvaluator:
         ids = group_ids(groups, len(y))
         return self._evaluate(y[whole], x[whole], self.calibration.apply(x[whole]), ids[whole])
 
-    def _fitted(self, y: np.ndarray, x: np.ndarray) -> CrossDomainCalibration:
+    def _fitted(self, y: np.ndarray, x: np.ndarray) -> MeanLayer:
+        if self.layers is not None:
+            return fit_means(self.layers, y, x)
         fresh = copy.copy(self.calibration)
         for axis in (0, 1):
             fresh.set(axis, 1.0, 0.0)
@@ -109,60 +134,52 @@ class CalibrationEvaluator:
         return fresh
 
     def _runs(self, y: np.ndarray, x: np.ndarray, ids: np.ndarray, n_runs: int) -> tuple[Results, tuple[int, int]]:
-        runs: dict[str, Any] = {name: [] for name in SIX}
+        runs: dict[str, Any] = {name: [] for name in self.names}
         fitted, held = np.arange(0), np.arange(0)
         for run in range(n_runs):
             fitted, held = grouped_split(ids, 0.2, self.seed + 1 + run)
-            after = six_scores(y[held], self._fitted(y[fitted], x[fitted]).apply(x[held]))
-            before = six_scores(y[held], x[held])
-            for name in SIX:
-                runs[name].append(after[name] - before[name])
+            moved = self._fitted(y[fitted], x[fitted]).apply(x[held])
+            for name in self.names:
+                runs[name].append(score(name, y[held], moved) - score(name, y[held], x[held]))
         return runs, (len(np.unique(ids[fitted])), len(np.unique(ids[held])))
 
     def _add_runs(self, results: Results, runs: dict[str, Any], sizes: tuple[int, int]) -> None:
-        tests = {name: _t_test(np.array(runs[name]), *sizes) for name in SIX}
-        adjusted = holm([tests[name][1] for name in SIX])
-        for name, p in zip(SIX, adjusted, strict=True):
+        tests = {name: _t_test(np.array(runs[name]), *sizes) for name in self.names}
+        adjusted = holm([tests[name][1] for name in self.names])
+        for name, p in zip(self.names, adjusted, strict=True):
             t, raw = tests[name]
             results[name] |= {"t": t, "p_resampled": raw, "p_resampled_holm": float(p)}
             results[name] |= {"runs": runs[name], "effect_size": effect_size(runs[name])}
 
     def _evaluate(self, y: np.ndarray, x: np.ndarray, moved: np.ndarray, ids: np.ndarray) -> Results:
-        before, after = six_scores(y, x), six_scores(y, moved)
-        tests = {name: self._test(name, y, moved, x, ids) for name in SIX}
-        adjusted = holm([tests[name]["p"] for name in SIX])
-        results = {}
-        for name, p_holm in zip(SIX, adjusted, strict=True):
-            entry = {"without": before[name], "with": after[name], **tests[name], "p_holm": float(p_holm)}
-            results[name] = entry | self._verdict(name, entry)
-        return results
+        compared = self._compared(self.names, y, moved, dict.fromkeys(self.names, x), ids)
+        ends = {name: {"without": score(name, y, x), "with": score(name, y, moved)} for name in self.names}
+        return {name: ends[name] | compared[name] for name in self.names}
 
-    def _test(self, name: str, y: np.ndarray, a: np.ndarray, b: np.ndarray, ids: np.ndarray) -> dict[str, Any]:
-        metric, axis = name.split("_")
-        statistic = accuracy.mae if metric == "mae" else accuracy.concordance
-        if axis != "avg":
-            column = "va".index(axis)
-            y, a, b = y[:, column], a[:, column], b[:, column]
-        elif metric == "mae":
-            # The mean over axes of |error| is itself an error per row, from zero.
-            y, a, b = np.zeros(len(y)), np.abs(a - y).mean(axis=1), np.abs(b - y).mean(axis=1)
-        else:
-            statistic = _average_concordance
-        kwargs: dict[str, Any] = {"resamples": self.resamples, "rng": self.seed}
-        interval = paired_bootstrap(y, a, b, statistic, ids, confidence=1 - self.alpha, **kwargs)
-        pulls = jackknife_pseudovalues(y, a, b, statistic, ids)
-        p = paired_permutation(np.zeros_like(pulls), pulls, np.zeros_like(pulls), accuracy.bias, **kwargs).p
-        return {
-            "difference": float(interval.difference),
-            "ci_low": float(interval.ci_low),
-            "ci_high": float(interval.ci_high),
-            "p": float(p),
-            "n": interval.n,
-            "n_groups": interval.n_groups,
-        }
+    def _add_constants(
+        self, results: Results, known: np.ndarray, y: np.ndarray, moved: np.ndarray, ids: np.ndarray
+    ) -> None:
+        """Compare with the constants that the labels `known` give, where the metric has any."""
+        names = [name for name in self.names if name.split("_")[0] in CENTRES]
+        constants = {name: np.full_like(y, CENTRES[name.split("_")[0]](known, axis=0)) for name in names}
+        for name, entry in self._compared(names, y, moved, constants, ids).items():
+            if entry["verdict"] == "not shown" and abs(entry["difference"]) <= EQUAL:
+                entry["verdict"] = "equal"
+            results[name] |= {"constant": score(name, y, constants[name]), "versus_constant": entry}
+
+    def _compared(
+        self, names: Sequence[str], y: np.ndarray, moved: np.ndarray, others: dict[str, np.ndarray], ids: np.ndarray
+    ) -> Results:
+        kwargs: dict[str, Any] = {"confidence": 1 - self.alpha, "resamples": self.resamples, "seed": self.seed}
+        tests = {name: paired_difference(name, y, moved, others[name], ids, **kwargs) for name in names}
+        adjusted = holm([tests[name]["p"] for name in names])
+        for name, p_holm in zip(names, adjusted, strict=True):
+            tests[name]["p_holm"] = float(p_holm)
+            tests[name] |= self._verdict(name, tests[name])
+        return tests
 
     def _verdict(self, name: str, entry: dict[str, Any]) -> dict[str, Any]:
-        sign = -1 if name.startswith("mae") else 1
+        sign = 1 if name.startswith("ccc") else -1
         ends = sorted((sign * entry["ci_low"], sign * entry["ci_high"]))
         shown = entry["p_holm"] < self.alpha
         better, worse = bool(shown and ends[0] > self.least_effect), bool(shown and ends[1] < 0)
@@ -170,33 +187,11 @@ class CalibrationEvaluator:
         return {"significant": better, "worse": worse, "verdict": verdict}
 
 
-def jackknife_pseudovalues(
-    truth: np.ndarray, a: np.ndarray, b: np.ndarray, statistic: Statistic, groups: np.ndarray
-) -> np.ndarray:
-    """What each group contributes to statistic(a) - statistic(b): jackknife pseudo-values, (n_groups,).
-
-    Of very many groups, bundles of them take their place, as wherever groups are resampled.
-
-    Their signs are flipped in place of exchanging the predictors. For the MAE that is the same test. For the
-    CCC it asks whether its difference is 0, where exchanging asks whether the predictors could be one: a
-    calibration shifts them apart, so that mixtures of the two have any CCC, and no gain would ever be shown.
-
-    Source: Tukey 1958 for pseudo-values.
-    """
-    pair = compare(truth, a, b, statistic, groups)
-    n = pair.n_units
-    return np.asarray(n * pair.observed() - (n - 1) * pair.jackknife())[:, 0]
-
-
 def effect_size(differences: ArrayLike) -> float:
     """Cohen's d of paired differences, mean / standard deviation with n - 1; NaN where they do not vary."""
     d = np.asarray(differences, dtype=np.float64)
     spread = d.std(ddof=1) if len(d) > 1 else 0.0
     return float(d.mean() / spread) if spread > 0 else float("nan")
-
-
-def _average_concordance(truth: ArrayLike, mean: ArrayLike) -> float:
-    return float(np.mean(accuracy.concordance(truth, mean)))
 
 
 def _t_test(differences: np.ndarray, n_train: int, n_test: int) -> tuple[float, float]:

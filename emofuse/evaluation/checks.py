@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from emofuse.calibration import Calibration
+from emofuse.calibration.served import Cards, constant_variance, known_together
 from emofuse.config import EvaluationConfig, InferenceConfig, at_least
 from emofuse.errors import ConfigError
+from emofuse.fusion.gating import check_gate
 from emofuse.fusion.select import chosen_fusion, fuse
 from emofuse.stabilizer import make_stabilizer
 
@@ -28,8 +30,13 @@ def check_inference(config: InferenceConfig) -> None:
         raise ConfigError(f"face.min_score must lie in [0, 1]; got {config.face.min_score:g}")
 
 
-def check_evaluation(config: EvaluationConfig, calibration: Calibration | None) -> None:
+def check_evaluation(config: EvaluationConfig, calibration: Calibration | None, cards: Cards | None = None) -> None:
     """That the fusion, the stabilizer and the statistics of the options can be had.
+
+    Args:
+        config: the options.
+        calibration: the one they name.
+        cards: of the experts; without them a fusion is not checked that asks how these were fitted.
 
     Raises:
         ConfigError: saying what cannot.
@@ -42,5 +49,12 @@ def check_evaluation(config: EvaluationConfig, calibration: Calibration | None) 
     if not config.fusion.variance_floor > 0:
         raise ConfigError(f"fusion.variance_floor must be positive; got {config.fusion.variance_floor:g}")
     make_stabilizer(config.stabilizer)
-    nothing, fitted = np.full((2, 1, 2), np.nan), calibration.fusion_arguments() if calibration else {}
-    fuse(nothing, nothing, chosen_fusion(config.fusion, calibration.fusion if calibration else None), **fitted)
+    if calibration is None and cards is None:
+        return
+    experts = cards or {}
+    fusion = chosen_fusion(config.fusion, calibration.fusion if calibration else None)
+    check_gate(fusion, constant_variance("face", experts, calibration))
+    nothing = np.full((2, 1, 2), np.nan)
+    fused = fuse(nothing, nothing, fusion, known_together(experts, calibration))
+    if calibration:
+        calibration.intervals(fused.mean, fused.variance, np.zeros((2, 1), dtype=bool), statistics.confidence)

@@ -25,8 +25,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from emofuse.affect import VARIANCE_FLOOR as FLOOR
 from emofuse.errors import ConfigError
+
 
 @dataclass(frozen=True, eq=False)
 class Fused:

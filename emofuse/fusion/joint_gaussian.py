@@ -27,9 +27,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
+from emofuse.affect import VARIANCE_FLOOR
 from emofuse.errors import ConfigError
 from emofuse.fusion.correlation_matrices import bounded_correlation, matrices, with_ones
-from emofuse.fusion.inputs import FLOOR, ExpertPredictions, Fused
+from emofuse.fusion.inputs import ExpertPredictions, Fused
 from emofuse.fusion.rules import best_linear_unbiased
 
 LEAST_GAIN = 1e-6
@@ -44,7 +45,7 @@ def joint_gaussian(
     correlation: ArrayLike = 0.0,
     *,
     cap: bool = True,
-    floor: float = FLOOR,
+    floor: float = VARIANCE_FLOOR,
     pooled: ArrayLike | None = None,
 ) -> Fused:
     """The posterior of the truth, of K experts that were each fitted for squared error.

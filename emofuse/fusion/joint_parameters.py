@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from emofuse.affect import VARIANCE_FLOOR
 from emofuse.errors import DataError
 from emofuse.fusion.error_correlation import (
     ASSUMED,
@@ -26,7 +27,7 @@ from emofuse.fusion.error_correlation import (
     PRIOR_ROWS,
     estimate_error_correlation,
 )
-from emofuse.fusion.inputs import FLOOR, Fused, usable
+from emofuse.fusion.inputs import Fused, usable
 from emofuse.fusion.joint_gaussian import joint_gaussian
 from emofuse.fusion.rules import best_linear_unbiased
 from emofuse.metrics.uncertainty import nll_rows
@@ -84,7 +85,7 @@ class JointParameters:
         return joint_gaussian(mean, scaled, self.prior_mean, self.prior_variance, self.given_truth, **options)
 
     def best_linear_unbiased(
-        self, mean: ArrayLike, variance: ArrayLike, *, floor: float = FLOOR, pooled: ArrayLike | None = None
+        self, mean: ArrayLike, variance: ArrayLike, *, floor: float = VARIANCE_FLOOR, pooled: ArrayLike | None = None
     ) -> Fused:
         """The weighted mean of experts of whose fitting nothing is known, (K, ..., A)."""
         scaled = self.joined_variance(mean, variance)

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike
 from emofuse.fusion.fused_variance import FusedScale
 from emofuse.fusion.joint_parameters import JointParameters, assumed_joint_parameters
 from emofuse.fusion.stacking import Stack
+from emofuse.tables.schema import EXPERTS
 
 IDENTITY = ("expert", "network", "sha256", "backbone", "head", "views")
 """Entries of an expert's card without which it would be another expert."""
@@ -24,7 +25,6 @@ FOR_SQUARED_ERROR = ("mse", "gaussian_nll")
 """Losses in a card whose minimiser is the posterior mean, as the joint Gaussian takes it."""
 PAIR = Path(__file__).with_name("embedded_pair.json")
 Source = Literal["calibration", "stored pair", "assumed correlation"]
-EXPERTS = ("scene", "face")
 
 
 @dataclass(frozen=True, eq=False)

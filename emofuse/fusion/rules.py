@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
+from emofuse.affect import VARIANCE_FLOOR
 from emofuse.errors import ConfigError, DataError
 from emofuse.fusion.correlation_matrices import bounded_correlation, matrices
-from emofuse.fusion.inputs import FLOOR, ExpertPredictions, Fused, per_expert
+from emofuse.fusion.inputs import ExpertPredictions, Fused, per_expert
 
 
 def best_linear_unbiased(
@@ -16,7 +17,7 @@ def best_linear_unbiased(
     correlation: ArrayLike = 0.0,
     *,
     cap: bool = False,
-    floor: float = FLOOR,
+    floor: float = VARIANCE_FLOOR,
     pooled: ArrayLike | None = None,
 ) -> Fused:
     """Weights for errors that are correlated: `w = C^-1 1 / (1' C^-1 1)`.
@@ -54,7 +55,7 @@ def best_linear_unbiased(
 
 
 def random_effects(
-    mean: ArrayLike, variance: ArrayLike, *, floor: float = FLOOR, pooled: ArrayLike | None = None
+    mean: ArrayLike, variance: ArrayLike, *, floor: float = VARIANCE_FLOOR, pooled: ArrayLike | None = None
 ) -> Fused:
     """Inverse variance, widened and evened out where the experts disagree more than their variances allow.
 
@@ -95,7 +96,7 @@ def fixed_weights(
     variance: ArrayLike,
     weights: ArrayLike = (0.6, 0.4),
     *,
-    floor: float = FLOOR,
+    floor: float = VARIANCE_FLOOR,
     pooled: ArrayLike | None = None,
 ) -> Fused:
     """The same weights everywhere, shared out anew where an expert is missing; a baseline.
@@ -121,7 +122,7 @@ def fixed_weights(
 
 
 def equal_weights(
-    mean: ArrayLike, variance: ArrayLike, *, floor: float = FLOOR, pooled: ArrayLike | None = None
+    mean: ArrayLike, variance: ArrayLike, *, floor: float = VARIANCE_FLOOR, pooled: ArrayLike | None = None
 ) -> Fused:
     """The plain mean of the experts that are there: the baseline that estimated weights often lose to."""
     return fixed_weights(mean, variance, np.ones(len(np.asarray(mean))), floor=floor, pooled=pooled)
@@ -170,7 +171,7 @@ def inverse_variance(
     mean: ArrayLike,
     variance: ArrayLike,
     *,
-    floor: float = FLOOR,
+    floor: float = VARIANCE_FLOOR,
     pooled: ArrayLike | None = None,
     max_weight_ratio: float | None = None,
 ) -> Fused:

@@ -63,6 +63,8 @@ def can_fuse(config: FusionConfig, parameters: FusionParameters) -> bool:
     return needs is None or getattr(parameters, needs) is not None
 
 
+CORRELATED = ("joint_gaussian", "best_linear_unbiased")
+"""Rules that take the correlation of the experts' errors."""
 Rule = Callable[[ArrayLike, ArrayLike, FusionParameters, dict[str, Any]], Fused]
 
 

@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.optimize import nnls
 
+from emofuse.affect import VARIANCE_FLOOR
 from emofuse.errors import DataError
-from emofuse.fusion.inputs import FLOOR, ExpertPredictions, Fused
+from emofuse.fusion.inputs import ExpertPredictions, Fused
 from emofuse.fusion.rules import complete_rows, fit_constant_weight
 
 PRIOR_ROWS = 100.0
@@ -56,7 +57,7 @@ def fit_stack(
     variance: ArrayLike,
     *,
     prior_rows: float = PRIOR_ROWS,
-    floor: float = FLOOR,
+    floor: float = VARIANCE_FLOOR,
 ) -> Stack:
     """The stack with the least squared error, weights not negative and drawn to the constant ones.
 
@@ -105,7 +106,12 @@ def _fit_axis(
 
 
 def stacked(
-    mean: ArrayLike, variance: ArrayLike, stack: Stack, *, floor: float = FLOOR, pooled: ArrayLike | None = None
+    mean: ArrayLike,
+    variance: ArrayLike,
+    stack: Stack,
+    *,
+    floor: float = VARIANCE_FLOOR,
+    pooled: ArrayLike | None = None,
 ) -> Fused:
     """The stack where both experts are there; a lone one passes through unchanged.
 

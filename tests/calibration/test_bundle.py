@@ -40,7 +40,7 @@ def fused(calibration, seed=1, method="inverse_variance"):
     return truth, fusion.fuse(mean, variance, config, **calibration.fusion_arguments())
 
 
-@pytest.mark.parametrize("mean", ["identity", "affine", "linear", "quadratic", "spline", "isotonic"])
+@pytest.mark.parametrize("mean", ["identity", "constant", "affine", "linear", "quadratic", "spline", "isotonic"])
 @pytest.mark.parametrize("variance", ["scaling", "isotonic"])
 def test_serves_after_loading_as_before(tmp_path, mean, variance):
     calibration = fit(CalibrationConfig(mean=mean, variance=variance), cards={"face": {"name": "emonet"}})
@@ -202,7 +202,7 @@ def test_the_file_is_plain_json(tmp_path):
     def refuse(constant):
         raise AssertionError(f"{constant} is not JSON")
 
-    assert json.loads(path.read_text(), parse_constant=refuse)["version"] == 2
+    assert json.loads(path.read_text(), parse_constant=refuse)["version"] == 3
 
 
 @pytest.mark.parametrize("kind", ["affine", "linear", "quadratic", "spline", "isotonic"])

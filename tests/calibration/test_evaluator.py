@@ -5,7 +5,8 @@ import pytest
 from scipy.stats import ttest_rel
 
 from emofuse.calibration import CalibrationEvaluator, CalibrationTrainer, CrossDomainCalibration, bland_altman
-from emofuse.calibration.evaluator import effect_size, jackknife_pseudovalues
+from emofuse.calibration.difference import jackknife_pseudovalues
+from emofuse.calibration.evaluator import effect_size
 from emofuse.calibration.trainer import SIX
 from emofuse.errors import ConfigError, DataError
 from emofuse.metrics import accuracy
@@ -131,7 +132,7 @@ def test_effect_size_golden():
 
 
 def test_the_test_set_is_untouched(monkeypatch):
-    from emofuse.calibration import evaluator as module
+    from emofuse.calibration import difference as module
 
     seen, evaluated = [], []
     predictions, labels = shifted(200)

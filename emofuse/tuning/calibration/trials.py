@@ -11,8 +11,7 @@ import numpy as np
 import ray
 from ray import tune
 
-from emofuse.tuning.calibration.grid import Grid
-from emofuse.tuning.calibration.losses import CrossValidationData, Task, run_task
+from emofuse.tuning.calibration.losses import CrossValidationData, Task
 
 
 class Losses:
@@ -31,15 +30,13 @@ class Losses:
 
 
 def run_trials(
-    sweep_data: CrossValidationData, grid: Grid, tasks: Sequence[Task], objective: str, storage_path: str
+    sweep_data: CrossValidationData, tasks: Sequence[Task], storage_path: str
 ) -> tuple[list[np.ndarray], list[Exception]]:
     """Every task as a trial on the cluster that this process has joined.
 
     Args:
         sweep_data: the rows.
-        grid: the configurations.
-        tasks: parts of it.
-        objective: what is minimised.
+        tasks: what is worked out, each for one fold.
         storage_path: where Tune keeps its own files, in `tune` below it.
 
     Returns:
@@ -48,13 +45,13 @@ def run_trials(
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # else Tune prints its own tables whatever `verbose` says
     collector: Any = ray.remote(num_cpus=0)(Losses).remote()
     # One copy in the object store: every trial maps it and none carries it.
-    data = ray.put((sweep_data, grid, list(tasks), objective))
+    data = ray.put((sweep_data, list(tasks)))
     trainable = tune.with_parameters(trial, data=[data], collector=collector)
     tuner = tune.Tuner(
         tune.with_resources(trainable, {"cpu": 1}),
         param_space={"task": tune.grid_search(list(range(len(tasks))))},
         # Starting an actor takes seconds, a task often less.
-        tune_config=tune.TuneConfig(metric="best", mode="min", reuse_actors=True),
+        tune_config=tune.TuneConfig(reuse_actors=True),
         run_config=tune.RunConfig(name="tune", storage_path=storage_path, verbose=0),
     )
     results = tuner.fit()
@@ -62,21 +59,9 @@ def run_trials(
 
 
 def trial(values: dict[str, Any], data: Any, collector: Any) -> None:
-    """One trial: a task's losses go to `collector`, a summary to Tune."""
-    sweep_data, grid, tasks, objective = ray.get(data[0])
+    """One trial: a task's losses go to `collector`, how long it took to Tune."""
+    sweep_data, tasks = ray.get(data[0])
     started = time.perf_counter()
-    losses = run_task(sweep_data, grid, tasks[values["task"]], objective)
+    losses = tasks[values["task"]](sweep_data)
     ray.get(collector.put.remote(values["task"], losses))
-    fold, start, stop = tasks[values["task"]]
-    layers = grid.calibrations[start]
-    tune.report(
-        {
-            "best": float(np.nanmin(losses.sum(axis=1))) / max(int(sweep_data.bundles(fold).sum()), 1),
-            "configurations": len(losses),
-            "fold": fold,
-            "mean": layers.mean,
-            "loss": layers.loss,
-            "calibrations": stop - start,
-            "seconds": time.perf_counter() - started,
-        }
-    )
+    tune.report({"configurations": len(losses), "seconds": time.perf_counter() - started})

@@ -11,15 +11,17 @@ import pyarrow as pa
 
 from emofuse.affect import AXES
 from emofuse.calibration import Calibration
+from emofuse.calibration.served import known_together
 from emofuse.config import FusionConfig, StabilizerConfig, SweepConfig
 from emofuse.errors import DataError
 from emofuse.evaluation.sequences import in_order
 from emofuse.fusion.gating import gate
+from emofuse.fusion.parameters import FusionParameters
 from emofuse.fusion.select import fuse
 from emofuse.metrics.stability import frame_rate
 from emofuse.stabilizer import Timing
 from emofuse.tables.columns import both, column, texts
-from emofuse.tables.schema import EXPERTS
+from emofuse.tables.schema import EXPERTS, read_metadata
 from emofuse.tuning.stabilizer.grid import GATES, Grid
 from emofuse.tuning.stabilizer.scoring import Pack, pack, response_frames, score
 
@@ -53,7 +55,7 @@ class SweepData:
         truth: (N, 2), NaN where there is no label, or an expert was trained on the image.
         timestamp: (N,) seconds.
         rows: of each sequence its rows, in order.
-        arguments: further arguments of `fuse`, from a calibration.
+        known: of the experts together.
     """
 
     mean: np.ndarray
@@ -63,7 +65,7 @@ class SweepData:
     truth: np.ndarray
     timestamp: np.ndarray
     rows: list[np.ndarray]
-    arguments: dict[str, Any]
+    known: FusionParameters
 
     @classmethod
     def of(cls, fused: pa.Table, split: str, calibration: Calibration | None) -> SweepData:
@@ -85,7 +87,7 @@ class SweepData:
             np.where(trained[:, None], np.nan, both(table)),
             column(table, "timestamp"),
             rows,
-            calibration.fusion_arguments() if calibration else {},
+            known_together(read_metadata(fused.schema).get("experts") or {}, calibration),  # type: ignore[arg-type]
         )
 
     @property
@@ -107,7 +109,7 @@ class SweepData:
         shut = gate(self.face_score, self.variance[1], self.luma, fusion)
         mean = self.mean.copy()
         mean[1, np.logical_or.reduce(list(shut.values()))] = np.nan
-        joined = fuse(mean, self.variance, fusion, **self.arguments)
+        joined = fuse(mean, self.variance, fusion, self.known)
         return np.clip(joined.mean, -1, 1), joined.variance
 
     def packs(self, fusion: FusionConfig, timing: Timing) -> tuple[list[Pack], np.ndarray]:
