@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from emofuse.metrics import accuracy
-from emofuse.metrics.resampling.metric_tables.pairs import Statistic, compare
+from emofuse.metrics.resampling.pairs import Statistic, compare
 from emofuse.metrics.significance import paired_bootstrap, paired_permutation
 
 STATISTICS: dict[str, Callable[[ArrayLike, ArrayLike], Any]] = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
 from typing import Any
 
@@ -132,7 +132,7 @@ def clamp(mean: np.ndarray) -> np.ndarray:
     return np.clip(mean, -1, 1)
 
 
-def recalibrated(mean: np.ndarray, variance: np.ndarray, card: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+def recalibrated(mean: np.ndarray, variance: np.ndarray, card: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
     """An expert's variances after its card: floor + scale times its own, the pooled error where unknown.
 
     Args:

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emofuse.errors import ConfigError
-from emofuse.fusion.joint_gaussian import bounded_correlation, given_truth, joint_gaussian, of_errors
+from emofuse.fusion.correlation_matrices import bounded_correlation
+from emofuse.fusion.joint_gaussian import given_truth, joint_gaussian, of_errors
 from emofuse.fusion.rules import best_linear_unbiased
 
 NAN = np.nan

@@ -76,7 +76,7 @@ def folds(
             systems |= {f"affine {name}": affine.apply(name, *each)[0] for name, each in experts.items()}
             moved = [calibration.apply(name, *each) for name, each in experts.items()]
             mean, variance = (np.stack([each[i] for each in moved]) for i in (0, 1))
-            fused = fuse(mean, variance, swept.fusion, **calibration.fusion_arguments())
+            fused = fuse(mean, variance, swept.fusion, calibration.fusion_parameters())
             systems |= {"calibrated fusion, chosen": np.clip(fused.mean, -1, 1)}
             people = images.labels[rest][images.person[rest]]
             systems |= {"constant median": np.broadcast_to(np.median(people, axis=0), fused.mean.shape)}

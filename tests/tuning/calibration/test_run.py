@@ -127,7 +127,7 @@ def test_a_rule_s_loss_is_what_fitting_and_fusing_it_by_itself_gives(
             mean, variance = np.stack([moved[0][0], moved[1][0]]), np.stack([moved[0][1], moved[1][1]])
             shut = gate(sweep_data.face_score[held], variance[1], sweep_data.luma[held], fusion)
             mean[1, shut["gate_score"] | shut["gate_std"] | shut["gate_luma"]] = np.nan
-            fused = fuse(mean, variance, fusion, **calibration.fusion_arguments())
+            fused = fuse(mean, variance, fusion, calibration.fusion_parameters())
             truth, clipped = sweep_data.truth[held], np.clip(fused.mean, -1, 1)
             losses[held] = np.abs(truth - clipped).mean(axis=1) if objective == "mae" else [
                 crps(*each).mean()
