@@ -3,15 +3,17 @@
     python tests/proof/joint_fusion.py --data DIR [--out DIR] [--cache DIR] [--repeats 5] [--mean identity]
 
 The folds and heads are those of fusion_on_oasis.py. In each fold's rest, out-of-fold predictions give the recalibrated
-variances, what is known of both experts together, and the scale of each rule's variance; the fold is judged once.
-Every rule is shown as it is and with that scale, for rows with a face, for photographs of people, and for rows
-without a face: mean over deals of the folds, and the least and most of MAE and coverage.
+variances, what is known of both experts together, and the scale of each rule's variance, as `fit_calibration` makes
+them; the fold is evaluated once. Every rule is shown as it is and with that scale, for rows with a face, for
+photographs of people, and for rows without a face: mean over deals of the folds, and the least and most of MAE and
+coverage.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,67 +26,64 @@ from rich.table import Table
 from scipy.stats import norm
 
 from emofuse.affect import AXES
-from emofuse.calibration.fitting import fit_expert
-from emofuse.calibration.rows import group_ids
-from emofuse.config import CalibrationConfig
-from emofuse.fusion import Fused, inverse_variance, random_effects
-from emofuse.fusion.fused_variance import fused_variance_scale
-from emofuse.fusion.joint_parameters import JointParameters, assumed_joint_parameters, fit_joint_parameters
+from emofuse.calibration import Calibration, fit_calibration
+from emofuse.config import CalibrationConfig, FusionConfig
+from emofuse.fusion import FusionParameters, fuse
+from emofuse.fusion.joint_parameters import assumed_joint_parameters
 from emofuse.metrics.uncertainty import nll_rows
-from tests.proof.fusion_on_oasis import FOLDS, Experts, Pictures, group_folds, read, trained, unseen
+from emofuse.tables.schema import EXPERTS
+from emofuse.training.ridge import group_folds
+from tests.proof.fusion_on_oasis import FOLDS, Images, read, trained, unseen
 
 WIDE = norm.ppf(0.95)
-Rule = Callable[[np.ndarray, np.ndarray], Fused]
+RULES = ("joint_gaussian", "best_linear_unbiased", "inverse_variance", "random_effects")
+CARDS = {name: {"loss": "mse"} for name in EXPERTS}
+"""How the heads of the folds are fitted: by ridge regression."""
 
 
-def rules(known: JointParameters) -> dict[str, Rule]:
-    """Every rule, of means and variances (2, N, 2)."""
-    assumed = assumed_joint_parameters(known.prior_mean, known.prior_variance)
-    scene, face = np.array([0.0, np.nan]).reshape(2, 1, 1), np.array([np.nan, 0.0]).reshape(2, 1, 1)
-    return {
-        "scene": lambda m, v: inverse_variance(m + scene, v),
-        "face": lambda m, v: inverse_variance(m + face, v),
-        "inverse variance": inverse_variance,
-        "random effects": random_effects,
-        "best linear unbiased": known.best_linear_unbiased,
-        "joint Gaussian": known.joint_gaussian,
-        "best linear unbiased, assumed": assumed.best_linear_unbiased,
-        "joint Gaussian, assumed": assumed.joint_gaussian,
-    }
+def fusions(calibration: Calibration) -> Iterator[tuple[str, FusionConfig, FusionParameters, tuple[bool, bool]]]:
+    """What is compared: its name, the rule, what it knows of the experts, and whether scene and face take part."""
+    known = calibration.fusion_parameters()
+    assert known.joint is not None
+    unscaled = replace(known, scales={})
+    for name, which in (("scene", (True, False)), ("face", (False, True))):
+        yield name, FusionConfig(), unscaled, which
+        yield f"{name}, scaled", FusionConfig(), known, which
+    for rule in RULES:
+        config = FusionConfig(method=rule)  # type: ignore[arg-type]
+        yield rule, config, unscaled, (True, True)
+        yield f"{rule}, scaled", config, known, (True, True)
+    assumed = FusionParameters(joint=assumed_joint_parameters(known.joint.prior_mean, known.joint.prior_variance))
+    for rule in RULES[:2]:
+        yield f"{rule}, assumed", FusionConfig(method=rule), assumed, (True, True)  # type: ignore[arg-type]
 
 
-def deal(pictures: Pictures, repeat: int, config: CalibrationConfig) -> dict[str, np.ndarray]:
-    """Means and variances (2, N, 2) of every rule, each row by what was fitted without its fold."""
+def deal(images: Images, repeat: int, config: CalibrationConfig) -> dict[str, np.ndarray]:
+    """Means and variances (2, N, 2) of every fusion, each row by what was fitted without its fold."""
     out: dict[str, np.ndarray] = {}
-    for rest, held in group_folds(pictures.groups, FOLDS, repeat):
-        truth, groups = pictures.labels[rest], group_ids(pictures.groups[rest], len(rest))
-        fitted, served = [], []
-        inner: Experts = unseen(pictures, rest, repeat + 1000)
-        outer: Experts = trained(pictures, rest)(held)
-        for name in ("scene", "face"):
-            expert, own = fit_expert(truth, *inner[name], config, groups)
-            fitted.append(own)
-            served.append(expert.apply(*outer[name])[:2])
-        mean, variance = (np.stack(each) for each in zip(*fitted, strict=True))
-        new, spread = (np.stack(each) for each in zip(*served, strict=True))
-        for name, rule in rules(fit_joint_parameters(truth, mean, variance, groups=groups)).items():
-            before, after = rule(mean, variance), rule(new, spread)
-            scale = fused_variance_scale(truth, before.mean, before.variance, mean)
-            for label, width in ((name, after.variance), (f"{name}, scaled", scale.apply(after.variance, new))):
-                table = out.setdefault(label, np.full((2, len(pictures), 2), np.nan))
-                table[:, held] = np.clip(after.mean, -1, 1), width
+    for rest, held in group_folds(images.groups, FOLDS, repeat):
+        truth, groups = images.labels[rest], images.groups[rest]
+        inner, outer = unseen(images, rest, repeat + 1000), trained(images, rest)(held)
+        calibration = fit_calibration(truth, inner, config, split="valid", fingerprint="", groups=groups, cards=CARDS)
+        moved = [calibration.apply(name, *outer[name]) for name in EXPERTS]
+        mean, variance = (np.stack([each[k] for each in moved]) for k in (0, 1))
+        for name, rule, known, which in fusions(calibration):
+            taken = np.where(np.reshape(which, (2, 1, 1)), mean, np.nan)
+            fused = fuse(taken, variance, rule, known)
+            table = out.setdefault(name, np.full((2, len(images), 2), np.nan))
+            table[:, held] = np.clip(fused.mean, -1, 1), fused.variance
     return out
 
 
-def lines(pictures: Pictures, deals: list[dict[str, np.ndarray]]) -> list[dict[str, object]]:
+def lines(images: Images, deals: list[dict[str, np.ndarray]]) -> list[dict[str, object]]:
     """Figures of every rule, axis and kind of row, over the deals."""
-    face = np.isfinite(pictures.face[:, 0])
-    subsets = {"with a face": face, "Person": pictures.person, "without a face": ~face}
+    face = np.isfinite(images.face[:, 0])
+    subsets = {"with a face": face, "Person": images.person, "without a face": ~face}
     found: list[dict[str, object]] = []
     for (subset, rows), name, (i, axis) in (
         (s, n, a) for s in subsets.items() for n in deals[0] for a in enumerate(AXES)
     ):
-        figures = np.array([_figures(pictures.labels[rows, i], *each[name][:, rows, i]) for each in deals])
+        figures = np.array([_figures(images.labels[rows, i], *each[name][:, rows, i]) for each in deals])
         if not np.isfinite(figures).all():
             continue
         line: dict[str, object] = {"subset": subset, "rule": name, "axis": axis, "n": int(rows.sum())}
@@ -124,9 +123,9 @@ def main() -> None:
     parser.add_argument("--mean", default="identity", help="kind of the mean calibration")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    pictures = read(options.data, options.cache or options.out / "features")
+    images = read(options.data, options.cache or options.out / "features")
     config = CalibrationConfig(mean=options.mean)
-    found = lines(pictures, [deal(pictures, repeat, config) for repeat in range(options.repeats)])
+    found = lines(images, [deal(images, repeat, config) for repeat in range(options.repeats)])
     show(Console(width=170), found)
     options.out.mkdir(parents=True, exist_ok=True)
     pq.write_table(
