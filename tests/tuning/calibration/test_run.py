@@ -60,7 +60,7 @@ def test_every_combination_that_goes_together_is_tried_once() -> None:
     assert all(each.mean == "affine" for each in candidates if each.loss == "ccc")
     grid = rule_grid(options, both=True)
     rules = [grid[number] for number in range(len(grid))]
-    assert len(set(rules)) == len(grid) == 7 * 75
+    assert len(set(rules)) == len(grid) == 8 * 75
     assert all(rule.method == "inverse_variance" for rule in rules if rule.max_weight_ratio)
     with pytest.raises(IndexError):
         grid[len(grid)]
@@ -118,6 +118,10 @@ def test_a_rule_s_loss_is_what_fitting_and_fusing_it_by_itself_gives(
     grid = rule_grid(SMALL, both=True)
     for number in range(0, len(grid), 5):
         fusion = grid[number]
+        if fusion.max_face_std is not None:
+            # The face's deviation is the same on every row here: no gate, as evaluate would say.
+            assert swept.surface.column("objective")[number].as_py() is None
+            continue
         losses = np.full(len(sweep_data), np.nan)
         for fold in range(3):
             held = sweep_data.fold == fold
@@ -170,7 +174,7 @@ def test_the_tables_are_whole_and_name_their_choices(sweep_data: CrossValidation
              for part in {(row["layer"], row["expert"], row["axis"]) for row in tried}]  # fmt: skip
     for part in [rows, *parts]:
         (chosen,) = [row for row in part if row["chosen"]]
-        best = min(part, key=lambda row: row["objective"])
+        best = min((row for row in part if row["objective"] is not None), key=lambda row: row["objective"])
         assert chosen["within_one_se"]
         assert chosen["difference"] <= best["standard_error"]
         assert not any(row["within_one_se"] and row["complexity"] < chosen["complexity"] for row in part)
