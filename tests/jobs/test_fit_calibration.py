@@ -155,7 +155,7 @@ def test_without_a_test_split_a_part_of_valid_is_set_aside_to_say_it(tmp_path: P
 
 def test_the_main_job_gives_the_same_numbers_with_the_file(run: Run, tmp_path: Path) -> None:
     evaluation_config = replace(EVALUATION, calibration=f"{run.address}/calibration.json")
-    again = Evaluation(InferenceConfig(), evaluation_config, str(tmp_path / "again")).evaluate_table(run.predictions)
+    again = Evaluation(InferenceConfig(), evaluation_config, str(tmp_path / "again")).re_evaluate(run.predictions)
     assert pq.read_table(again.metrics).equals(pq.read_table(run.metrics))
     assert pq.read_table(again.comparisons).equals(pq.read_table(run.comparisons))
 
@@ -192,7 +192,7 @@ def test_an_unfinished_run_is_not_fitted_on(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="90 of 91 predictions: it is not finished"):
         SWEPT.run(part.address, str(tmp_path / "a"))
     with pytest.raises(DataError, match="90 of 91 predictions: it is not finished"):
-        Evaluation(InferenceConfig(), EVALUATION, str(tmp_path / "b")).evaluate_table(part.predictions)
+        Evaluation(InferenceConfig(), EVALUATION, str(tmp_path / "b")).re_evaluate(part.predictions)
 
 
 def test_a_calibration_is_read_from_wherever_it_was_written(run: Run) -> None:
@@ -292,5 +292,5 @@ def test_a_run_directory_or_its_predictions_will_do(run: Run, tmp_path: Path) ->
 def test_without_a_sweep_the_layers_named_are_fitted(tmp_path: Path) -> None:
     stored = json.loads(fitted(table(300), tmp_path, AS_IT_IS))
     assert {name: each["variance"] for name, each in stored["config"].items()} == dict.fromkeys(SCALE, "scaling")
-    assert stored["fusion"]["method"] == "inverse_variance"
+    assert stored["fusion"]["method"] == "auto"
     assert not (tmp_path / "fitted" / "surface.parquet").exists()
