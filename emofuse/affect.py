@@ -9,6 +9,8 @@ from numpy.typing import ArrayLike
 
 AXES = ("valence", "arousal")
 """The axes in the order of every last axis of size 2."""
+VARIANCE_FLOOR = 1e-4
+"""Minimum variance a weight is made of, reference units squared (a standard deviation of .01)."""
 
 
 @dataclass(frozen=True, eq=False)

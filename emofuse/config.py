@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
+from emofuse.affect import VARIANCE_FLOOR
 from emofuse.errors import ConfigError
 
 Split = Literal["held_out", "train", "valid", "test", "all"]
@@ -156,8 +157,6 @@ class ComputeConfig:
 
 Threshold = float | Literal["none"]
 """A number, or "none", which switches off what a calibration has chosen."""
-VARIANCE_FLOOR = 1e-4
-"""Minimum variance where none is given, reference units squared."""
 
 
 @dataclass(frozen=True)
@@ -168,11 +167,20 @@ class FusionConfig:
     """
 
     method: Literal[
-        "auto", "inverse_variance", "best_linear_unbiased", "random_effects", "fixed", "equal", "constant", "stacked"
+        "auto",
+        "joint_gaussian",
+        "best_linear_unbiased",
+        "inverse_variance",
+        "random_effects",
+        "fixed",
+        "equal",
+        "constant",
+        "stacked",
     ] = "auto"
     """The fusion rule of the system called `fused`. auto takes the calibration's choice, floor, cap and gates with it
-    as far as they are not given here; without a calibration it is inverse_variance. constant and stacked are fitted
-    by `emofuse calibrate`."""
+    as far as they are not given here. Without one it is joint_gaussian for the experts that ship with the package,
+    else best_linear_unbiased with an assumed correlation of the experts' errors. constant and stacked are fitted by
+    `emofuse calibrate`."""
     variance_floor: float | None = None
     """Minimum variance, reference units squared; by default the calibration's, else 1e-4."""
     max_weight_ratio: Threshold | None = None
@@ -201,18 +209,40 @@ class FusionConfig:
         return None if isinstance(value, str) else value
 
 
+MeanKind = Literal["identity", "constant", "affine", "linear", "quadratic", "spline", "isotonic", "ordinal"]
+MeanLoss = Literal["mse", "mae", "ccc"]
+VarianceKind = Literal["scaling", "affine", "isotonic", "constant", "none"]
+
+
 @dataclass(frozen=True)
 class CalibrationConfig:
-    """How means and variances are corrected; everything is fitted on valid."""
+    """How an expert's means and variances are corrected; everything is fitted on valid.
 
-    mean: Literal["identity", "affine", "linear", "quadratic", "spline", "isotonic"] = "affine"
-    """identity | affine (a scale and a shift) | linear, quadratic, spline (both outputs as features) | isotonic"""
-    loss: Literal["mse", "mae", "ccc"] = "mse"
+    Each option is one for both axes, or two: valence, arousal.
+    """
+
+    mean: MeanKind | tuple[MeanKind, MeanKind] = "affine"
+    """identity | constant (median or mean of the labels) | affine (a scale and a shift) | linear, quadratic, spline
+    (both outputs as features) | isotonic | ordinal (both outputs, for labels that take few values)"""
+    loss: MeanLoss | tuple[MeanLoss, MeanLoss] = "mse"
     """The declared target of the means: squared error | absolute error | .7 (1 - CCC) + .3 MSE (affine only)."""
-    l2: float = 1e-4
-    """What draws the mean calibration to the identity."""
-    variance: Literal["scaling", "affine", "isotonic", "constant", "none"] = "affine"
+    l2: float | tuple[float, float] = 1e-4
+    """What draws the mean calibration to the identity, and an ordinal one to a constant."""
+    variance: VarianceKind | tuple[VarianceKind, VarianceKind] = "affine"
     """scaling (one factor) | affine (a factor and a floor) | isotonic | constant | none"""
+
+    def mean_of(self, axis: int) -> tuple[MeanKind, MeanLoss, float]:
+        """Kind, loss and penalty of an axis: 0 valence, 1 arousal."""
+        return of_axis(self.mean, axis), of_axis(self.loss, axis), of_axis(self.l2, axis)
+
+    def variance_of(self, axis: int) -> VarianceKind:
+        """The variance recalibration of an axis: 0 valence, 1 arousal."""
+        return of_axis(self.variance, axis)
+
+
+def of_axis(option: Any, axis: int) -> Any:
+    """What an option says of an axis, where it may be one for both or one for each."""
+    return option[axis] if isinstance(option, tuple) else option
 
 
 @dataclass(frozen=True)
@@ -394,30 +424,29 @@ class SweepConfig:
 
 @dataclass(frozen=True)
 class CalibrationSweepConfig:
-    """What a sweep of the calibration tries; every combination that goes together."""
+    """What a sweep of the calibration tries: layers for each expert and axis, then rules and gates behind these."""
 
-    means: tuple[Literal["identity", "affine", "linear", "quadratic", "spline", "isotonic"], ...] = (
-        "identity",
-        "affine",
-        "linear",
-    )
-    """Mean calibrations to compare."""
-    losses: tuple[Literal["mse", "mae", "ccc"], ...] = ("mse", "mae", "ccc")
+    means: tuple[MeanKind, ...] = ("identity", "constant", "affine", "linear", "quadratic", "ordinal")
+    """Mean calibrations to compare; ordinal where the labels of an axis take few values."""
+    losses: tuple[MeanLoss, ...] = ("mae", "mse")
     """Targets of the means; ccc for affine only."""
     l2: tuple[float, ...] = (1e-4, 1e-2, 1e-1)
-    """What draws the means to the identity."""
-    variances: tuple[Literal["scaling", "affine", "isotonic", "constant", "none"], ...] = (
-        "none",
-        "constant",
-        "scaling",
-        "affine",
-        "isotonic",
-    )
+    """What draws the means to the identity, and ordinal ones to a constant."""
+    variances: tuple[VarianceKind, ...] = ("none", "constant", "scaling", "affine", "isotonic")
     """Variance recalibrations to compare."""
     methods: tuple[
-        Literal["inverse_variance", "best_linear_unbiased", "random_effects", "fixed", "equal", "constant", "stacked"],
+        Literal[
+            "joint_gaussian",
+            "best_linear_unbiased",
+            "inverse_variance",
+            "random_effects",
+            "fixed",
+            "equal",
+            "constant",
+            "stacked",
+        ],
         ...,
-    ] = ("inverse_variance", "best_linear_unbiased", "random_effects", "constant", "stacked")
+    ] = ("joint_gaussian", "best_linear_unbiased", "inverse_variance", "random_effects", "constant", "stacked")
     """Fusion rules to compare, where both experts speak; fixed and equal are baselines of every evaluation anyway."""
     max_weight_ratio: tuple[float, ...] = (2.0, 5.0)
     """Inverse variance: caps on the ratio of the precisions, besides none."""
@@ -427,8 +456,9 @@ class CalibrationSweepConfig:
     """Gate on the face's recalibrated standard deviation, besides none."""
     min_luma: tuple[float, ...] = (40.0, 60.0)
     """Gate on the luma, besides none."""
-    objective: Literal["crps", "mae", "nll"] = "crps"
-    """What is minimised, mean over both axes: crps evaluates mean and variance at once | mae the mean alone | nll."""
+    objective: Literal["mae", "crps", "nll"] = "mae"
+    """What rules and gates are chosen by, mean over both axes: mae, as the verdict | crps | nll. Means are chosen by
+    absolute error with mae, else by squared error; variance recalibrations by nll with nll, else by crps."""
     folds: int = 5
     """Grouped folds inside valid."""
 

@@ -12,11 +12,12 @@ import numpy as np
 
 from emofuse.affect import Affect
 from emofuse.calibration import Calibration
+from emofuse.calibration.served import constant_variance, known_together, served
 from emofuse.config import EvaluationConfig, FusionConfig, InferenceConfig, StabilizerConfig
 from emofuse.errors import ConfigError
-from emofuse.fusion.gating import gate
+from emofuse.fusion.gating import check_gate, gate
 from emofuse.fusion.inputs import Fused
-from emofuse.fusion.select import chosen_fusion, clamp, fuse, recalibrated
+from emofuse.fusion.select import chosen_fusion, clamp, fuse
 from emofuse.io.images import DecodedImage
 from emofuse.io.malloc import reuse_memory
 from emofuse.stabilizer import Window, make_stabilizer
@@ -103,7 +104,7 @@ class SceneFaceFusion:
         scene_predictor: the scene expert; None leaves the scene out.
         face_expert: the face expert, together with `face_processor`; None leaves faces out.
         face_processor: finds and crops faces.
-        use_variance_weighting: inverse-variance weights; otherwise fixed ones, 0.6 for the scene.
+        use_variance_weighting: weights by variance, as `fusion` names them; otherwise fixed ones, 0.6 for the scene.
         enable_stabilizer: steady the fused estimate.
         stabilizer_alpha: EMA weight of the new frame.
         uncertainty_threshold: frames whose fused variance exceeds it are held, per axis.
@@ -140,7 +141,9 @@ class SceneFaceFusion:
             calibration.fusion if calibration else None,
         )
         self._calibration = calibration
-        self._fitted = calibration.fusion_arguments() if calibration else {}
+        self._cards = {"scene": getattr(scene_predictor, "card", None), "face": getattr(face_expert, "card", None)}
+        check_gate(self._fusion, constant_variance("face", self._cards, calibration))
+        self._known = known_together(self._cards, calibration)
         options = stabilizer or StabilizerConfig(alpha=stabilizer_alpha, uncertainty_threshold=uncertainty_threshold)
         self._window_frames = options.window
         self._stabilizer = make_stabilizer(options) if enable_stabilizer else None
@@ -229,18 +232,14 @@ class SceneFaceFusion:
 
     def _prediction(self, name: str, affect: Affect) -> Affect:
         """An expert's answer as it is fused: calibrated, or else recalibrated by its card."""
-        if self._calibration is not None:
-            mean, variance, _ = self._calibration.apply(name, affect.mean, affect.variance)
-            return Affect.of(mean, variance)
-        expert = self._scene if name == "scene" else self._face
-        variance, _ = recalibrated(affect.mean, affect.variance, getattr(expert, "card", None) or {})
-        return Affect.of(affect.mean, variance)
+        mean, variance, _ = served(name, affect.mean, affect.variance, self._cards, self._calibration)
+        return Affect.of(mean, variance)
 
     def _join(self, scene: Affect, face: Affect, sight: _Sight) -> tuple[Fused, tuple[str, ...]]:
         shut = gate([sight.face_score], face.variance[None], [sight.luma], self._fusion)
         gates = tuple(name for name, closed in shut.items() if closed[0])
         mean = np.stack([scene.mean, np.full(2, np.nan) if gates else face.mean])
-        return fuse(mean, np.stack([scene.variance, face.variance]), self._fusion, **self._fitted), gates
+        return fuse(mean, np.stack([scene.variance, face.variance]), self._fusion, self._known), gates
 
 
 def _together(each: Affect, faces: list[Any]) -> Affect:

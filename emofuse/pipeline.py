@@ -231,7 +231,7 @@ def _calibration_for(evaluation: EvaluationConfig, cards: Mapping[str, Any]) -> 
     calibration = Calibration.load(evaluation.calibration) if evaluation.calibration else None
     if calibration:
         calibration.check_experts(cards)
-    check_evaluation(evaluation, calibration)
+    check_evaluation(evaluation, calibration, cards)
     return calibration
 
 

@@ -49,7 +49,10 @@ GREY, BLACK = np.full((8, 8, 3), 100, np.uint8), np.zeros((8, 8, 3), np.uint8)
 
 def test_inverse_variance_of_both_views():
     """(.6, .09) and (-.2, .25): mean .388235…, variance .0661765 (docs/methods.md, fixed effect)."""
-    live = SceneFaceFusion(Scripted((0.6, 0.09)), Scripted((-0.2, 0.25)), Finder(), enable_stabilizer=False)
+    plain = FusionConfig(method="inverse_variance")
+    live = SceneFaceFusion(
+        Scripted((0.6, 0.09)), Scripted((-0.2, 0.25)), Finder(), fusion=plain, enable_stabilizer=False
+    )
     seen = live.predict_and_fuse(GREY)
     assert seen.fused.valence == pytest.approx(0.388235294117647, abs=1e-12)
     assert seen.fused.arousal == pytest.approx(-0.388235294117647, abs=1e-12)
@@ -58,6 +61,20 @@ def test_inverse_variance_of_both_views():
     assert (seen.scene.valence, seen.face.valence) == (0.6, -0.2)
     assert seen.face_box == [1, 2, 3, 4]
     assert (seen.face_count, seen.face_score) == (1, 0.9)
+
+
+def test_foreign_experts_are_taken_as_correlated():
+    """Best linear unbiased at a correlation of .5, Lyons et al. 1988: mean .5368421053, variance .0888157895."""
+    live = SceneFaceFusion(Scripted((0.6, 0.09)), Scripted((-0.2, 0.25)), Finder(), enable_stabilizer=False)
+    seen = live.predict_and_fuse(GREY)
+    assert seen.fused.valence == pytest.approx(0.5368421053, abs=1e-9)
+    np.testing.assert_allclose(seen.fused.variance, 0.0888157895, atol=1e-9)
+
+
+def test_a_gate_on_a_constant_deviation_is_refused():
+    card = {"variance_scale": [0.0, 1.0], "variance_floor": [0.1, 0.1]}
+    with pytest.raises(ConfigError, match="valence variance is the same"):
+        SceneFaceFusion(None, Scripted(card=card), Finder(), fusion=FusionConfig(max_face_std=0.3))
 
 
 def test_fixed_weights_without_variance_weighting():

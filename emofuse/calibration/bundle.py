@@ -11,18 +11,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from emofuse.affect import AXES
 from emofuse.calibration import files
 from emofuse.calibration.conformal import ConformalIntervals
-from emofuse.calibration.means import MEAN_LAYERS, MeanLayer
-from emofuse.calibration.variance import VARIANCE_LAYERS, VarianceLayer
+from emofuse.calibration.intervals import intervals
+from emofuse.calibration.means import MeanLayer
+from emofuse.calibration.per_axis import VarianceOfEachAxis, mean_from_dict, variance_from_dict
+from emofuse.calibration.variance import VarianceLayer
 from emofuse.config import CalibrationConfig, FusionConfig
 from emofuse.errors import ConfigError, DataError
+from emofuse.fusion.fused_variance import FusedScale
+from emofuse.fusion.inputs import with_pooled
+from emofuse.fusion.joint_parameters import JointParameters
+from emofuse.fusion.parameters import FOR_SQUARED_ERROR, IDENTITY, FusionParameters
 from emofuse.fusion.stacking import Stack
 from emofuse.tables.hashes import are_packed
+from emofuse.tables.schema import EXPERTS
 
-FORMAT, VERSION = "emofuse.calibration", 2
-IDENTITY = ("expert", "network", "sha256", "backbone", "head", "views")
-"""Entries of an expert's card without which it would be another expert."""
+FORMAT, VERSION = "emofuse.calibration", 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,12 +39,12 @@ class ExpertCalibration:
         mean: the mean calibration.
         variance: the variance recalibration, after the means; None where no variance was ever known.
         pooled: (2,), the mean squared error of the calibrated means, for unknown variances.
-        conformal: intervals for the corrected means and variances; None without variances.
+        conformal: intervals for the corrected means and variances, pooled ones with them.
         card: what the expert was (name, weights), as its predictions said; empty where they did not.
     """
 
     mean: MeanLayer
-    variance: VarianceLayer | None
+    variance: VarianceLayer | VarianceOfEachAxis | None
     pooled: np.ndarray
     conformal: ConformalIntervals | None = None
     card: dict[str, Any] = field(default_factory=dict)
@@ -48,11 +54,7 @@ class ExpertCalibration:
         m, v = self.mean.apply(mean, variance)
         v = np.where(np.isfinite(v) & (v > 0), v, np.nan)
         v = np.full_like(v, np.nan) if self.variance is None else self.variance.apply(v)
-        present = np.isfinite(m)
-        known = present & np.isfinite(v)
-        pooled = present & ~known & np.isfinite(self.pooled)
-        source = np.where(known, "model", np.where(pooled, "pooled", "none"))
-        return m, np.where(known, v, np.where(pooled, self.pooled, np.nan)), source
+        return m, *with_pooled(m, v, self.pooled)
 
     def to_dict(self) -> dict[str, Any]:
         """Everything that serving it needs."""
@@ -69,8 +71,8 @@ class ExpertCalibration:
         """The inverse of `to_dict`."""
         mean, variance, conformal = content["mean"], content["variance"], content["conformal"]
         return cls(
-            MEAN_LAYERS[mean["kind"]](mean),
-            None if variance is None else VARIANCE_LAYERS[variance["kind"]].from_dict(variance),
+            mean_from_dict(mean),
+            None if variance is None else variance_from_dict(variance),
             files.numbers(content["pooled"]),
             None if conformal is None else ConformalIntervals.from_dict(conformal),
             dict(content["card"]),
@@ -107,21 +109,25 @@ class Calibration:
 
     Attributes:
         experts: "scene", "face": their corrections.
-        correlation: (2,), of the two experts' errors, shrunk and capped; 0 where they were never both there.
+        joint: what is known of the two experts together; None where they were never both there.
         weights: (2, 2), constant weights, experts first; None where they were never both there.
         stack: the regression on both experts; None where too few rows had both.
         fusion: the method and gates chosen on valid.
-        config: how it was fitted.
+        config: by expert, how it was fitted.
         fitted_on: the rows.
+        scales: by rule, the scale of its fused variance.
+        conformal: intervals of what is fused, by kind of row: "scene", "face" (that expert alone), "both".
     """
 
     experts: dict[str, ExpertCalibration]
-    correlation: np.ndarray
+    joint: JointParameters | None
     weights: np.ndarray | None
     stack: Stack | None
     fusion: FusionConfig
-    config: CalibrationConfig
+    config: dict[str, CalibrationConfig]
     fitted_on: FittedOn
+    scales: dict[str, FusedScale] = field(default_factory=dict)
+    conformal: dict[str, ConformalIntervals] = field(default_factory=dict)
 
     def apply(self, expert: str, mean: ArrayLike, variance: ArrayLike) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """One expert's predictions, corrected.
@@ -144,16 +150,50 @@ class Calibration:
             raise ConfigError(f"this calibration was fitted for {', '.join(self.experts)}, not for {expert!r}")
         return self.experts[expert].apply(mean, variance)
 
-    def fusion_arguments(self, experts: tuple[str, str] = ("scene", "face")) -> dict[str, Any]:
-        """`pooled`, `correlation`, `weights` and `stack`, as `emofuse.fusion.select.fuse` takes them."""
+    def fusion_parameters(self) -> FusionParameters:
+        """What is known of the experts, as `emofuse.fusion.fuse` takes it."""
         nothing = np.full(2, np.nan)
-        pooled = np.stack([self.experts[name].pooled if name in self.experts else nothing for name in experts])
-        return {
-            "pooled": pooled,
-            "correlation": self.correlation,
-            "weights": self.weights,
-            "stack": self.stack,
-        }
+        pooled = np.stack([self.experts[name].pooled if name in self.experts else nothing for name in EXPERTS])
+        estimated = self.joint is not None and not self.joint.assumed.any()
+        return FusionParameters(
+            "calibration" if estimated else "assumed correlation",
+            self.joint,
+            "joint_gaussian" if self.joint is not None and self._for_squared_error else "best_linear_unbiased",
+            pooled,
+            self.weights,
+            self.stack,
+            self.scales,
+        )
+
+    @property
+    def _for_squared_error(self) -> bool:
+        """Whether every mean, as corrected, is that of least squared error."""
+        for name, expert in self.experts.items():
+            for kind, loss, _ in map(self.config[name].mean_of, range(len(AXES))):
+                # What is left as it was is of the loss that the expert itself was fitted for.
+                said = expert.card.get("loss") if kind == "identity" else loss
+                if kind == "ordinal" or said not in FOR_SQUARED_ERROR:
+                    return False
+        return True
+
+    def intervals(
+        self, mean: ArrayLike, variance: ArrayLike, present: ArrayLike, level: float = 0.9
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Conformal intervals of what was fused by the rule and gates that this calibration holds.
+
+        Args:
+            mean: (N, 2), fused.
+            variance: (N, 2), fused, before any filter over a sequence.
+            present: bool (2, N), whether scene and face take part, gates shut.
+            level: the coverage that is asked for, .5 to .99; the least fitted one that is not below it is served.
+
+        Returns:
+            Lower and upper ends, (N, 2), within [-1, 1]; NaN where nothing is fused.
+
+        Raises:
+            ConfigError: if the level lies outside those that were fitted.
+        """
+        return intervals(mean, variance, present, self.conformal, level)
 
     def check_experts(self, cards: Mapping[str, Mapping[str, Any] | None]) -> None:
         """Refuse predictions of other experts than those it was fitted for.
@@ -181,12 +221,14 @@ class Calibration:
         """Write it as JSON."""
         content = {
             "experts": {name: expert.to_dict() for name, expert in self.experts.items()},
-            "correlation": self.correlation,
+            "joint": None if self.joint is None else self.joint.to_dict(),
             "weights": self.weights,
             "stack": None if self.stack is None else self.stack.to_dict(),
             "fusion": asdict(self.fusion),
-            "config": asdict(self.config),
+            "config": {name: asdict(each) for name, each in self.config.items()},
             "fitted_on": asdict(self.fitted_on),
+            "scales": {name: each.to_dict() for name, each in self.scales.items()},
+            "conformal": {name: each.to_dict() for name, each in self.conformal.items()},
         }
         files.write(path, FORMAT, VERSION, content)
 
@@ -202,16 +244,22 @@ class Calibration:
     @classmethod
     def _from_dict(cls, content: Mapping[str, Any]) -> Calibration:
         experts = {name: ExpertCalibration.from_dict(each) for name, each in content["experts"].items()}
-        correlation = files.numbers(content["correlation"])
         weights = None if content["weights"] is None else files.numbers(content["weights"])
-        if correlation.shape != (2,) or (weights is not None and weights.shape != (2, 2)):
-            raise DataError(f"expected a correlation (2,) and weights (2, 2); got {correlation.shape}, {weights}")
+        if weights is not None and weights.shape != (2, 2):
+            raise DataError(f"expected weights (2, 2); got {weights}")
         return cls(
             experts,
-            correlation,
+            None if content["joint"] is None else JointParameters.from_dict(content["joint"]),
             weights,
             None if content["stack"] is None else Stack.from_dict(content["stack"]),
             FusionConfig(**content["fusion"]),
-            CalibrationConfig(**content["config"]),
+            {name: _config(each) for name, each in content["config"].items()},
             FittedOn(**content["fitted_on"]),
+            {name: FusedScale.from_dict(each) for name, each in content["scales"].items()},
+            {name: ConformalIntervals.from_dict(each) for name, each in content["conformal"].items()},
         )
+
+
+def _config(content: Mapping[str, Any]) -> CalibrationConfig:
+    # JSON has a pair, valence and arousal, as a list.
+    return CalibrationConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in content.items()})

@@ -10,25 +10,29 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from emofuse.calibration import files
+from emofuse.calibration.rows import group_ids
 from emofuse.errors import ConfigError, DataError
 
-LEVELS = (0.5, 0.68, 0.9, 0.95)
+LEVELS = tuple(round(0.5 + 0.01 * step, 2) for step in range(50))
+"""Coverages that are fitted: .50, .51, … .99."""
 
 
 @dataclass(frozen=True, eq=False)
 class ConformalIntervals:
-    """Split conformal intervals `m ± q sigma`: q is the k-th smallest |y - m| / sigma, k = ceil((n + 1) level).
+    """Split conformal intervals `m ± q sigma`, q a high quantile of |y - m| / sigma on rows that nothing was fitted on.
 
-    They cover a new row of the same kind with at least that chance, whatever the errors' distribution. Rows
-    of one group are not of that kind to each other: fit and evaluate on different groups, and not on rows that
-    something was tuned on.
+    They cover a row of a new group with at least that chance, whatever the errors' distribution and however alike
+    the rows of a group are: every group weighs the same, its rows share its weight, and q is the least score at
+    which the weight reached is (n + 1) level of n groups. Where every row is its own group that is the k-th
+    smallest score, k = ceil((n + 1) level).
 
     Attributes:
-        levels: the levels they were fitted for.
+        levels: the levels they were fitted for, ascending.
         quantiles: (levels,) or (levels, 2): q; infinite where n is too small for the level.
-        n: rows per axis, () or (2,).
+        n: groups per axis, () or (2,).
 
-    Source: Lei et al. 2018, with normalised residuals; `crepes.ConformalRegressor` agrees.
+    Source: Lei et al. 2018, with normalised residuals; Lee, Barber & Willett 2023, hierarchical conformal
+    prediction, for groups. `crepes.ConformalRegressor` agrees where there are none.
     """
 
     levels: tuple[float, ...]
@@ -37,7 +41,12 @@ class ConformalIntervals:
 
     @classmethod
     def fit(
-        cls, truth: ArrayLike, mean: ArrayLike, variance: ArrayLike, levels: tuple[float, ...] = LEVELS
+        cls,
+        truth: ArrayLike,
+        mean: ArrayLike,
+        variance: ArrayLike,
+        levels: tuple[float, ...] = LEVELS,
+        groups: ArrayLike | None = None,
     ) -> ConformalIntervals:
         """Fit on rows that nothing else was fitted on.
 
@@ -46,6 +55,7 @@ class ConformalIntervals:
             mean: likewise.
             variance: likewise; unknown ones are left out.
             levels: coverages, each within (0, 1).
+            groups: (N,), whose rows are alike, where new rows come from new groups; by default every row is its own.
 
         Raises:
             ConfigError: if a level is not within (0, 1).
@@ -57,21 +67,21 @@ class ConformalIntervals:
         known = np.isfinite(y) & np.isfinite(m) & np.isfinite(v) & (v > 0)
         if not known.any(axis=0).all():
             raise DataError("conformal intervals need rows with truth, mean and variance on each axis")
-        scores = np.where(known, np.abs(y - m) / np.sqrt(np.where(known, v, 1.0)), np.inf)
-        columns = np.sort(scores, axis=0).reshape(len(y), -1)
-        counts = known.sum(axis=0)
-        rows = [[_smallest(columns[:, i], n, level) for i, n in enumerate(np.atleast_1d(counts))] for level in levels]
-        return cls(tuple(levels), np.array(rows).reshape(len(levels), *y.shape[1:]), counts)
+        scores = np.where(known, np.abs(y - m) / np.sqrt(np.where(known, v, 1.0)), np.nan).reshape(len(y), -1)
+        numbers, levels = group_ids(groups, len(y)), tuple(sorted(levels))
+        axes = [_quantiles(column[~np.isnan(column)], numbers[~np.isnan(column)], levels) for column in scores.T]
+        rows = np.stack([q for q, _ in axes], axis=1)
+        counts = np.array([n for _, n in axes]).reshape(y.shape[1:])
+        return cls(levels, rows.reshape(len(levels), *y.shape[1:]), counts)
 
     def quantile(self, level: float) -> np.ndarray:
-        """q of that level, () or (2,).
+        """q of the least fitted level that is not below that one, () or (2,).
 
         Raises:
-            ConfigError: if it was not fitted for that level.
+            ConfigError: if it lies outside the levels that were fitted.
         """
-        if level not in self.levels:
-            raise ConfigError(f"no interval of level {level}; fitted for {', '.join(map(str, self.levels))}")
-        return np.asarray(self.quantiles[self.levels.index(level)])
+        check_level(level, self.levels)
+        return np.asarray(self.quantiles[int(np.searchsorted(self.levels, level - 1e-9))])
 
     def interval(self, mean: ArrayLike, variance: ArrayLike, level: float = 0.9) -> tuple[np.ndarray, np.ndarray]:
         """Lower and upper ends, the shape of `mean`; NaN where mean or variance is unknown."""
@@ -90,7 +100,21 @@ class ConformalIntervals:
         return cls(tuple(map(float, content["levels"])), np.where(np.isnan(q), np.inf, q), np.array(content["n"]))
 
 
-def _smallest(scores: np.ndarray, n: int, level: float) -> float:
-    # The tiny step keeps (n + 1) level from being rounded up when it is a whole number.
-    k = math.ceil((n + 1) * level - 1e-9)
-    return float(scores[k - 1]) if k <= n else math.inf
+def check_level(level: float, levels: tuple[float, ...] = LEVELS) -> None:
+    """Check that an interval of that level can be served.
+
+    Raises:
+        ConfigError: if it lies outside the levels that were fitted.
+    """
+    if not levels[0] <= level <= levels[-1]:
+        raise ConfigError(f"no interval of level {level}; fitted from {levels[0]} to {levels[-1]}")
+
+
+def _quantiles(scores: np.ndarray, groups: np.ndarray, levels: tuple[float, ...]) -> tuple[np.ndarray, int]:
+    """q of every level, and how many groups there are."""
+    _, place, size = np.unique(groups, return_inverse=True, return_counts=True)
+    order = np.argsort(scores, kind="stable")
+    reached = np.cumsum(1 / size[place[order]])
+    # The tiny step keeps (n + 1) level from being missed by rounding where it is a whole number.
+    at = np.searchsorted(reached, (len(size) + 1) * np.array(levels) - 1e-9)
+    return np.append(scores[order], math.inf)[at], len(size)

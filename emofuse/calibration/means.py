@@ -1,14 +1,15 @@
 """Mean calibrations with more freedom than a scale and a shift: both outputs as features, curves, steps.
 
 Where a model's valence also tells of arousal, or its outputs bend, these can do better than a line; whether
-they do is for held-out groups to say. All are drawn to the identity by their penalty.
+they do is for held-out groups to say. Those with features are drawn to the identity by their penalty, the ordinal
+one to the same answer for all.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, Protocol, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -16,13 +17,14 @@ from scipy.interpolate import BSpline
 from sklearn.isotonic import IsotonicRegression
 
 from emofuse.calibration import files
+from emofuse.calibration.constant import ConstantCalibration
 from emofuse.calibration.cross_domain import CrossDomainCalibration
 from emofuse.calibration.linear import least_absolute, ridge
+from emofuse.calibration.ordinal import CumulativeLogit, OrdinalCalibration
 from emofuse.calibration.rows import paired
 from emofuse.calibration.trainer import CalibrationTrainer, Loss
+from emofuse.config import MeanKind
 from emofuse.errors import ConfigError, DataError
-
-MeanKind = Literal["identity", "affine", "linear", "quadratic", "spline", "isotonic"]
 
 
 class MeanLayer(Protocol):
@@ -162,15 +164,24 @@ class IsotonicCalibration:
         return cls((first, second), files.numbers(content["ratio"]))
 
 
-def fit_mean(kind: MeanKind, truth: ArrayLike, mean: ArrayLike, *, l2: float = 1e-4, loss: Loss = "mse") -> MeanLayer:
+def fit_mean(
+    kind: MeanKind,
+    truth: ArrayLike,
+    mean: ArrayLike,
+    *,
+    l2: float = 1e-4,
+    loss: Loss = "mse",
+    axis: int | None = None,
+) -> MeanLayer:
     """A mean calibration of that kind, fitted on all complete rows (valid, never the rows it is evaluated on).
 
     Args:
-        kind: identity | affine | linear | quadratic | spline | isotonic.
+        kind: identity | constant | affine | linear | quadratic | spline | isotonic | ordinal.
         truth: (N, 2), reference scale.
         mean: (N, 2), the expert's; rows that lack a value are left out.
-        l2: what draws it to the identity.
+        l2: what draws it to the identity, and an ordinal one to a constant.
         loss: mse | mae | ccc; ccc only for affine, isotonic is of squared error.
+        axis: the axis that will be used (0 valence, 1 arousal); both by default. The other one's labels need not serve.
 
     Raises:
         ConfigError: if kind and loss do not go together.
@@ -190,9 +201,18 @@ def fit_mean(kind: MeanKind, truth: ArrayLike, mean: ArrayLike, *, l2: float = 1
     whole = np.isfinite(y).all(axis=1) & np.isfinite(x).all(axis=1)
     if whole.sum() < 2:
         raise DataError(f"a calibration needs at least two complete rows to fit; got {int(whole.sum())}")
+    return _fitted(kind, y[whole], x[whole], l2, loss, (0, 1) if axis is None else (axis,))
+
+
+def _fitted(kind: str, y: np.ndarray, x: np.ndarray, l2: float, loss: Loss, axes: tuple[int, ...]) -> MeanLayer:
+    if kind == "constant":
+        return ConstantCalibration.fit(y, median=loss == "mae")
     if kind == "isotonic":
-        return IsotonicCalibration.fit(y[whole], x[whole])
-    return FeatureCalibration.fit(kind, y[whole], x[whole], l2, loss)
+        return IsotonicCalibration.fit(y, x)
+    if kind == "ordinal":
+        first, second = (CumulativeLogit.fit(y[:, i], x, l2) if i in axes else None for i in (0, 1))
+        return OrdinalCalibration((first, second), loss == "mae")
+    return FeatureCalibration.fit(kind, y, x, l2, loss)
 
 
 MEAN_LAYERS: dict[str, Callable[[dict[str, Any]], MeanLayer]] = {
@@ -201,5 +221,7 @@ MEAN_LAYERS: dict[str, Callable[[dict[str, Any]], MeanLayer]] = {
     "quadratic": FeatureCalibration.from_dict,
     "spline": FeatureCalibration.from_dict,
     "isotonic": IsotonicCalibration.from_dict,
+    "constant": ConstantCalibration.from_dict,
+    "ordinal": OrdinalCalibration.from_dict,
 }
 """How a stored layer of each kind is rebuilt; the identity is stored as the affine layer it is."""

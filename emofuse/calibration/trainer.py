@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -14,10 +14,11 @@ from emofuse.affect import AXES
 from emofuse.calibration.cross_domain import CrossDomainCalibration
 from emofuse.calibration.linear import least_absolute, ridge
 from emofuse.calibration.rows import group_ids, grouped_split, paired
+from emofuse.config import MeanLoss
 from emofuse.errors import ConfigError, DataError
 from emofuse.metrics import accuracy
 
-Loss = Literal["mse", "mae", "ccc"]
+Loss = MeanLoss
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,16 +15,19 @@ import pyarrow.compute as pc
 
 from emofuse.affect import AXES
 from emofuse.calibration import Calibration
+from emofuse.calibration.served import known_together, served
 from emofuse.config import EvaluationConfig, FusionConfig
 from emofuse.errors import DataError
 from emofuse.evaluation.rows import choose_split, row_counts
 from emofuse.evaluation.sequences import smooth_sequences, stability
 from emofuse.evaluation.statistics import EvaluationRows, System, compare, measure
 from emofuse.evaluation.subgroups import subgroup_table
-from emofuse.fusion.gating import gate
+from emofuse.fusion.fused_variance import is_constant
+from emofuse.fusion.gating import check_gate, gate
 from emofuse.fusion.inputs import Fused
-from emofuse.fusion.rules import equal_weights, fixed_weights
-from emofuse.fusion.select import chosen_fusion, clamp, fuse, recalibrated
+from emofuse.fusion.parameters import FusionParameters
+from emofuse.fusion.rules import equal_weights, fixed_weights, inverse_variance
+from emofuse.fusion.select import CORRELATED, chosen_fusion, clamp, fuse, resolved_method
 from emofuse.io import storage
 from emofuse.runs.run import Run
 from emofuse.stabilizer.tuned import TunedStabilizer, with_tuned
@@ -89,14 +92,16 @@ def evaluate_table(
     variance = np.stack([experts[name].variance for name in EXPERTS])
     fusion = chosen_fusion(config.fusion, calibration.fusion if calibration else None)
     fusion = replace(fusion, **tuned.gates) if tuned else fusion
+    constant = {name: is_constant(expert.variance) for name, expert in experts.items()}
+    check_gate(fusion, constant["face"])
     gates = gate(column(table, "face_score"), variance[1], column(table, "luma"), fusion)
     mean[1, np.logical_or.reduce(list(gates.values()))] = np.nan
-    fitted = calibration.fusion_arguments() if calibration else {}
-    fused = fuse(mean, variance, fusion, **fitted)
+    known = known_together(_cards(table), calibration)
+    fused = fuse(mean, variance, fusion, known)
     smoothed = smooth_sequences(table, clamp(fused.mean), fused.variance, config.stabilizer)
     systems = {
         **{name: System(clamp(expert.mean), expert.variance) for name, expert in experts.items()},
-        **baselines(mean, variance, fused, fitted.get("weights")),
+        **baselines(mean, variance, fused, known.weights, floor=fusion.floor),
         **({"smoothed": System(smoothed.mean, smoothed.variance)} if smoothed.rows else {}),
         **(uncalibrated(table) if calibration else {}),
         **constants(table),
@@ -106,11 +111,21 @@ def evaluate_table(
     if smoothed.rows:
         metrics = pa.concat_tables([metrics, stability(smoothed, fused, table, on, config.stabilizer)])
     columns = fused_columns(systems, fused, experts) | {name: pa.array(shut) for name, shut in gates.items()}
-    out = with_metadata(conform(replace_columns(table, columns | smoothed.columns), FUSED, "fused"), split=split)
-    fitted_metric = FITTED_METRICS[calibration.config.loss] if calibration else None
-    comparisons = compare(on, systems, config.statistics, fitted_metric=fitted_metric)
+    if calibration and fusion == calibration.fusion:
+        columns |= interval_columns(calibration, fused, np.isfinite(mean).all(axis=2), config.statistics.confidence)
+    out = conform(replace_columns(table, columns | smoothed.columns), FUSED, "fused")
+    out = with_metadata(out, split=split, fusion=fusion_facts(fusion, known, constant))
+    comparisons = compare(on, systems, config.statistics, fitted_metric=fitted_metric(calibration))
     subgroups = subgroup_table(table, config.by, on, systems, config.statistics.confidence)
     return EvaluationResult(out, metrics, comparisons, split, row_counts(table, split, by_expert), subgroups)
+
+
+def fitted_metric(calibration: Calibration | None) -> str | None:
+    """The metric in which a calibration is judged: that of its losses, mae where they differ; None without one."""
+    if calibration is None:
+        return None
+    losses = {layers.mean_of(axis)[1] for layers in calibration.config.values() for axis in range(len(AXES))}
+    return FITTED_METRICS[losses.pop()] if len(losses) == 1 else "mae"
 
 
 def mark_fitted(table: pa.Table, *fitted: Calibration | TunedStabilizer | None) -> pa.Table:
@@ -125,31 +140,58 @@ def mark_fitted(table: pa.Table, *fitted: Calibration | TunedStabilizer | None) 
 def expert_predictions(table: pa.Table, calibration: Calibration | None) -> dict[str, System]:
     """The experts' estimates as they are fused: after the calibration, or else after their cards' variance scaling."""
     cards = _cards(table)
-    systems = {}
-    for name in EXPERTS:
-        mean, variance = both(table, name), both(table, name, "variance")
-        if calibration:
-            systems[name] = System(*calibration.apply(name, mean, variance))
-        else:
-            systems[name] = System(mean, *recalibrated(mean, variance, cards.get(name) or {}))
-    return systems
+    return {
+        name: System(*served(name, both(table, name), both(table, name, "variance"), cards, calibration))
+        for name in EXPERTS
+    }
 
 
 def uncalibrated(table: pa.Table) -> dict[str, System]:
-    """What a calibration must beat: the experts and their plain inverse-variance fusion without it."""
+    """What a calibration must beat: the experts and their fusion by default without it."""
     experts = expert_predictions(table, None)
     mean, variance = (np.stack([getattr(experts[name], part) for name in EXPERTS]) for part in ("mean", "variance"))
-    plain = fuse(mean, variance, FusionConfig(method="inverse_variance"))
+    plain = fuse(mean, variance, FusionConfig(), known_together(_cards(table), None))
     systems = experts | {"fused": System(plain.mean, plain.variance)}
     return {f"{name}_raw": System(clamp(each.mean), each.variance, each.source) for name, each in systems.items()}
 
 
-def baselines(mean: np.ndarray, variance: np.ndarray, fused: Fused, weights: np.ndarray | None) -> dict[str, System]:
-    """The fusion and what it must beat: equal weights, 0.6 / 0.4, and the constant weight where one was fitted."""
-    others = {"fused": fused, "equal": equal_weights(mean, variance), "fixed_60_40": fixed_weights(mean, variance)}
+def baselines(
+    mean: np.ndarray, variance: np.ndarray, fused: Fused, weights: np.ndarray | None, *, floor: float
+) -> dict[str, System]:
+    """The fusion and what it must beat: inverse variance, equal weights, 0.6 / 0.4, the constant weight if fitted."""
+    others = {
+        "fused": fused,
+        "inverse_variance": inverse_variance(mean, variance, floor=floor),
+        "equal": equal_weights(mean, variance, floor=floor),
+        "fixed_60_40": fixed_weights(mean, variance, floor=floor),
+    }
     if weights is not None:
-        others["constant_weight"] = fixed_weights(mean, variance, weights)
+        others["constant_weight"] = fixed_weights(mean, variance, weights, floor=floor)
     return {name: System(clamp(each.mean), each.variance) for name, each in others.items()}
+
+
+def fusion_facts(fusion: FusionConfig, known: FusionParameters, constant: dict[str, np.ndarray]) -> dict[str, Any]:
+    """For the fused table's metadata: the rule, where its correlation is from, and weights that no row moves."""
+    rule = resolved_method(fusion, known)
+    return {
+        "rule": rule,
+        "correlation": known.source if rule in CORRELATED else None,
+        "constant_weight": {
+            name: [axis for axis, same in zip(AXES, each, strict=True) if same] for name, each in constant.items()
+        },
+    }
+
+
+def interval_columns(
+    calibration: Calibration, fused: Fused, present: np.ndarray, confidence: float
+) -> dict[str, pa.Array]:
+    """`fused_*_low` and `fused_*_high`: conformal intervals of that confidence, before any stabilizer."""
+    ends = calibration.intervals(clamp(fused.mean), fused.variance, present, confidence)
+    return {
+        f"fused_{axis}_{name}": floats(end[:, i])
+        for name, end in zip(("low", "high"), ends, strict=True)
+        for i, axis in enumerate(AXES)
+    }
 
 
 def constants(table: pa.Table) -> dict[str, System]:

@@ -6,10 +6,10 @@ arousal. `emofuse.fusion.inputs` has the table of what happens where a mean or a
 
 from emofuse.fusion.gating import GATES, gate
 from emofuse.fusion.inputs import Fused
+from emofuse.fusion.parameters import FusionParameters, parameters_of_cards
 from emofuse.fusion.rules import (
     best_linear_unbiased,
     equal_weights,
-    estimate_correlation,
     fit_constant_weight,
     fixed_weights,
     inverse_variance,
@@ -22,16 +22,17 @@ __all__ = [
     "GATES",
     "METHODS",
     "Fused",
+    "FusionParameters",
     "Stack",
     "best_linear_unbiased",
     "equal_weights",
-    "estimate_correlation",
     "fit_constant_weight",
     "fit_stack",
     "fixed_weights",
     "fuse",
     "gate",
     "inverse_variance",
+    "parameters_of_cards",
     "random_effects",
     "stacked",
 ]

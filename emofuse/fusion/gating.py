@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
+from emofuse.affect import AXES
 from emofuse.config import FusionConfig
+from emofuse.errors import ConfigError
 from emofuse.fusion.inputs import usable
 
 
@@ -39,3 +41,21 @@ def gate(
 
 
 GATES = ("gate_score", "gate_std", "gate_luma")
+
+
+def check_gate(config: FusionConfig, constant: ArrayLike) -> None:
+    """That a gate on the face's deviation has something to go by.
+
+    Args:
+        config: the thresholds.
+        constant: bool (2,), whether the face's variance is the same on every row.
+
+    Raises:
+        ConfigError: if a deviation that is always the same is to be the gate.
+    """
+    same = [axis for axis, each in zip(AXES, np.asarray(constant), strict=True) if each]
+    if config.max_face_std is not None and same:
+        raise ConfigError(
+            f"max_face_std is no gate here: the face expert's {' and '.join(same)} variance is the same on every row, "
+            "so it would shut out every face or none; leave it out, or use min_face_score"
+        )

@@ -27,9 +27,6 @@ from numpy.typing import ArrayLike
 
 from emofuse.errors import ConfigError
 
-FLOOR = 1e-4
-"""Minimum variance a weight is made of, reference units squared (a standard deviation of .01)."""
-
 
 @dataclass(frozen=True, eq=False)
 class Fused:
@@ -80,12 +77,8 @@ class ExpertPredictions:
         if m.ndim < 1 or m.shape != v.shape:
             raise ValueError(f"mean and variance must have one shape (K, ...); got {m.shape} and {v.shape}")
         present = np.isfinite(m)
-        model = present & usable(v)
-        p = per_expert("pooled", np.nan if pooled is None else pooled, m.shape)
-        from_pool = present & ~model & usable(p)
-        known = model | from_pool
-        raw = np.where(model, v, np.where(from_pool, p, np.nan))
-        source = np.where(model, "model", np.where(from_pool, "pooled", "none"))
+        raw, source = with_pooled(m, v, per_expert("pooled", np.nan if pooled is None else pooled, m.shape))
+        known = source != "none"
         plain = np.where(known, np.maximum(raw, floor), 1.0)
         return cls(np.where(present, m, 0.0), plain, raw, present, known, source)
 
@@ -114,6 +107,21 @@ class ExpertPredictions:
 def usable(variance: np.ndarray) -> np.ndarray:
     """Where a variance is known: finite and above 0."""
     return np.isfinite(variance) & (variance > 0)
+
+
+def with_pooled(mean: np.ndarray, variance: np.ndarray, pooled: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    """Variances where there is a mean, the pooled ones where unknown, and their source: "model", "pooled", "none".
+
+    Args:
+        mean: (...), NaN = no prediction.
+        variance: (...), not usable = unknown.
+        pooled: broadcasts to them; not usable = unknown too.
+    """
+    present, p = np.isfinite(mean), np.broadcast_to(np.asarray(pooled, dtype=np.float64), np.shape(mean))
+    model = present & usable(variance)
+    from_pool = present & ~model & usable(p)
+    source = np.where(model, "model", np.where(from_pool, "pooled", "none"))
+    return np.where(model, variance, np.where(from_pool, p, np.nan)), source
 
 
 def per_expert(name: str, values: ArrayLike, shape: tuple[int, ...]) -> np.ndarray:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
+from emofuse.affect import VARIANCE_FLOOR
 from emofuse.errors import ConfigError, DataError
-from emofuse.fusion.inputs import FLOOR, ExpertPredictions, Fused, per_expert
+from emofuse.fusion.correlation_matrices import bounded_correlation, matrices
+from emofuse.fusion.inputs import ExpertPredictions, Fused, per_expert
 
 
 def best_linear_unbiased(
@@ -15,7 +17,7 @@ def best_linear_unbiased(
     correlation: ArrayLike = 0.0,
     *,
     cap: bool = False,
-    floor: float = FLOOR,
+    floor: float = VARIANCE_FLOOR,
     pooled: ArrayLike | None = None,
 ) -> Fused:
     """Weights for errors that are correlated: `w = C^-1 1 / (1' C^-1 1)`.
@@ -25,8 +27,8 @@ def best_linear_unbiased(
         variance: (K, ...), likewise.
         correlation: of the experts' errors; one number or one per axis (A,) for every pair, or
             matrices (..., K, K).
-        cap: hold each correlation at sigma_small / sigma_large, so that of two experts neither
-            gets a negative weight and the result stays between their means.
+        cap: as `bounded_correlation`, so that of two experts neither gets a negative weight and the result
+            stays between their means.
         floor: least variance.
         pooled: (K,) or (K, A), for unknown variances.
 
@@ -38,10 +40,8 @@ def best_linear_unbiased(
     experts = ExpertPredictions.of(mean, variance, floor, pooled)
     count = len(experts.mean)
     sigma, used = np.moveaxis(np.sqrt(experts.variance), 0, -1), np.moveaxis(experts.used, 0, -1)
-    rho = _correlation_matrices(correlation, count)
-    if cap:
-        ratio = sigma[..., :, None] / sigma[..., None, :]
-        rho = np.minimum(rho, np.minimum(ratio, 1 / ratio))
+    bound = np.where(experts.used, experts.variance, np.nan)
+    rho = bounded_correlation(correlation, bound) if cap else matrices(correlation, count)
     # An expert left out is made uncorrelated, so that the others' block stands by itself.
     rho = np.where(used[..., :, None] & used[..., None, :], rho, 0.0)
     rho[..., range(count), range(count)] = 1.0
@@ -54,20 +54,8 @@ def best_linear_unbiased(
     return experts.linear(np.where(valid, precision / total, np.nan), 1 / total)
 
 
-def _correlation_matrices(correlation: ArrayLike, count: int) -> np.ndarray:
-    """Correlations as matrices (..., K, K): from one number, one per axis, or as they are."""
-    rho = np.asarray(correlation, dtype=np.float64)
-    if rho.ndim < 2:
-        rho = np.broadcast_to(rho[..., None, None], (*rho.shape, count, count))
-    if rho.shape[-2:] != (count, count):
-        raise ValueError(f"correlation must be a number, (A,) or (..., {count}, {count}); got {rho.shape}")
-    if not (np.abs(rho[..., ~np.eye(count, dtype=bool)]) < 1).all():
-        raise ConfigError("each correlation of errors must lie strictly between -1 and 1")
-    return rho
-
-
 def random_effects(
-    mean: ArrayLike, variance: ArrayLike, *, floor: float = FLOOR, pooled: ArrayLike | None = None
+    mean: ArrayLike, variance: ArrayLike, *, floor: float = VARIANCE_FLOOR, pooled: ArrayLike | None = None
 ) -> Fused:
     """Inverse variance, widened and evened out where the experts disagree more than their variances allow.
 
@@ -108,7 +96,7 @@ def fixed_weights(
     variance: ArrayLike,
     weights: ArrayLike = (0.6, 0.4),
     *,
-    floor: float = FLOOR,
+    floor: float = VARIANCE_FLOOR,
     pooled: ArrayLike | None = None,
 ) -> Fused:
     """The same weights everywhere, shared out anew where an expert is missing; a baseline.
@@ -134,7 +122,7 @@ def fixed_weights(
 
 
 def equal_weights(
-    mean: ArrayLike, variance: ArrayLike, *, floor: float = FLOOR, pooled: ArrayLike | None = None
+    mean: ArrayLike, variance: ArrayLike, *, floor: float = VARIANCE_FLOOR, pooled: ArrayLike | None = None
 ) -> Fused:
     """The plain mean of the experts that are there: the baseline that estimated weights often lose to."""
     return fixed_weights(mean, variance, np.ones(len(np.asarray(mean))), floor=floor, pooled=pooled)
@@ -163,35 +151,6 @@ def fit_constant_weight(truth: ArrayLike, mean: ArrayLike) -> np.ndarray:
     return np.stack([first, 1 - first])
 
 
-def estimate_correlation(truth: ArrayLike, mean: ArrayLike, *, prior_rows: float = 20.0) -> np.ndarray:
-    """The correlation of two experts' errors, cautiously: shrunk to 0, and capped; to be fitted on valid.
-
-    Pearson's correlation of the residuals, times `n / (n + prior_rows)`, and at most the ratio of the
-    lesser root mean square error to the greater, beyond which a weight would be negative.
-
-    Args:
-        truth: (N,) or (N, A), reference scale.
-        mean: (2, N) or (2, N, A); rows that lack the truth or an expert are left out.
-        prior_rows: rows' worth of belief in 0.
-
-    Returns:
-        () or (A,), strictly between -1 and 1.
-
-    Raises:
-        DataError: if fewer than two rows are complete.
-    """
-    y, m, complete = complete_rows(truth, mean)
-    n = complete.sum(axis=0)
-    error = np.where(complete, y - m, 0.0)
-    centred = np.where(complete, error - error.sum(axis=1, keepdims=True) / n, 0.0)
-    spread = np.sqrt((centred**2).sum(axis=1))
-    scale = spread[0] * spread[1]
-    rho = (centred[0] * centred[1]).sum(axis=0) / np.where(scale > 0, scale, 1.0)
-    size = np.sqrt((error**2).sum(axis=1))
-    cap = size.min(axis=0) / np.where(size.max(axis=0) > 0, size.max(axis=0), 1.0)
-    return np.clip(np.minimum(rho * n / (n + prior_rows), cap), -0.999, 0.999)
-
-
 def complete_rows(truth: ArrayLike, mean: ArrayLike) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Truth, means of two experts, and which elements (the shape of `truth`) have all three.
 
@@ -212,7 +171,7 @@ def inverse_variance(
     mean: ArrayLike,
     variance: ArrayLike,
     *,
-    floor: float = FLOOR,
+    floor: float = VARIANCE_FLOOR,
     pooled: ArrayLike | None = None,
     max_weight_ratio: float | None = None,
 ) -> Fused:

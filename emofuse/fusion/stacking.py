@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.optimize import nnls
 
+from emofuse.affect import VARIANCE_FLOOR
 from emofuse.errors import DataError
-from emofuse.fusion.inputs import FLOOR, ExpertPredictions, Fused
+from emofuse.fusion.inputs import ExpertPredictions, Fused
 from emofuse.fusion.rules import complete_rows, fit_constant_weight
 
 PRIOR_ROWS = 100.0
@@ -50,7 +51,14 @@ class Stack:
         return cls(*(np.array(content[name], dtype=np.float64) for name in ("intercept", "weights", "scale")))
 
 
-def fit_stack(truth: ArrayLike, mean: ArrayLike, variance: ArrayLike, *, prior_rows: float = PRIOR_ROWS) -> Stack:
+def fit_stack(
+    truth: ArrayLike,
+    mean: ArrayLike,
+    variance: ArrayLike,
+    *,
+    prior_rows: float = PRIOR_ROWS,
+    floor: float = VARIANCE_FLOOR,
+) -> Stack:
     """The stack with the least squared error, weights not negative and drawn to the constant ones.
 
     Args:
@@ -58,6 +66,7 @@ def fit_stack(truth: ArrayLike, mean: ArrayLike, variance: ArrayLike, *, prior_r
         mean: (2, N) or (2, N, A), calibrated without the row's own group; rows that lack either are left out.
         variance: likewise, as they will be fused; they set the scale of the result's variance.
         prior_rows: rows' worth of belief in the constant weights.
+        floor: least variance.
 
     Raises:
         DataError: if an axis has fewer than ten complete rows.
@@ -65,7 +74,7 @@ def fit_stack(truth: ArrayLike, mean: ArrayLike, variance: ArrayLike, *, prior_r
     Source: Breiman 1996, Stacked regressions (weights not negative).
     """
     y, m, complete = complete_rows(truth, mean)
-    v = np.asarray(variance, dtype=np.float64)
+    v = np.maximum(np.asarray(variance, dtype=np.float64), floor)
     if (complete.sum(axis=0) < MIN_ROWS).any():
         raise DataError(f"stacking needs {MIN_ROWS} rows with a label and both predictions; got {complete.sum(axis=0)}")
     rows, prior = len(y), fit_constant_weight(truth, mean).reshape(2, -1)
@@ -90,14 +99,19 @@ def _fit_axis(
     weights, _ = nnls(features, np.append(y - middle, belief * prior))
     intercept = float((1 - weights.sum()) * middle)
     error = (y - intercept - weights @ m) ** 2
-    own = (weights[:, None] ** 2 * np.maximum(v, FLOOR)).sum(axis=0)
+    own = (weights[:, None] ** 2 * v).sum(axis=0)
     known = np.isfinite(own) & (own > 0)
     scale = float(np.mean(error[known] / own[known])) if known.any() else float("nan")
     return intercept, float(weights[0]), float(weights[1]), scale
 
 
 def stacked(
-    mean: ArrayLike, variance: ArrayLike, stack: Stack, *, floor: float = FLOOR, pooled: ArrayLike | None = None
+    mean: ArrayLike,
+    variance: ArrayLike,
+    stack: Stack,
+    *,
+    floor: float = VARIANCE_FLOOR,
+    pooled: ArrayLike | None = None,
 ) -> Fused:
     """The stack where both experts are there; a lone one passes through unchanged.
 

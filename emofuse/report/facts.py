@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from emofuse.affect import AXES
 from emofuse.report.run_folder import RunFolder
 from emofuse.tables.columns import both, column, texts
+from emofuse.tables.schema import read_metadata
 
 REASONS_SHOWN = 40
 MAX_LISTED = 12
@@ -160,6 +162,34 @@ def experts(run: RunFolder) -> list[tuple[str, str, str, str]]:
 def _inner(card: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     found = card.get(name)
     return found if isinstance(found, Mapping) else {}
+
+
+CORRELATION = {
+    "calibration": "how the experts' errors go together was estimated on valid",
+    "stored pair": "how these two experts' errors go together was estimated out of fold when they were trained",
+    "assumed correlation": "how these experts' errors go together is not known: a correlation of one half is assumed, "
+    "so the fused variance is an assumption, too",
+}
+
+
+def fusion(run: RunFolder) -> list[str]:
+    """What the fused numbers rest on, in sentences; none where the table does not say."""
+    said = _inner(read_metadata(run.fused.schema), "fusion")
+    rule, source = str(said.get("rule", "")).replace("_", " "), CORRELATION.get(str(said.get("correlation")))
+    lines = [f"Fused by {rule}; {source}." if source else f"Fused by {rule}."] if rule else []
+    for name, axes in _inner(said, "constant_weight").items():
+        if axes:
+            lines.append(
+                f"Constant weight: the {name} expert's variance of {' and '.join(axes)} is the same on every image."
+            )
+    return lines
+
+
+def varying_axes(run: RunFolder) -> list[int]:
+    """Axes whose predicted deviation tells images apart: not every expert's is the same on all of them."""
+    constant = _inner(_inner(read_metadata(run.fused.schema), "fusion"), "constant_weight")
+    same = [set(axes) for axes in constant.values()] or [set()]
+    return [i for i, axis in enumerate(AXES) if axis not in set.intersection(*same)]
 
 
 def stages(run: RunFolder) -> list[tuple[str, str, str]]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from emofuse.affect import AXES
 from emofuse.config import MediaConfig
+from emofuse.report.facts import varying_axes
 from emofuse.report.run_folder import RunFolder
 from emofuse.report.tables import decimal
 from emofuse.report.thumbnails import Thumbnail, thumbnails
@@ -56,13 +57,17 @@ class Card:
 
 
 def rank_keys(run: RunFolder) -> dict[str, np.ndarray]:
-    """What each order sorts by, larger first, shape (rows,): distances in the plane and the predicted deviation."""
-    fused = both(run.fused, "fused")
+    """What each order sorts by, larger first, shape (rows,): distances in the plane and the predicted deviation.
+
+    Deviations that are the same on every image sort nothing, and are left out.
+    """
+    fused, axes = both(run.fused, "fused"), varying_axes(run)
+    spread = both(run.fused, "fused", "variance")[:, axes].sum(axis=-1) if axes else np.full(len(fused), np.nan)
     error = np.linalg.norm(both(run.fused) - fused, axis=-1)
     return {
         "worst": error,
         "best": -error,
-        "uncertain": np.sqrt(both(run.fused, "fused", "variance").mean(axis=-1)),
+        "uncertain": np.sqrt(spread / max(len(axes), 1)),
         "disagree": np.linalg.norm(both(run.fused, "scene") - both(run.fused, "face"), axis=-1),
     }
 

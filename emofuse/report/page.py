@@ -59,7 +59,7 @@ def render(run: RunFolder, config: StatisticsConfig | None = None, media: MediaC
             **_evaluation(run, config),
             **_drawn(run, media),
             gallery=gallery.gallery(run, config.gallery, media),
-            orders=gallery.ORDERS,
+            orders={k: v for k, v in gallery.ORDERS.items() if k != "uncertain" or facts.varying_axes(run)},
             expert_names=EXPERT_NAMES | ({"rated": "Stand-in"} if run.dataset.get("demonstration") else {}),
         )
     )
@@ -75,7 +75,7 @@ def _what(run: RunFolder) -> dict[str, Any]:
         "counts": facts.counts(run),
         "reasons": facts.reasons(run),
         "dropped": facts.dropped(run),
-        "notes": facts.notes(run),
+        "notes": facts.notes(run) + facts.fusion(run),
         "reasons_shown": facts.REASONS_SHOWN,
         "stages": facts.stages(run),
         "experts": facts.experts(run),

@@ -14,6 +14,7 @@ SYSTEM_NAMES = {
     "scene": "Scene alone",
     "face": "Face alone",
     "equal": "Equal weights",
+    "inverse_variance": "Inverse variance",
     "fixed_60_40": "Fixed 0.6 / 0.4",
     "constant_weight": "Fitted weight",
     "smoothed": "Fusion, smoothed",

@@ -84,6 +84,7 @@ FUSED = pa.unify_schemas(
         pa.schema(
             [
                 *_estimates("fused"),
+                *[_field(f"fused_{axis}_{end}", pa.float32()) for axis in AXES for end in ("low", "high")],
                 *[_field(f"scene_weight_{axis}", pa.float32()) for axis in AXES],
                 *[_field(f"gate_{gate}", pa.bool_()) for gate in ("score", "std", "luma")],
                 *[_field(f"smoothed_{axis}", pa.float32()) for axis in AXES],
@@ -94,7 +95,8 @@ FUSED = pa.unify_schemas(
 )
 """Predictions with the fusion: here `scene_*` and `face_*` are as fused, after calibration and recalibration:
 they may leave [-1, 1], as in the predictions, and what is joined of them (`fused_*`, `smoothed_*`) does not.
-A `gate_*` is true where that gate shut the face out."""
+A `gate_*` is true where that gate left the face out; `fused_*_low` and `_high` are a calibration's conformal interval
+of the confidence asked for, null without one."""
 
 METRICS = pa.schema(
     [

@@ -115,6 +115,7 @@ def make_card(
             "split": {"train": len(rows), "valid": len(valid)} if plan.rows == "train" else {"all": len(rows)},
             "groups": sorted(set(rows.group)),
         },
+        "loss": "gaussian_nll" if result.head.spec.log_variance else "mse",
         "labels": {
             "mean": rows.labels.mean(axis=0).tolist(),
             "median": np.median(rows.labels, axis=0).tolist(),

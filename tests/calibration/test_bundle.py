@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from scipy.stats import norm
 
 from emofuse import fusion
 from emofuse.calibration import Calibration, CrossDomainCalibration, fit_calibration, fit_mean, pooled_variance
@@ -37,10 +38,10 @@ def fused(calibration, seed=1, method="inverse_variance"):
     moved = [calibration.apply(name, *each) for name, each in experts.items()]
     mean, variance = np.stack([each[0] for each in moved]), np.stack([each[1] for each in moved])
     config = FusionConfig(method=method)
-    return truth, fusion.fuse(mean, variance, config, **calibration.fusion_arguments())
+    return truth, fusion.fuse(mean, variance, config, calibration.fusion_parameters())
 
 
-@pytest.mark.parametrize("mean", ["identity", "affine", "linear", "quadratic", "spline", "isotonic"])
+@pytest.mark.parametrize("mean", ["identity", "constant", "affine", "linear", "quadratic", "spline", "isotonic"])
 @pytest.mark.parametrize("variance", ["scaling", "isotonic"])
 def test_serves_after_loading_as_before(tmp_path, mean, variance):
     calibration = fit(CalibrationConfig(mean=mean, variance=variance), cards={"face": {"name": "emonet"}})
@@ -55,10 +56,14 @@ def test_serves_after_loading_as_before(tmp_path, mean, variance):
         calibration.fitted_on,
     )
     assert loaded.experts["face"].card == {"name": "emonet"}
-    for key in ("pooled", "correlation", "weights"):
-        np.testing.assert_array_equal(loaded.fusion_arguments()[key], calibration.fusion_arguments()[key])
-    for key, value in calibration.stack.to_dict().items():
-        np.testing.assert_array_equal(loaded.stack.to_dict()[key], value)
+    again, known = loaded.fusion_parameters(), calibration.fusion_parameters()
+    assert (again.source, again.rule) == (known.source, known.rule)
+    for key in ("pooled", "weights"):
+        np.testing.assert_array_equal(getattr(again, key), getattr(known, key))
+    pairs = [(again.joint, known.joint), (again.stack, known.stack)]
+    for one, other in pairs + [(again.scales[name], known.scales[name]) for name in fusion.METHODS]:
+        for key, value in other.to_dict().items():
+            np.testing.assert_array_equal(one.to_dict()[key], value)
 
 
 def test_sources_and_pooled_variances():
@@ -104,6 +109,48 @@ def test_every_method_is_served_by_a_calibration(method):
     assert (mae(truth, result.mean) < 0.3).all()
 
 
+@pytest.mark.parametrize(
+    ("config", "card", "rule"),
+    [
+        (CalibrationConfig(mean="affine"), {}, "joint_gaussian"),
+        (CalibrationConfig(mean=("affine", "constant")), {}, "joint_gaussian"),
+        (CalibrationConfig(mean="affine", loss="mae"), {}, "best_linear_unbiased"),
+        (CalibrationConfig(mean="affine", loss=("mse", "ccc")), {}, "best_linear_unbiased"),
+        (CalibrationConfig(mean="identity"), {}, "best_linear_unbiased"),
+        (CalibrationConfig(mean="identity"), {"loss": "mse"}, "joint_gaussian"),
+    ],
+)
+def test_the_joint_gaussian_is_the_default_where_means_are_of_least_squared_error(config, card, rule):
+    known = fit(config, cards={"scene": card, "face": card}).fusion_parameters()
+    assert (known.rule, known.source) == (rule, "calibration")
+    one, other = fused(fit(config, cards={"scene": card, "face": card}), method="auto"), fused(fit(config), method=rule)
+    np.testing.assert_array_equal(one[1].mean, other[1].mean)
+
+
+@pytest.mark.parametrize("method", ["auto", "best_linear_unbiased", "inverse_variance"])
+def test_fused_variances_are_of_the_size_of_the_errors_with_one_expert_and_with_both(method):
+    """Experts that err alike: 90 % intervals cover new rows on either kind of row, whatever the rule."""
+    rng = np.random.default_rng(3)
+
+    def rows(n):
+        truth, common = np.clip(0.3 * rng.normal(size=(n, 2)), -1, 1), 0.2 * rng.normal(size=(n, 2))
+        scene, face = (truth + common + 0.1 * rng.normal(size=(n, 2)) for _ in range(2))
+        face[::2] = np.nan
+        spread = np.full((n, 2), 0.01)
+        return truth, {"scene": (scene, spread), "face": (face, np.where(np.isnan(face), np.nan, spread))}
+
+    truth, experts = rows(2000)
+    calibration = fit_calibration(truth, experts, split="valid", fingerprint="f")
+    y, new = rows(4000)
+    moved = [calibration.apply(name, *each) for name, each in new.items()]
+    mean, variance = np.stack([each[0] for each in moved]), np.stack([each[1] for each in moved])
+    found = fusion.fuse(mean, variance, FusionConfig(method=method), calibration.fusion_parameters())
+    covered = np.abs(y - found.mean) <= norm.ppf(0.95) * np.sqrt(found.variance)
+    for kind in (slice(0, None, 2), slice(1, None, 2)):
+        # 2,000 new rows and 1,000 fitted ones: three standard errors of coverage are below .04.
+        np.testing.assert_allclose(covered[kind].mean(axis=0), 0.9, atol=0.04)
+
+
 def test_conformal_intervals_cover_unseen_rows():
     calibration = fit()
     truth, experts = data(1)
@@ -127,7 +174,8 @@ def test_the_scene_alone_can_be_calibrated():
     truth, experts = data()
     calibration = fit_calibration(truth, {"scene": experts["scene"]}, split="valid", fingerprint="f1")
     assert calibration.weights is None
-    assert np.isnan(calibration.fusion_arguments()["pooled"][1]).all()
+    assert np.isnan(calibration.fusion_parameters().pooled[1]).all()
+    assert calibration.fusion_parameters().source == "assumed correlation"
     with pytest.raises(ConfigError, match="fitted for scene, not for 'face'"):
         calibration.apply("face", *experts["face"])
 
@@ -178,7 +226,8 @@ def test_rows_it_was_fitted_on_are_known_as_such():
     [
         ({"format": "safetensors"}, "found 'safetensors'"),
         ({"version": 1}, "version 1 is not known"),
-        ({"correlation": [0.1]}, r"correlation \(2,\)"),
+        ({"joint": {"rows": 1}}, "no joint parameters"),
+        ({"weights": [0.1]}, r"weights \(2, 2\)"),
         ({"experts": {"scene": {}}}, "damaged"),
         ({"fusion": {"method": "equal", "magic": 1}}, "damaged.*magic"),
         ({"experts": {"scene": {"mean": {"kind": "magic"}, "variance": None, "conformal": None}}}, "damaged.*magic"),
@@ -202,7 +251,7 @@ def test_the_file_is_plain_json(tmp_path):
     def refuse(constant):
         raise AssertionError(f"{constant} is not JSON")
 
-    assert json.loads(path.read_text(), parse_constant=refuse)["version"] == 2
+    assert json.loads(path.read_text(), parse_constant=refuse)["version"] == 4
 
 
 @pytest.mark.parametrize("kind", ["affine", "linear", "quadratic", "spline", "isotonic"])

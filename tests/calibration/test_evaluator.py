@@ -98,7 +98,7 @@ def test_effect_size_golden():
 
 
 def test_the_test_set_is_untouched(monkeypatch):
-    from emofuse.calibration import evaluator as module
+    from emofuse.calibration import difference as module
 
     seen, evaluated = [], []
     predictions, labels = shifted(200)

@@ -9,13 +9,13 @@ import pytest
 
 from emofuse.calibration import fit_calibration
 from emofuse.config import CalibrationConfig, EvaluationConfig, FusionConfig, StabilizerConfig, StatisticsConfig
-from emofuse.errors import DataError
+from emofuse.errors import ConfigError, DataError
 from emofuse.evaluation.evaluate_table import EvaluationResult, evaluate_table
 from emofuse.evaluation.rows import rows_sentence
 from emofuse.fusion.select import recalibrated
 from emofuse.metrics import accuracy
 from emofuse.tables.columns import both, column, texts
-from emofuse.tables.schema import COMPARISONS, FUSED, METRICS, PREDICTIONS, conform, with_metadata
+from emofuse.tables.schema import COMPARISONS, FUSED, METRICS, PREDICTIONS, conform, read_metadata, with_metadata
 
 QUICK = EvaluationConfig()
 CARDS = {
@@ -66,11 +66,11 @@ def test_the_tables_have_the_form_of_the_schema() -> None:
     assert done.metrics.schema.equals(METRICS)
     assert done.comparisons.schema.equals(COMPARISONS)
     systems = set(done.metrics.column("system").to_pylist())
-    assert {"scene", "face", "fused", "equal", "fixed_60_40"} <= systems
+    assert {"scene", "face", "fused", "inverse_variance", "equal", "fixed_60_40"} <= systems
 
 
 def test_the_cards_scale_variances_before_they_weigh() -> None:
-    done = evaluate_table(predictions(), QUICK)
+    done = evaluate_table(predictions(), replace(QUICK, fusion=FusionConfig(method="inverse_variance")))
     found = column(done.fused, "face_count") > 0
     weight = both(done.fused, "scene_weight")
     # .02 x 2 against .09: the scene's weight is .09 / .13.
@@ -281,12 +281,63 @@ def test_data_without_labels_gets_everything_that_needs_none() -> None:
 
 def test_gates_shut_the_face_out_and_say_which() -> None:
     table = predictions()
-    config = replace(QUICK, fusion=FusionConfig(max_face_std=0.29))
-    done = evaluate_table(table, config).fused
-    found = column(done, "face_count") > 0
-    np.testing.assert_array_equal(column(done, "gate_std") > 0, found)
+    found = column(table, "face_count") > 0
+    wide = found & (np.arange(120) % 4 == 0)
+    for axis in ("valence", "arousal"):
+        name = f"face_{axis}_variance"
+        values = pa.array(np.where(found, np.where(wide, 0.09, 0.04), np.nan), pa.float32(), from_pandas=True)
+        table = table.set_column(table.schema.get_field_index(name), name, values)
+    done = evaluate_table(table, replace(QUICK, fusion=FusionConfig(max_face_std=0.29))).fused
+    np.testing.assert_array_equal(column(done, "gate_std") > 0, wide)
     assert not (column(done, "gate_score") > 0).any()
-    np.testing.assert_allclose(both(done, "scene_weight"), 1.0)
+    np.testing.assert_allclose(both(done, "scene_weight")[wide | ~found], 1.0)
+    assert (both(done, "scene_weight")[found & ~wide] < 1).all()
+
+
+def test_a_constant_deviation_is_named_and_is_no_gate() -> None:
+    facts = read_metadata(evaluate_table(predictions(), QUICK).fused.schema)["fusion"]
+    assert facts["constant_weight"] == {"scene": ["valence", "arousal"], "face": ["valence", "arousal"]}
+    with pytest.raises(ConfigError, match="valence and arousal variance is the same on every row"):
+        evaluate_table(predictions(), replace(QUICK, fusion=FusionConfig(max_face_std=0.29)))
+
+
+def test_experts_of_whom_nothing_is_known_together_are_taken_as_correlated() -> None:
+    done = evaluate_table(predictions(), QUICK).fused
+    found = column(done, "face_count") > 0
+    # v = .04 and .09, c = .5 sqrt(.04 * .09): w1 = (.09 - c) / (.04 + .09 - 2 c).
+    np.testing.assert_allclose(both(done, "scene_weight")[found], 0.06 / 0.07, atol=1e-6)
+    facts = read_metadata(done.schema)["fusion"]
+    assert (facts["rule"], facts["correlation"]) == ("best_linear_unbiased", "assumed correlation")
+    plain = evaluate_table(predictions(), replace(QUICK, fusion=FusionConfig(method="inverse_variance")))
+    assert read_metadata(plain.fused.schema)["fusion"]["correlation"] is None
+    same = [
+        value(each.metrics, "inverse_variance", "mae")["value"]
+        for each in (evaluate_table(predictions(), QUICK), plain)
+    ]
+    assert same[0] == same[1] == value(plain.metrics, "fused", "mae")["value"]
+
+
+def test_a_calibration_serves_conformal_intervals_of_what_it_fuses(tmp_path) -> None:
+    table = predictions(1200, splits=True)
+    rows = texts(table, "split") == "valid"
+    experts = {name: (both(table, name)[rows], both(table, name, "variance")[rows]) for name in ("scene", "face")}
+    path = tmp_path / "calibration.json"
+    fit_calibration(both(table)[rows], experts, split="valid", fingerprint="f").save(path)
+    config = replace(QUICK, calibration=str(path), statistics=StatisticsConfig(confidence=0.8))
+    done = evaluate_table(table, config).fused
+    truth, low, high = (
+        both(done, name, end) if end else both(done) for name, end in (("", ""), ("fused", "low"), ("fused", "high"))
+    )
+    inside = (low <= truth) & (truth <= high)
+    kinds = column(done, "face_count") > 0
+    for kind in (kinds, ~kinds):
+        # 400 evaluated rows and 400 fitted: three standard errors of coverage are below .1.
+        test = kind & (texts(done, "split") == "test")
+        np.testing.assert_allclose(inside[test].mean(axis=0), 0.8, atol=0.1)
+    other = evaluate_table(table, replace(config, fusion=FusionConfig(method="equal"))).fused
+    assert np.isnan(both(other, "fused", "low")).all()
+    with pytest.raises(ConfigError, match="no interval of level"):
+        evaluate_table(table, replace(config, statistics=StatisticsConfig(confidence=0.999)))
 
 
 def in_sequences(table: pa.Table) -> pa.Table:

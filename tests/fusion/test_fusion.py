@@ -10,6 +10,8 @@ from hypothesis.extra.numpy import arrays
 from emofuse import fusion
 from emofuse.config import FusionConfig
 from emofuse.errors import ConfigError, DataError
+from emofuse.fusion.gating import check_gate
+from emofuse.fusion.joint_parameters import assumed_joint_parameters
 from emofuse.fusion.select import chosen_fusion
 
 SCENE_FACE = [0.6, -0.2], [0.09, 0.25]
@@ -279,19 +281,6 @@ def test_constant_weight_is_the_least_squares_one():
         fusion.fit_constant_weight(truth, np.full_like(mean, NAN))
 
 
-def test_estimated_correlation_is_shrunk_and_capped():
-    rng = np.random.default_rng(2)
-    truth = rng.uniform(-1, 1, 5000)
-    common = rng.normal(size=5000)
-    mean = truth + 0.2 * np.stack([common + rng.normal(size=5000), common + rng.normal(size=5000)])
-    residual = mean - truth
-    plain = np.corrcoef(residual)[0, 1]
-    assert fusion.estimate_correlation(truth, mean) == pytest.approx(plain * 5000 / 5020, abs=1e-12)
-    assert abs(fusion.estimate_correlation(truth[:5], mean[:, :5])) < abs(np.corrcoef(residual[:, :5])[0, 1])
-    nested = truth + np.stack([0.1 * common, 0.4 * common])
-    assert fusion.estimate_correlation(truth, nested) == pytest.approx(0.25, abs=1e-12)
-
-
 def test_gates_say_which_one_shut():
     config = FusionConfig(min_face_score=0.5, max_face_std=0.6, min_luma=50)
     score = [0.9, 0.4, 0.9, 0.9, NAN, 0.9]
@@ -307,21 +296,31 @@ def test_every_method_of_the_config_is_there():
     import typing
 
     hints = typing.get_type_hints(FusionConfig)
-    assert set(typing.get_args(hints["method"])) == set(fusion.METHODS)
+    assert set(typing.get_args(hints["method"])) == {"auto", *fusion.METHODS}
     mean, variance = np.array([[[0.6, 0.1]], [[-0.2, 0.3]]]), np.full((2, 1, 2), 0.1)
     stack = fusion.Stack(np.zeros(2), np.full((2, 2), 0.6), np.ones(2))
-    fitted = {"correlation": [0.1, 0.2], "weights": [0.7, 0.3], "stack": stack}
-    for method in fusion.METHODS:
-        fused = fusion.fuse(mean, variance, FusionConfig(method=method), **fitted)
+    joint = assumed_joint_parameters([0.0, 0.0], [0.2, 0.2])
+    known = fusion.FusionParameters(joint=joint, weights=np.array([[0.7, 0.7], [0.3, 0.3]]), stack=stack)
+    for method in ("auto", *fusion.METHODS):
+        fused = fusion.fuse(mean, variance, FusionConfig(method=method), known)
         assert fused.mean.shape == (1, 2)
         assert fused.valid.all()
     for method in ("constant", "stacked"):
         with pytest.raises(ConfigError, match="fitted on valid"):
             fusion.fuse(mean, variance, FusionConfig(method=method))
+    with pytest.raises(ConfigError, match="how the experts were fitted"):
+        fusion.fuse(mean, variance, FusionConfig(method="joint_gaussian"))
     with pytest.raises(ConfigError, match="must be one of"):
         fusion.fuse(mean, variance, FusionConfig(method="magic"))
     with pytest.raises(ConfigError, match="max_weight_ratio"):
         fusion.fuse(mean, variance, FusionConfig(method="equal", max_weight_ratio=3))
+
+
+def test_a_gate_on_a_deviation_that_never_changes_is_refused():
+    check_gate(FusionConfig(max_face_std=0.3), [False, False])
+    check_gate(FusionConfig(min_face_score=0.3), [True, True])
+    with pytest.raises(ConfigError, match="valence variance is the same on every row"):
+        check_gate(FusionConfig(max_face_std=0.3), [True, False])
 
 
 def test_shapes_are_checked():

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from rich.console import Console
 
 from emofuse.calibration import Calibration
 from emofuse.config import (
@@ -86,15 +87,24 @@ def test_the_fit_recovers_what_was_done_to_the_experts(tmp_path: Path) -> None:
 
 def test_a_run_holds_all_it_promises(run: Run) -> None:
     there = set(storage.names(run.address))
-    assert {"calibration.json", "surface.parquet", "metrics.parquet", "comparisons.parquet", "report.html"} <= there
+    assert {
+        "calibration.json",
+        "layers.parquet",
+        "surface.parquet",
+        "metrics.parquet",
+        "comparisons.parquet",
+        "report.html",
+    } <= there
     assert {"fused", "predictions", "run.json"} <= there
     assert run.finished
     record = run.load()
     assert record["split"] == "held_out"
     assert set(record["fitted_on"]) == {"split", "fingerprint", "rows", "groups"}
     assert record["fitted_on"]["split"] == "valid"
-    assert record["chosen"]["layers"]["mean"] == "affine"
-    assert record["sweep"]["configurations"] == pq.read_table(f"{run.address}/surface.parquet").num_rows == 16
+    assert {name: each["mean"] for name, each in record["chosen"]["layers"].items()} == dict.fromkeys(SCALE, "affine")
+    # Two rules with and without a gate; behind them two means and two variances for both axes of both experts.
+    assert record["sweep"]["rules_and_gates"] == pq.read_table(f"{run.address}/surface.parquet").num_rows == 4
+    assert record["sweep"]["layers"] == pq.read_table(f"{run.address}/layers.parquet").num_rows == 16
     page = (Path(run.address) / "report.html").read_text()
     assert "Bland–Altman" in page
     assert "Reliability" in page
@@ -111,6 +121,33 @@ def test_calibrated_is_compared_with_uncalibrated_and_errs_less(run: Run) -> Non
             == (name, f"{name}_raw", "valence", "mae", "all")
         ]
         assert row["ci_high"] < 0
+
+
+def test_it_ends_by_saying_whether_it_helped(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    replace(SWEPT, console=Console(width=200)).run(run.predictions, run.address)
+    last = capsys.readouterr().out
+    for name in ("scene", "face"):
+        for axis in ("valence", "arousal"):
+            assert f"has the calibration helped? {name}, {axis}: yes: MAE" in last
+    rows = storage.read_table(run.predictions)
+    test = (texts(rows, "split") == "test") & np.isfinite(column(rows, "face_arousal"))
+    valid = (texts(rows, "split") == "valid") & np.isfinite(column(rows, "face_arousal"))
+    (row,) = [each for each in run.load()["helped"] if (each["expert"], each["axis"]) == ("face", "arousal")]
+    truth = column(rows, "arousal")
+    assert row["n"] == test.sum()
+    assert row["without"] == pytest.approx(np.abs(truth - column(rows, "face_arousal"))[test].mean())
+    assert row["constant"] == pytest.approx(np.abs(truth[test] - np.median(truth[valid])).mean())
+
+
+def test_without_a_test_split_a_part_of_valid_is_set_aside_to_say_it(tmp_path: Path) -> None:
+    rows = changed(table(900), "split", lambda values: ["valid"] * len(values))
+    for axis in ("valence", "arousal"):
+        rows = changed(rows, f"scene_{axis}", lambda values: np.full(len(values), None))
+    record = SWEPT.run(written(rows, tmp_path), str(tmp_path / "run")).load()
+    assert [(each["expert"], each["evaluated_on"], each["n_groups"]) for each in record["helped"]] == [
+        ("face", "set aside", 18)
+    ] * 2
+    assert all(each["verdict"] == "better" for each in record["helped"])
 
 
 def test_the_main_job_gives_the_same_numbers_with_the_file(
@@ -219,7 +256,7 @@ def test_a_face_expert_alone_without_variances_is_calibrated_with_pooled_ones(tm
     calibration = Calibration.load(tmp_path / "calibration.json")
     assert set(calibration.experts) == {"face"}
     assert calibration.experts["face"].variance is None
-    assert pq.read_table(tmp_path / "fitted" / "surface.parquet").num_rows == 2
+    assert pq.read_table(tmp_path / "fitted" / "surface.parquet").num_rows == 1
     fused = evaluate_table(rows, replace(EVALUATION, calibration=str(tmp_path / "calibration.json"))).fused.to_pylist()
     assert {row["face_variance_source"] for row in fused if row["face_valence"] is not None} == {"pooled"}
     assert all(row["scene_valence"] is None for row in fused)
@@ -257,6 +294,6 @@ def test_a_run_directory_or_its_predictions_will_do(run: Run, tmp_path: Path) ->
 
 def test_without_a_sweep_the_layers_named_are_fitted(tmp_path: Path) -> None:
     stored = json.loads(fitted(table(300), tmp_path, AS_IT_IS))
-    assert stored["config"]["variance"] == "scaling"
-    assert stored["fusion"]["method"] == "inverse_variance"
+    assert {name: each["variance"] for name, each in stored["config"].items()} == dict.fromkeys(SCALE, "scaling")
+    assert stored["fusion"]["method"] == "auto"
     assert not (tmp_path / "fitted" / "surface.parquet").exists()

@@ -1,13 +1,13 @@
 """Is the fusion that phase 1 chooses as good as the better expert, on the photographs of people in OASIS?
 
-    python tests/proof/calibrated_fusion.py --data DIR [--out DIR] [--cache DIR] [--repeats 5] [--singles 60]
+    python tests/proof/calibrated_fusion.py --data DIR [--out DIR] [--cache DIR] [--repeats 5]
 
 The folds, heads and statistics are those of fusion_on_oasis.py, where rules are compared by hand. Here each fold's
 rest goes through the very sweep of `emofuse calibrate`: predictions of rows that no head has seen take the
 place of a valid split, and what it chooses by its own rule evaluates the fold's photographs of category Person, once.
 Gates are left out, since they ask for scores that stored features do not hold.
 
-It then times the whole sweep of the job on these predictions, and the same work with a trial for each configuration.
+It then times the whole sweep of the job, gates and all, on these predictions.
 """
 
 from __future__ import annotations
@@ -15,10 +15,8 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -30,13 +28,11 @@ from rich.console import Console
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from emofuse.config import CalibrationConfig, CalibrationSweepConfig, FusionConfig
+from emofuse.config import CalibrationSweepConfig, FusionConfig
 from emofuse.fusion.select import fuse
 from emofuse.inference.cluster import ray_cluster
 from emofuse.tuning.calibration import CrossValidationData, sweep
-from emofuse.tuning.calibration.grid import Grid
-from emofuse.tuning.calibration.losses import always_answered, dealt, run_task
-from emofuse.tuning.trials import run_tasks
+from emofuse.tuning.calibration.losses import always_answered, dealt
 from tests.proof.fusion_on_oasis import FOLDS, Experts, Images, compared, group_folds, read, show, trained, unseen
 
 TRIED = CalibrationSweepConfig(
@@ -58,7 +54,8 @@ def sweep_data_of(images: Images, rows: np.ndarray, experts: Experts, seed: int)
     fold, bundle = dealt(groups, FOLDS, seed)
     unknown = np.full(len(rows), np.nan)
     scored = always_answered(mean) & images.person[rows]
-    return CrossValidationData(images.labels[rows], mean, variance, unknown, unknown, groups, fold, bundle, scored)
+    ids = rows.astype(str)
+    return CrossValidationData(images.labels[rows], mean, variance, unknown, unknown, groups, ids, fold, bundle, scored)
 
 
 def folds(
@@ -70,20 +67,21 @@ def folds(
             evaluated = held[images.person[held]]
             sweep_data = sweep_data_of(images, rest, unseen(images, rest, repeat + 1000), repeat)
             swept = sweep(sweep_data, options, storage_path=None)
-            layers, fusion = swept.grid.parts(swept.chosen)
-            calibration = sweep_data.fit(slice(None), layers, fusion)
-            affine = sweep_data.fit(slice(None), replace(layers, mean="affine", loss="mse"))
+            calibration = sweep_data.fit(slice(None), swept.layers, swept.fusion)
+            plain = {name: replace(each, mean="affine", loss="mse", l2=1e-2) for name, each in swept.layers.items()}
+            affine = sweep_data.fit(slice(None), plain)
             experts = trained(images, rest)(evaluated)
             raw = fuse(*(np.stack(each) for each in zip(*experts.values(), strict=True)), FusionConfig())
             systems = {name: mean for name, (mean, _) in experts.items()} | {"plain inverse variance": raw.mean}
             systems |= {f"affine {name}": affine.apply(name, *each)[0] for name, each in experts.items()}
             moved = [calibration.apply(name, *each) for name, each in experts.items()]
             mean, variance = (np.stack([each[i] for each in moved]) for i in (0, 1))
-            fused = fuse(mean, variance, fusion, **calibration.fusion_arguments())
+            fused = fuse(mean, variance, swept.fusion, calibration.fusion_parameters())
             systems |= {"calibrated fusion, chosen": np.clip(fused.mean, -1, 1)}
             people = images.labels[rest][images.person[rest]]
             systems |= {"constant median": np.broadcast_to(np.median(people, axis=0), fused.mean.shape)}
-            yield evaluated, systems, fused.weights[1], f"{layers.mean}, {layers.variance}, {fusion.method}"
+            kinds = "; ".join(f"{name} {each.mean}, {each.variance}" for name, each in swept.layers.items())
+            yield evaluated, systems, fused.weights[1], f"{kinds}; {swept.fusion.method}"
 
 
 def evaluated_lines(images: Images, repeats: int, options: CalibrationSweepConfig) -> list[dict[str, object]]:
@@ -104,39 +102,17 @@ def evaluated_lines(images: Images, repeats: int, options: CalibrationSweepConfi
     return [line | {"chosen": "; ".join(f"{name}: {n}" for name, n in choices.items())} for line in lines]
 
 
-def cost(images: Images, singles: int) -> dict[str, float]:
-    """Seconds of the job's whole sweep on Ray, and of a trial for each configuration, from a few of these.
-
-    Args:
-        images: all of them; scores and luma, which gates ask for, are made up.
-        singles: how many configurations are timed as trials of their own, evenly over the kinds of calibration.
-    """
+def cost(images: Images) -> dict[str, float]:
+    """What the job's whole default sweep takes on Ray."""
     everything = np.arange(len(images))
     sweep_data = sweep_data_of(images, everything, unseen(images, everything, 0), 0)
     rng = np.random.default_rng(0)
+    # Gates ask for scores and luma, which are made up.
     made_up = {"face_score": rng.uniform(0.5, 1, len(sweep_data)), "luma": rng.uniform(20, 200, len(sweep_data))}
-    sweep_data = replace(sweep_data, **made_up)
     with tempfile.TemporaryDirectory() as folder, ray_cluster():
-        swept = sweep(sweep_data, CalibrationSweepConfig(), storage_path=folder)
-        grid = swept.grid
-        few = [grid.calibrations[i] for i in np.linspace(0, len(grid.calibrations) - 1, singles).astype(int)]
-        # Starting up is paid once however many trials there are, so it is left out of what a trial costs.
-        less = max(1, singles // 6)
-        seconds = [_alone(sweep_data, few[:: singles // count][:count], grid, folder) for count in (less, singles)]
-    each = (seconds[1] - seconds[0]) / (singles - less)
+        swept = sweep(replace(sweep_data, **made_up), CalibrationSweepConfig(), storage_path=folder)
     names = ("configurations", "trials", "seconds", "configurations_per_second")
-    one = {"seconds_of_a_configuration_by_itself": each, "seconds_of_all_by_themselves": each * len(grid)}
-    return {name: swept.facts[name] for name in names} | one
-
-
-def _alone(sweep_data: CrossValidationData, layers: list[CalibrationConfig], grid: Grid, folder: str) -> float:
-    """Seconds of these calibrations, each with one rule and no gate, a trial for each and each fold."""
-    single = Grid(layers, grid.fusions[:1], grid.gates[:1])
-    parts = [(fold, i, i + 1) for i in range(len(layers)) for fold in range(sweep_data.folds)]
-    tasks = [partial(run_task, grid=single, task=part, objective="crps") for part in parts]
-    began = time.perf_counter()
-    run_tasks(tasks, sweep_data, folder)
-    return time.perf_counter() - began
+    return {name: swept.facts[name] for name in names}
 
 
 def main() -> None:
@@ -147,8 +123,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("proof"), help="where calibrated_fusion.parquet goes")
     parser.add_argument("--cache", type=Path, default=None, help="folder of features; by default OUT/features")
     parser.add_argument("--repeats", type=int, default=5, help="deals of the groups to folds")
-    parser.add_argument("--singles", type=int, default=60, help="configurations timed by themselves; 0 leaves it out")
-    parser.add_argument("--objective", default="crps", choices=("crps", "mae", "nll"), help="what the sweep minimises")
+    parser.add_argument("--objective", default="mae", choices=("mae", "crps", "nll"), help="what the sweep minimises")
     options = parser.parse_args()
     torch.set_num_threads(1)
     images = read(options.data, options.cache or options.out / "features")
@@ -158,11 +133,10 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     table = pa.Table.from_pandas(pd.DataFrame(lines), preserve_index=False)
     pq.write_table(table, options.out / "calibrated_fusion.parquet")
-    if options.singles:
-        found = cost(images, options.singles)
-        pq.write_table(pa.Table.from_pylist([found]), options.out / "calibration_sweep.parquet")
-        for name, value in found.items():
-            console.print(f"{name.replace('_', ' ')}: {value:,.{0 if value >= 100 else 3}f}")
+    found = cost(images)
+    pq.write_table(pa.Table.from_pylist([found]), options.out / "calibration_sweep.parquet")
+    for name, value in found.items():
+        console.print(f"{name.replace('_', ' ')}: {value:,.{0 if value >= 100 else 3}f}")
 
 
 if __name__ == "__main__":

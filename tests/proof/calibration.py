@@ -50,6 +50,7 @@ MODELS = {
     "both outputs, quadratic, absolute error": ("quadratic", "mae"),
     "both outputs, spline, absolute error": ("spline", "mae"),
     "isotonic": ("isotonic", "mse"),
+    "both outputs, ordinal, absolute error": ("ordinal", "mae"),
 }
 BASELINE = "constant median"
 LEVEL = 0.9

@@ -122,7 +122,7 @@ def joined(calibration: Calibration, experts: Experts, method: str) -> tuple[np.
     """The calibrated fusion's means and the face's share in it."""
     moved = [calibration.apply(name, *each) for name, each in experts.items()]
     mean, variance = (np.stack([each[i] for each in moved]) for i in (0, 1))
-    fused = fuse(mean, variance, FusionConfig(method=method), **calibration.fusion_arguments())  # type: ignore[arg-type]
+    fused = fuse(mean, variance, FusionConfig(method=method), calibration.fusion_parameters())  # type: ignore[arg-type]
     return fused.mean, fused.weights[1]
 
 

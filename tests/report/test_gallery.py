@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +18,13 @@ from PIL import Image
 
 from emofuse.config import MediaConfig
 from emofuse.report import thumbnails as module
+from emofuse.report.facts import fusion
 from emofuse.report.gallery import alike, choose, gallery, rank_keys
-from emofuse.report.run_folder import open_run
+from emofuse.report.page import render
+from emofuse.report.run_folder import RunFolder, open_run
 from emofuse.report.thumbnails import draw_box, thumbnails
+from emofuse.tables.columns import column
+from emofuse.tables.schema import with_metadata
 
 NAN = math.nan
 
@@ -168,3 +173,24 @@ def test_unknown_variance_is_not_shown_as_zero(run_dir: Path, tmp_path: Path) ->
         scene = next(prediction for prediction in card.predictions if prediction.who == "scene")
         assert "±" not in scene.valence
         assert "±" in scene.arousal
+
+
+def test_deviations_that_are_the_same_on_every_image_sort_nothing(run_dir: Path) -> None:
+    run = open_run(run_dir)
+
+    def with_constant(scene: list[str], face: list[str]) -> RunFolder:
+        said = {"rule": "joint_gaussian", "correlation": "assumed correlation"}
+        table = with_metadata(run.fused, fusion=said | {"constant_weight": {"scene": scene, "face": face}})
+        return replace(run, fused=table)
+
+    both_axes = ["valence", "arousal"]
+    assert np.isnan(rank_keys(with_constant(both_axes, both_axes))["uncertain"]).all()
+    arousal = np.sqrt(column(run.fused, "fused_arousal_variance"))
+    one = with_constant(["valence"], both_axes)
+    np.testing.assert_allclose(rank_keys(one)["uncertain"], arousal)
+    text = " ".join(fusion(one))
+    assert "a correlation of one half is assumed" in text
+    assert "Constant weight: the scene expert's variance of valence is the same on every image." in text
+    assert 'value="uncertain"' in render(one)
+    assert 'value="uncertain"' not in render(with_constant(both_axes, both_axes))
+    assert fusion(run) == []

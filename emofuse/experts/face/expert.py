@@ -10,16 +10,12 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import ArrayLike
 
-from emofuse.affect import Affect
+from emofuse.affect import VARIANCE_FLOOR, Affect
 from emofuse.config import ComputeConfig, FaceConfig
 from emofuse.errors import ConfigError
 from emofuse.experts.card import embedded_head, read_card
 from emofuse.experts.head_expert import HeadExpert
 from emofuse.experts.preprocess import Preprocessing
-
-VARIANCE_FLOOR = 1e-4
-"""Minimum variance by which a face is weighted among others, reference units squared."""
-
 
 FACE_CHUNK = 8
 """Faces per call of the embedded network: few images have one, and a large batch would be mostly padding."""

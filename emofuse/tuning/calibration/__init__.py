@@ -4,8 +4,18 @@
 """
 
 from emofuse.tuning.calibration.choice import choose, surface_table
-from emofuse.tuning.calibration.grid import Grid, complexity, full_grid
+from emofuse.tuning.calibration.grid import Grid, complexity, mean_candidates, rule_grid
 from emofuse.tuning.calibration.losses import CrossValidationData
 from emofuse.tuning.calibration.sweep import Swept, sweep
 
-__all__ = ["CrossValidationData", "Grid", "Swept", "choose", "complexity", "full_grid", "surface_table", "sweep"]
+__all__ = [
+    "CrossValidationData",
+    "Grid",
+    "Swept",
+    "choose",
+    "complexity",
+    "mean_candidates",
+    "rule_grid",
+    "surface_table",
+    "sweep",
+]

@@ -1,7 +1,8 @@
-"""The surface of a sweep as a table, and the choice: the simplest within one standard error of the best."""
+"""What a sweep measured as tables, and the choice: the simplest within one standard error of the best."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,28 +12,27 @@ from emofuse.errors import DataError
 from emofuse.tables.schema import with_metadata
 from emofuse.tuning.calibration.grid import GATES, Grid, complexity
 
-PARAMETERS = ("mean", "loss", "l2", "variance", "method", "max_weight_ratio", *GATES)
+PARAMETERS = ("method", "max_weight_ratio", *GATES)
 RULE = (
     "the simplest configuration whose loss exceeds the best one's by at most one standard error, "
     "both of the best loss and of the difference, over groups; of equally simple ones the best"
 )
 
 
-def surface_table(grid: Grid, sums: np.ndarray, counts: np.ndarray, objective: str) -> pa.Table:
-    """One row per configuration, in the order of the grid.
+def measured(sums: np.ndarray, counts: np.ndarray, complexity: Sequence[int]) -> dict[str, np.ndarray]:
+    """What every candidate loses, and which one is chosen.
 
     Args:
-        grid: the configurations.
-        sums: (configurations, B), losses of each bundle of groups, summed over its rows; NaN = not to be had.
+        sums: (C, B), losses of each bundle of groups, summed over its rows; NaN = not to be had.
         counts: (B,), its rows.
-        objective: what the losses are.
+        complexity: (C,), free numbers of each candidate.
 
     Returns:
-        The parameters, `objective` (mean loss), `standard_error` over groups, `difference` to the best with
-        `difference_error`, its standard error, `complexity`, `within_one_se` and `chosen`.
+        `objective` (mean loss), `standard_error` over groups, `difference` to the best with `difference_error`,
+        its standard error, `complexity`, `within_one_se` and `chosen`, each (C,).
 
     Raises:
-        DataError: if no configuration could be scored.
+        DataError: if none could be scored.
     """
     used = counts > 0
     sums, counts = sums[:, used], counts[used]
@@ -41,20 +41,51 @@ def surface_table(grid: Grid, sums: np.ndarray, counts: np.ndarray, objective: s
         raise DataError("no configuration of the sweep could be fitted and scored on valid; it may have too few rows")
     best = int(np.nanargmin(value))
     difference, apart = mean_and_error(sums - sums[best], counts)
-    parts = [grid.parts(number) for number in range(len(grid))]
-    free = np.array([complexity(*each) for each in parts])
     within = (difference <= apart) & (difference <= error[best])
     within[best] = True
-    chosen = choose(value, free, within)
-    columns: dict[str, Any] = {name: [_parameter(name, *each) for each in parts] for name in PARAMETERS}
-    numbers = {"objective": value, "standard_error": error, "difference": difference, "difference_error": apart}
-    columns |= {name: pa.array(values, pa.float64(), from_pandas=True) for name, values in numbers.items()}
-    columns |= {"complexity": free, "within_one_se": within, "chosen": np.arange(len(grid)) == chosen}
-    kinds = {name: pa.float64() for name in ("l2", "max_weight_ratio", *GATES)}
-    table = pa.table(
-        {name: pa.array(values, kinds[name]) if name in kinds else values for name, values in columns.items()}
+    free = np.array(complexity)
+    made = {"objective": value, "standard_error": error, "difference": difference, "difference_error": apart}
+    chosen = np.arange(len(value)) == choose(value, free, within)
+    return made | {"complexity": free, "within_one_se": within, "chosen": chosen}
+
+
+def surface_table(grid: Grid, sums: np.ndarray, counts: np.ndarray, objective: str) -> pa.Table:
+    """Rules and gates behind the chosen layers: one row per configuration, in the order of the grid.
+
+    Args:
+        grid: the configurations.
+        sums: (configurations, B), as `measured` takes them.
+        counts: (B,).
+        objective: what the losses are.
+
+    Raises:
+        DataError: if no configuration could be scored.
+    """
+    rules = [grid[number] for number in range(len(grid))]
+    columns: dict[str, Any] = {name: [getattr(each, name) for each in rules] for name in PARAMETERS}
+    columns |= measured(sums, counts, [complexity(each) for each in rules])
+    return with_metadata(_table(columns), objective="objective", measured=objective, parameters=PARAMETERS, rule=RULE)
+
+
+def layers_table(rows: Sequence[dict[str, Any]]) -> pa.Table:
+    """Mean calibrations and variance recalibrations of every expert and axis, with what each lost and the choices.
+
+    Args:
+        rows: `expert`, `axis`, `layer` ("mean" or "variance"), `kind`, `loss`, `l2`, `measured_by`, and what
+            `measured` gives.
+    """
+    names = rows[0]
+    return with_metadata(_table({name: [row[name] for row in rows] for name in names}), rule=RULE)
+
+
+def _table(columns: dict[str, Any]) -> pa.Table:
+    numbers = {"objective", "standard_error", "difference", "difference_error", "l2", "max_weight_ratio", *GATES}
+    return pa.table(
+        {
+            name: pa.array(values, pa.float64(), from_pandas=True) if name in numbers else pa.array(values)
+            for name, values in columns.items()
+        }
     )
-    return with_metadata(table, objective="objective", measured=objective, parameters=list(PARAMETERS), rule=RULE)
 
 
 def mean_and_error(sums: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -88,7 +119,3 @@ def choose(value: np.ndarray, complexity: np.ndarray, within: np.ndarray) -> int
     """
     allowed = np.flatnonzero(within & np.isfinite(value))
     return int(allowed[np.lexsort((value[allowed], complexity[allowed]))[0]])
-
-
-def _parameter(name: str, layers: Any, fusion: Any) -> Any:
-    return getattr(layers if name in ("mean", "loss", "l2", "variance") else fusion, name)

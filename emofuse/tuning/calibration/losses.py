@@ -1,12 +1,12 @@
-"""What every configuration loses on rows that it was not fitted on, all gates of a rule at once.
+"""The rows of a sweep, and what every rule and gate loses on rows that it was not fitted on.
 
-A gate only chooses between two answers, with the face and without it. So a rule is worked out twice for each
-fitted calibration, and a threshold costs one comparison per row.
+A gate only chooses between two answers, with the face and without it. So a rule is worked out twice for each fitted
+calibration, and a threshold costs one comparison per row.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,12 +14,16 @@ import numpy as np
 import pyarrow as pa
 from sklearn.model_selection import GroupKFold
 
+from emofuse.affect import AXES
 from emofuse.calibration import Calibration, fit_calibration
+from emofuse.calibration.ordinal import lattice
 from emofuse.calibration.rows import group_ids
 from emofuse.config import CalibrationConfig, FusionConfig
 from emofuse.errors import DataError
+from emofuse.fusion.fused_variance import is_constant
 from emofuse.fusion.gating import gate
-from emofuse.fusion.select import fuse
+from emofuse.fusion.parameters import FusionParameters
+from emofuse.fusion.select import can_fuse, fuse
 from emofuse.metrics.uncertainty import crps_rows, nll_rows
 from emofuse.tables.columns import both, column, group_names, texts
 from emofuse.tables.schema import EXPERTS
@@ -30,6 +34,9 @@ BUNDLES = 40
 """Sums of losses kept of each fold: more groups are put together, whole, so that the surface stays small."""
 BLOCK = 65_536
 """Rows that are fused at once, so that memory does not grow with the split."""
+
+Layers = Mapping[str, CalibrationConfig]
+"""By expert, scene and face."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,24 +117,29 @@ class CrossValidationData:
         return bool(np.isfinite(self.mean).all(axis=(0, 2)).any())
 
     @property
-    def known(self) -> bool:
-        """Whether any expert says how sure it is."""
-        return bool((self.variance > 0).any())
+    def few_values(self) -> bool:
+        """Whether the labels of an axis take few values."""
+        return any(lattice(self.truth[:, axis]) is not None for axis in range(len(AXES)))
+
+    @property
+    def heard(self) -> np.ndarray:
+        """Rows on which an expert speaks, bool (2, N)."""
+        return np.isfinite(self.mean).all(axis=2)
 
     @property
     def folds(self) -> int:
         """How many folds rows are held out in."""
         return int(self.fold.max()) + 1
 
-    def bundles(self, fold: int) -> np.ndarray:
-        """Rows scored in each bundle of a fold, (bundles,); bundles without a row count 0."""
-        held = self.bundle[(self.fold == fold) & self.scored]
-        return np.bincount(held, minlength=BUNDLES)
+    def bundles(self, rows: np.ndarray) -> np.ndarray:
+        """How many of the rows (bool (N,)) are in each bundle of each fold, (folds x BUNDLES,)."""
+        place = self.fold * BUNDLES + self.bundle
+        return np.bincount(place[rows], minlength=self.folds * BUNDLES)
 
     def fit(
         self,
         rows: np.ndarray | slice,
-        layers: CalibrationConfig,
+        layers: Layers | CalibrationConfig,
         fusion: FusionConfig | None = None,
         *,
         fingerprint: str = "",
@@ -138,7 +150,12 @@ class CrossValidationData:
         return fit_calibration(
             self.truth[rows], experts, layers, fusion,
             split="valid", fingerprint=fingerprint, groups=self.groups[rows], cards=cards, ids=self.ids[rows],
+            face_score=self.face_score[rows], luma=self.luma[rows],
         )  # fmt: skip
+
+
+Task = Callable[[CrossValidationData], np.ndarray]
+"""Losses (candidates, …, BUNDLES) of one fold."""
 
 
 def dealt(groups: np.ndarray, folds: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -167,39 +184,26 @@ def always_answered(mean: np.ndarray) -> np.ndarray:
     return there[0] if there[0].any() else there[1]
 
 
-def fold_losses(
-    sweep_data: CrossValidationData, fold: int, layers: Sequence[CalibrationConfig], grid: Grid, objective: str
+def rule_losses(
+    sweep_data: CrossValidationData, *, fold: int, layers: Layers, grid: Grid, objective: str
 ) -> np.ndarray:
-    """Losses of every rule and gate of `grid` behind these layers, fitted without the fold and summed over its rows.
+    """What every rule and gate behind these layers, fitted without the fold, loses on its rows, summed.
 
     Args:
         sweep_data: the rows.
         fold: the one held out.
-        layers: calibrations, fitted one after another.
+        layers: by expert.
         grid: its rules and gates.
         objective: "crps", "mae" or "nll", mean over both axes.
 
     Returns:
-        float32 (layers x rules x gates, BUNDLES); NaN for what cannot be fitted or scored.
+        (rules x gates, BUNDLES); NaN for what cannot be fitted or scored.
     """
     held = np.flatnonzero((sweep_data.fold == fold) & sweep_data.scored)
-    parts = [_of_layers(sweep_data, each, sweep_data.fold != fold, held, grid, objective) for each in layers]
-    return np.concatenate(parts).astype(np.float32)
-
-
-def _of_layers(
-    sweep_data: CrossValidationData,
-    layers: CalibrationConfig,
-    kept: np.ndarray,
-    held: np.ndarray,
-    grid: Grid,
-    objective: str,
-) -> np.ndarray:
     try:
-        calibration = sweep_data.fit(kept, layers)
+        calibration = sweep_data.fit(sweep_data.fold != fold, layers)
     except DataError:
-        # One kind of layer may ask for more than these rows have; the others go on.
-        return np.full((len(grid.fusions) * len(grid.gates), BUNDLES), np.nan)
+        return np.full((len(grid), BUNDLES), np.nan)
     blocks = np.array_split(held, max(1, -(-len(held) // BLOCK)))
     return np.sum([_of_rows(sweep_data, calibration, rows, grid, objective) for rows in blocks], axis=0)
 
@@ -213,20 +217,22 @@ def _of_rows(
     shut = np.stack([_shut(sweep_data, rows, variance[1], gated(grid.fusions[0], each)) for each in grid.gates])
     alone = mean.copy()
     alone[1] = np.nan
+    # As evaluate does: where a face's deviation is always the same, it is no gate.
+    flat = is_constant(variance[1]).any()
+    refused = np.array([flat and each["max_face_std"] is not None for each in grid.gates])
     place = np.eye(BUNDLES)[sweep_data.bundle[rows]]
-    sums = []
+    sums, parameters = [], calibration.fusion_parameters()
     for fusion in grid.fusions:
-        if not _fitted(calibration, fusion):
+        if not can_fuse(fusion.method, parameters):
             sums.append(np.full((len(grid.gates), BUNDLES), np.nan))
             continue
-        arguments = calibration.fusion_arguments()
         open_, closed = (
-            _losses(sweep_data.truth[rows], *_fused(each, variance, fusion, arguments), objective)
+            _losses(sweep_data.truth[rows], *_fused(each, variance, fusion, parameters), objective)
             for each in (mean, alone)
         )
         # A row that no gate shuts needs no second answer, and a face that is the only expert has none.
         change = np.where(shut.any(axis=0), closed - open_, 0.0)
-        sums.append(open_ @ place + shut @ (change[:, None] * place))
+        sums.append(np.where(refused[:, None], np.nan, open_ @ place + shut @ (change[:, None] * place)))
     return np.concatenate(sums)
 
 
@@ -244,15 +250,10 @@ def _shut(sweep_data: CrossValidationData, held: np.ndarray, variance: np.ndarra
     return np.logical_or.reduce(list(shut.values())).astype(np.float64)
 
 
-def _fitted(calibration: Calibration, fusion: FusionConfig) -> bool:
-    needs = {"stacked": calibration.stack, "constant": calibration.weights}
-    return needs.get(fusion.method, calibration) is not None
-
-
 def _fused(
-    mean: np.ndarray, variance: np.ndarray, fusion: FusionConfig, arguments: dict[str, Any]
+    mean: np.ndarray, variance: np.ndarray, fusion: FusionConfig, parameters: FusionParameters
 ) -> tuple[np.ndarray, np.ndarray]:
-    joined = fuse(mean, variance, fusion, **arguments)
+    joined = fuse(mean, variance, fusion, parameters)
     return np.clip(joined.mean, -1, 1), joined.variance
 
 
@@ -262,13 +263,3 @@ def _losses(truth: np.ndarray, mean: np.ndarray, variance: np.ndarray, objective
         return np.abs(truth - mean).mean(axis=1)
     rows = {"crps": crps_rows, "nll": nll_rows}[objective]
     return rows(truth, mean, np.where(variance > 0, variance, np.nan)).mean(axis=1)
-
-
-Task = tuple[int, int, int]
-"""A fold, and the range of the grid's calibrations that are fitted without it."""
-
-
-def run_task(sweep_data: CrossValidationData, grid: Grid, task: Task, objective: str) -> np.ndarray:
-    """The losses of a task's configurations, float32 (configurations, BUNDLES)."""
-    fold, start, stop = task
-    return fold_losses(sweep_data, fold, grid.calibrations[start:stop], grid, objective)

@@ -1,7 +1,7 @@
 """Phase 1 from stored predictions to a run directory: sweep and fit on valid, evaluate on test once.
 
-RUN/  run.json  calibration.json  surface.parquet  predictions/  fused/  metrics.parquet  comparisons.parquet
-      report.html  _SUCCESS
+RUN/  run.json  calibration.json  layers.parquet  surface.parquet  predictions/  fused/  metrics.parquet
+      comparisons.parquet  report.html  _SUCCESS
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 from rich.console import Console
 
+from emofuse.affect import AXES
 from emofuse.calibration import Calibration
 from emofuse.config import CalibrationConfig, CalibrationSweepConfig, EvaluationConfig, FusionConfig, MediaConfig
 from emofuse.errors import ConfigError, DataError
@@ -34,7 +35,8 @@ from emofuse.runs.run import Run
 from emofuse.tables.columns import group_names, rows_fingerprint, texts
 from emofuse.tables.schema import PREDICTIONS, conform, read_metadata
 from emofuse.tuning.calibration.choice import RULE
-from emofuse.tuning.calibration.losses import CrossValidationData
+from emofuse.tuning.calibration.helped import helped, helped_sentences
+from emofuse.tuning.calibration.losses import CrossValidationData, Layers
 from emofuse.tuning.calibration.sweep import Swept, sweep
 
 SPLIT = "valid"
@@ -112,7 +114,7 @@ class CalibrationJob:
 
         Args:
             table: of `schema.PREDICTIONS`.
-            run: takes `surface.parquet` and `calibration.json`.
+            run: takes `layers.parquet`, `surface.parquet` and `calibration.json`.
             record: of the run; gets the sweep's facts and the choice.
         """
         sweep_data = CrossValidationData.of(
@@ -120,13 +122,15 @@ class CalibrationJob:
         )
         # Not before: a directory is claimed for a fit that can be made, or the corrected one would be refused.
         run.save(record)
-        layers, fusion = self.layers, chosen_fusion(self.fusion, None)
+        layers: CalibrationConfig | Layers = self.layers
+        fusion = chosen_fusion(self.fusion, None)
         with timed(record, "fit", len(sweep_data)):
             if self.tune:
                 where = None if self.local else run.address
                 swept = sweep(sweep_data, self.options, storage_path=where, address=self.address)
-                layers, fusion = swept.grid.parts(swept.chosen)
+                layers, fusion = swept.layers, swept.fusion
                 storage.write_table(storage.join(run.address, "surface.parquet"), swept.surface)
+                storage.write_table(storage.join(run.address, "layers.parquet"), swept.tried)
                 record |= choice_record(swept)
             mark = rows_fingerprint(table, self.split)
             cards: Any = read_metadata(table.schema).get("experts")
@@ -143,6 +147,10 @@ class CalibrationJob:
             record["config"]["evaluate"]["calibration"] = storage.join(run.address, path.name)
             storage.write_bytes(storage.join(run.address, path.name), path.read_bytes())
             evaluated: EvaluationResult = evaluate_table(table, replace(self.evaluation_config, calibration=str(path)))
+        with timed(record, "helped", table.num_rows):
+            objective = self.options.objective if self.tune else None
+            statistics, seed = self.evaluation_config.statistics, self.evaluation_config.seed
+            record["helped"] = helped(table, calibration.config, objective, statistics, seed)
         # The report shows the experts before and after, so the run keeps what they said before.
         storage.write_table(storage.join(run.predictions, "part-0.parquet"), table)
         evaluated.write(run)
@@ -164,6 +172,7 @@ class CalibrationJob:
         lines += summary_sentences(metrics, comparisons)
         if metrics.num_rows:
             self.console.print(systems_table(metrics))
+        lines += helped_sentences(record.get("helped", []))
         lines += [f"{display_uri(run.address)}: {note}"] if note else []
         lines += [
             f"calibration: {display_uri(storage.join(run.address, 'calibration.json'))}",
@@ -191,14 +200,13 @@ def _check_groups(table: pa.Table, split: str) -> None:
 
 def choice_record(swept: Swept) -> dict[str, Any]:
     """For run.json: what was swept and what was chosen by which rule."""
-    layers, fusion = swept.grid.parts(swept.chosen)
     measured = swept.surface.slice(swept.chosen, 1).to_pylist()[0]
     shown = ("objective", "standard_error", "difference", "difference_error", "complexity")
     return {
         "sweep": swept.facts,
         "chosen": {
-            "layers": asdict(layers),
-            "fusion": asdict(fusion),
+            "layers": {name: asdict(each) for name, each in swept.layers.items()},
+            "fusion": asdict(swept.fusion),
             "measured": {name: measured[name] for name in shown},
             "rule": RULE,
         },
@@ -210,16 +218,29 @@ def sweep_sentences(record: dict[str, Any]) -> list[str]:
     if "sweep" not in record:
         return []
     facts, chosen = record["sweep"], record["chosen"]
-    layers, fusion, measured = chosen["layers"], chosen["fusion"], chosen["measured"]
+    fusion, measured = chosen["fusion"], chosen["measured"]
     warning = f"only {facts['groups']} groups to choose on: the choice may be chance, its error bars are rough"
     gates = [f"{name} {fusion[name]:g}" for name in ("max_weight_ratio", "min_face_score", "max_face_std", "min_luma")
              if fusion[name] is not None]  # fmt: skip
     return [
         f"{facts['configurations']:,} configurations on {facts['rows']:,} rows of {facts['groups']:,} groups in "
         f"{facts['trials']} trials, {facts['seconds']:.1f} s ({facts['configurations_per_second']:,.0f} per second)",
-        f"chosen: {layers['mean']} mean ({layers['loss']}, l2 {layers['l2']:g}), {layers['variance']} variance, "
-        + ", ".join([fusion["method"].replace("_", " ") + " fusion", *gates]),
+        *[_layers_sentence(name, layers) for name, layers in chosen["layers"].items()],
+        "chosen: " + ", ".join([fusion["method"].replace("_", " ") + " fusion", *gates]),
         f"{facts['objective']} {measured['objective']:.4f} ± {measured['standard_error']:.4f}, "
         f"{measured['difference']:.4f} ± {measured['difference_error']:.4f} above the best",
         *[warning] * (facts["groups"] < FEW_GROUPS),
     ]
+
+
+def _layers_sentence(expert: str, layers: dict[str, Any]) -> str:
+    """An expert's layers: of both axes at once where they are the same."""
+    # run.json has a pair, valence and arousal, as a list.
+    pairs = {name: list(each) if isinstance(each, list | tuple) else [each] * 2 for name, each in layers.items()}
+    said = [
+        f"{pairs['mean'][i]} mean ({pairs['loss'][i]}, l2 {pairs['l2'][i]:g}), {pairs['variance'][i]} variance"
+        for i in range(len(AXES))
+    ]
+    if said[0] == said[1]:
+        return f"chosen for {expert}: {said[0]}"
+    return f"chosen for {expert}: " + "; ".join(f"{axis} {each}" for axis, each in zip(AXES, said, strict=True))

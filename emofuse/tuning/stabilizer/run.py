@@ -21,6 +21,7 @@ from rich.console import Console
 from emofuse.calibration import Calibration
 from emofuse.config import FusionConfig, StabilizerConfig, SweepConfig
 from emofuse.errors import ConfigError, DataError
+from emofuse.fusion.fused_variance import is_constant
 from emofuse.fusion.select import chosen_fusion
 from emofuse.inference.cluster import ray_cluster
 from emofuse.inference.sink import table_fingerprint
@@ -122,7 +123,8 @@ class StabilizerSweep:
             out: where Tune keeps its own files, in `tune` below it.
         """
         base, rate = self.base, sweep_data.frame_rate(self.base.frame_rate)
-        fusions = fusion_grid(self.sweep, fusion)
+        flat = is_constant(sweep_data.variance[1]).any()  # a deviation that never changes is no gate
+        fusions = fusion_grid(replace(self.sweep, max_face_std=()) if flat else self.sweep, fusion)
         mean, variance = sweep_data.fused(fusions[0])
         likeliest = _likeliest(sweep_data, mean, variance, Timing(rate, base.max_gap, base.max_hold))
         grids = filter_grids(self.sweep, variance[np.concatenate(sweep_data.rows)], likeliest)

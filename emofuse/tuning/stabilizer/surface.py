@@ -11,16 +11,18 @@ import pyarrow as pa
 
 from emofuse.affect import AXES
 from emofuse.calibration import Calibration
+from emofuse.calibration.served import known_together
 from emofuse.config import FusionConfig, StabilizerConfig
 from emofuse.errors import DataError
 from emofuse.evaluation.sequences import in_order
 from emofuse.fusion.gating import gate
+from emofuse.fusion.parameters import FusionParameters
 from emofuse.fusion.select import fuse
 from emofuse.metrics.stability import frame_rate
 from emofuse.stabilizer import Autocorrelation, Timing, fit_autocorrelation, fit_level_variance
 from emofuse.stabilizer.tuned import GATES
 from emofuse.tables.columns import both, column, group_names, texts
-from emofuse.tables.schema import EXPERTS
+from emofuse.tables.schema import EXPERTS, read_metadata
 from emofuse.tuning.stabilizer.grid import Grid
 from emofuse.tuning.stabilizer.scoring import Pack, pack, response_frames, score
 
@@ -55,7 +57,7 @@ class SweepData:
         timestamp: (N,) seconds.
         rows: of each sequence its rows, in order.
         groups: (S,), of each sequence the group that is never taken apart.
-        arguments: further arguments of `fuse`, from a calibration.
+        known: of the experts together.
     """
 
     mean: np.ndarray
@@ -66,7 +68,7 @@ class SweepData:
     timestamp: np.ndarray
     rows: list[np.ndarray]
     groups: np.ndarray
-    arguments: dict[str, Any]
+    known: FusionParameters
 
     @classmethod
     def of(cls, fused: pa.Table, split: str, calibration: Calibration | None) -> SweepData:
@@ -89,7 +91,7 @@ class SweepData:
             column(table, "timestamp"),
             rows,
             np.array([names[mine[0]] for mine in rows]),
-            calibration.fusion_arguments() if calibration else {},
+            known_together(read_metadata(fused.schema).get("experts") or {}, calibration),  # type: ignore[arg-type]
         )
 
     @property
@@ -111,7 +113,7 @@ class SweepData:
         shut = gate(self.face_score, self.variance[1], self.luma, fusion)
         mean = self.mean.copy()
         mean[1, np.logical_or.reduce(list(shut.values()))] = np.nan
-        joined = fuse(mean, self.variance, fusion, **self.arguments)
+        joined = fuse(mean, self.variance, fusion, self.known)
         return np.clip(joined.mean, -1, 1), joined.variance
 
     def packs(self, fusion: FusionConfig, timing: Timing, bundle: np.ndarray) -> tuple[list[Pack], np.ndarray]:
