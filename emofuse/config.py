@@ -42,7 +42,7 @@ def _in_range(
     """
     for name in names:
         values = getattr(config, name)
-        for value in values if isinstance(values, tuple) else (values,):
+        for value in values if isinstance(values, tuple | list) else (values,):
             if value is None or value == "none":
                 continue
             inside = (value > low if above else value >= low) and (value < high if below else value <= high)
