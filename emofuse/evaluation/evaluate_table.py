@@ -111,7 +111,7 @@ def evaluate_table(
     if smoothed.rows:
         metrics = pa.concat_tables([metrics, stability(smoothed, fused, table, on, config.stabilizer)])
     columns = fused_columns(systems, fused, experts) | {name: pa.array(shut) for name, shut in gates.items()}
-    if calibration and fusion == calibration.fusion:
+    if calibration and fusion == chosen_fusion(FusionConfig(), calibration.fusion):
         columns |= interval_columns(calibration, fused, np.isfinite(mean).all(axis=2), config.statistics.confidence)
     out = conform(replace_columns(table, columns | smoothed.columns), FUSED, "fused")
     out = with_metadata(out, split=split, fusion=fusion_facts(fusion, known, constant))

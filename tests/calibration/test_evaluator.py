@@ -98,23 +98,23 @@ def test_effect_size_golden():
 
 
 def test_the_test_set_is_untouched(monkeypatch):
-    from emofuse.calibration import difference as module
+    from emofuse.calibration import evaluator as module
 
     seen, evaluated = [], []
     predictions, labels = shifted(200)
     groups = np.arange(200) // 4
-    fit, mean = CalibrationTrainer.fit, module._mae_differences
+    fit, mean = CalibrationTrainer.fit, module.paired_difference
 
     def watched(self, x, y, **kwargs):
         seen.append(np.asarray(x)[:, 0])
         return fit(self, x, y, **kwargs)
 
-    def kept(truth, a, b, ids):
+    def kept(name, truth, a, b, ids):
         evaluated.append(b[:, 0])
-        return mean(truth, a, b, ids)
+        return mean(name, truth, a, b, ids)
 
     monkeypatch.setattr(CalibrationTrainer, "fit", watched)
-    monkeypatch.setattr(module, "_mae_differences", kept)
+    monkeypatch.setattr(module, "paired_difference", kept)
     CalibrationEvaluator().ablation_study(predictions, labels, n_runs=3, groups=groups)
     group_of = dict(zip(predictions[:, 0], groups, strict=True))
     test_groups = {group_of[value] for value in evaluated[0]}

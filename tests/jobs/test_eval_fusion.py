@@ -59,7 +59,7 @@ def test_a_run_leaves_everything_where_the_documents_say(finished: Path) -> None
     assert record["stages"]["predict"]["images_per_second"] > 0
     assert len(record["weights"]["scene.head"]) == 64
     assert record["libraries"]["torch"]
-    assert storage.read_table(str(first / "predictions")).schema.names == PREDICTIONS.names
+    assert storage.read_table(str(first / "predictions")).schema.names == [*PREDICTIONS.names, "theme"]
     assert storage.read_table(str(first / "fused")).schema.names == FUSED.names
 
 

@@ -231,7 +231,7 @@ def test_tasks_cover_the_sweep_once(sweep_data):
 
 class TestJob:
     def test_a_sweep_and_what_it_leaves(self, table, tmp_path):
-        source = saved(tmp_path / "run", table, fusion={"method": "inverse_variance"}, calibration=None)
+        source = saved(tmp_path / "run", table, fusion={"method": "auto"}, calibration=None)
         run = StabilizerSweep(SMALL, local=True).run(source, str(tmp_path / "sweep"))
         surface = pq.read_table(tmp_path / "sweep" / "surface.parquet")
         assert surface.num_rows == 2 * (1 + 4 + 4 + 2 + 1)
@@ -269,7 +269,7 @@ class TestJob:
         assert run.finished
 
     def test_a_finished_sweep_is_left_alone_and_another_refused(self, table, tmp_path, capsys):
-        source = saved(tmp_path / "run", table, fusion={"method": "inverse_variance"})
+        source = saved(tmp_path / "run", table, fusion={"method": "auto"})
         tiny = replace(SMALL, filters=("ema",), min_face_score=())
         for _ in range(2):
             StabilizerSweep(tiny, local=True).run(source, str(tmp_path / "sweep"))
@@ -279,7 +279,7 @@ class TestJob:
 
     def test_without_labels_jitter_is_minimised_at_a_bounded_response(self, tmp_path):
         table = evaluate_table(predictions(labelled=False), EvaluationConfig(split="all")).fused
-        source = saved(tmp_path / "run", table, fusion={"method": "inverse_variance"})
+        source = saved(tmp_path / "run", table, fusion={"method": "auto"})
         StabilizerSweep(SMALL, local=True).run(source, str(tmp_path / "sweep"))
         record = json.loads((tmp_path / "sweep" / "run.json").read_text())
         measured = record["chosen"]["measured"]
@@ -288,7 +288,7 @@ class TestJob:
         assert record["chosen"]["stabilizer"]["autocorrelation"] is None
 
     def test_what_the_sweep_has_seen_is_not_held_out_any_more(self, table, tmp_path):
-        source = saved(tmp_path / "run", table, fusion={"method": "inverse_variance"})
+        source = saved(tmp_path / "run", table, fusion={"method": "auto"})
         StabilizerSweep(replace(SMALL, filters=("kalman",)), local=True).run(source, str(tmp_path / "sweep"))
         file = str(tmp_path / "sweep" / "stabilizer.json")
         done = evaluate_table(predictions(), EvaluationConfig(split="all", stabilizer=StabilizerConfig(file=file)))
@@ -305,19 +305,19 @@ class TestJob:
         rows = [row for row in done.metrics.to_pylist() if row["system"] == "smoothed"]
         assert {r["n_groups"] for r in rows if not r["in_sample"] and r["subset"] == "sequences"} == {3}
         # A sweep over what was so evaluated fuses as the file says.
-        again = saved(tmp_path / "again", done.fused, fusion={"method": "inverse_variance"}, stabilizer={"file": file})
+        again = saved(tmp_path / "again", done.fused, fusion={"method": "auto"}, stabilizer={"file": file})
         unseen = StabilizerSweep(replace(SMALL, filters=("kalman",)), split="all", local=True)
         assert unseen.run(again, str(tmp_path / "second")).finished
 
     def test_a_second_sweep_says_that_the_labels_were_seen(self, table, tmp_path, capsys):
         at = table.schema.get_field_index("in_sample")
         seen = table.set_column(at, "in_sample", pa.array([True] * table.num_rows))
-        source = saved(tmp_path / "run", seen, fusion={"method": "inverse_variance"})
+        source = saved(tmp_path / "run", seen, fusion={"method": "auto"})
         StabilizerSweep(replace(SMALL, filters=("ema",)), local=True).run(source, str(tmp_path / "sweep"))
         assert "has seen every labelled row" in capsys.readouterr().out
 
     def test_test_is_refused(self, table, tmp_path):
-        source = saved(tmp_path / "run", table, fusion={"method": "inverse_variance"})
+        source = saved(tmp_path / "run", table, fusion={"method": "auto"})
         with pytest.raises(ConfigError, match="not tuned on 'test'"):
             StabilizerSweep(SMALL, split="test", local=True).run(source, str(tmp_path / "sweep"))
         assert not (tmp_path / "sweep").exists()
@@ -338,7 +338,7 @@ class TestJob:
         fused = evaluate_table(far, EvaluationConfig(split="all")).fused
         assert np.nanmax(np.abs(fused["scene_valence"].to_numpy())) > 1
         assert np.nanmax(np.abs(fused["fused_valence"].to_numpy())) <= 1
-        source = saved(tmp_path / "run", fused, fusion={"method": "inverse_variance"})
+        source = saved(tmp_path / "run", fused, fusion={"method": "auto"})
         assert (
             StabilizerSweep(replace(SMALL, filters=("ema",)), local=True).run(source, str(tmp_path / "sweep")).finished
         )
@@ -349,7 +349,7 @@ class TestJob:
             StabilizerSweep(SMALL, local=True).run(source, str(tmp_path / "sweep"))
 
     def test_on_ray_tune_the_surface_is_the_same(self, table, tmp_path, ray_cluster):
-        source = saved(tmp_path / "run", table, fusion={"method": "inverse_variance"})
+        source = saved(tmp_path / "run", table, fusion={"method": "auto"})
         for name, local in (("here", True), ("ray", False)):
             StabilizerSweep(SMALL, local=local).run(source, str(tmp_path / name))
         here, there = (pq.read_table(tmp_path / name / "surface.parquet") for name in ("here", "ray"))
