@@ -18,7 +18,7 @@ import s3fs
 from broken import encoded, scene
 from s3_server import BUCKET, Server, error, failing
 
-from emofuse.config import ComputeConfig, EvaluationConfig, InferenceConfig, MediaConfig, StatisticsConfig
+from emofuse.config import ComputeConfig, EvaluationConfig, InferenceConfig, MediaConfig
 from emofuse.errors import ConfigError, DataError
 from emofuse.inference import sink
 from emofuse.io import retry, storage
@@ -196,7 +196,7 @@ def test_a_whole_run_on_s3_with_a_image_that_stays_unreadable(
     inference_config = InferenceConfig(
         media=MediaConfig(retries=1), compute=ComputeConfig(batch_size=2, rows_per_block=2, device="cpu")
     )
-    evaluation_config = EvaluationConfig(statistics=StatisticsConfig(resamples=50))
+    evaluation_config = EvaluationConfig()
     options: dict[str, Any] = {"inference": inference_config, "evaluation": evaluation_config, "local": True}
     run = evaluate(f"s3://{BUCKET}/manifest.parquet", out=f"s3://{BUCKET}/runs/first", **options)
     assert run.finished
