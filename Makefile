@@ -13,7 +13,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .PHONY: eval test lint proof environment test-environment system clean
 
 eval: environment
-	$(BIN)/python jobs/eval_fusion.py
+	$(BIN)/emofuse evaluate
 
 test: test-environment system
 	$(BIN)/python -m pytest -q

@@ -1,4 +1,4 @@
-"""Every option, one frozen dataclass per stage; jobs make their command lines of these.
+"""Every option, one frozen dataclass per stage; the commands make their options of these.
 
 The docstring under a field is its help text. Fields marked *evaluate only* do not change a
 prediction, so they are left out of predict's fingerprint.
@@ -6,12 +6,64 @@ prediction, so they are left out of predict's fingerprint.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal
 
 from emofuse.errors import ConfigError
 
 Split = Literal["train", "valid", "test", "all"]
+
+
+DEVICES = ("auto", "cpu", "cuda")
+
+
+def _in_range(
+    part: str,
+    config: object,
+    names: tuple[str, ...],
+    *,
+    low: float = -math.inf,
+    high: float = math.inf,
+    above: bool = False,
+    below: bool = False,
+) -> None:
+    """Check numbers of a part of the options (`compute`, …), each of several; None and "none" are no numbers.
+
+    Args:
+        part: as the command line names it.
+        config: the part.
+        names: of its fields.
+        low: least value; with `above` the value must exceed it.
+        high: greatest value; with `below` the value must stay under it.
+
+    Raises:
+        ConfigError: naming the first option outside its range, the range and the value.
+    """
+    for name in names:
+        values = getattr(config, name)
+        for value in values if isinstance(values, tuple) else (values,):
+            if value is None or value == "none":
+                continue
+            inside = (value > low if above else value >= low) and (value < high if below else value <= high)
+            if not inside:  # also what is no number (NaN)
+                bounds = _bounds(low, high, above=above, below=below)
+                raise ConfigError(f"{part}.{name} must be {bounds}; got {value:g}")
+
+
+def _bounds(low: float, high: float, *, above: bool, below: bool) -> str:
+    parts = [f"above {low:g}" if above else f"at least {low:g}"] if low > -math.inf else []
+    parts += [f"below {high:g}" if below else f"at most {high:g}"] if high < math.inf else []
+    return " and ".join(parts)
+
+
+def at_least(least: int, config: object, part: str, *names: str) -> None:
+    """Check counts of a part of the options (`statistics`, …) against the least that they can be; None passes.
+
+    Raises:
+        ConfigError: naming the first option that does not reach it.
+    """
+    _in_range(part, getattr(config, part), names, low=least)
 
 
 @dataclass(frozen=True)
@@ -32,14 +84,10 @@ class MediaConfig:
 class SceneConfig:
     """The scene expert."""
 
-    backbone: str | None = None
-    """embedded | timm:NAME | open_clip:NAME (as in open_clip:ViT-B-32); by default the backbone of the head's card."""
-    weights: str | None = None
-    """A weights file, or a pretrained tag of the backbone's hub; by default those of the head's card."""
     head: str | None = None
-    """A head file of train_scene.py; by default the embedded head."""
-    preprocessing: Literal["own", "squash", "crop"] | None = None
-    """The backbone's own, or its own with another geometry; by default that of the head, and no other is served."""
+    """A head file of `emofuse train`, whose card names its backbone and preprocessing; by default the embedded head."""
+    weights: str | None = None
+    """The backbone's weights, as a file or a pretrained tag of its hub; by default those that the card names."""
     passes: int = 20
     """MC-dropout passes T."""
 
@@ -72,21 +120,6 @@ class FaceConfig:
     """Add the expression probabilities as columns (EmoNet)."""
 
 
-DEVICES = ("auto", "cpu", "cuda")
-
-
-def at_least(least: int, config: object, part: str, *names: str) -> None:
-    """That counts of a part of the options (`compute`, …) reach the least that they can be; None is no count.
-
-    Raises:
-        ConfigError: naming the first option that does not.
-    """
-    for name in names:
-        value = getattr(getattr(config, part), name)
-        if value is not None and value < least:
-            raise ConfigError(f"{part}.{name} must be at least {least}; got {value}")
-
-
 @dataclass(frozen=True)
 class ComputeConfig:
     """Where and how wide; only batch shapes, `dtype` and `threads` can change a number, in its last digits."""
@@ -113,26 +146,51 @@ class ComputeConfig:
     """Where images are decoded: auto = tasks that feed GPU actors, or the model actors themselves on CPUs."""
 
 
+Threshold = float | Literal["none"]
+"""A number, or "none", which switches off what a calibration has chosen."""
+VARIANCE_FLOOR = 1e-4
+"""Minimum variance where none is given, reference units squared."""
+
+
 @dataclass(frozen=True)
 class FusionConfig:
-    """How the two experts are joined (evaluate only)."""
+    """How the two experts are joined (evaluate only).
+
+    None says that an option is not given: a calibration's choice stands, where there is one.
+    """
 
     method: Literal[
         "auto", "inverse_variance", "best_linear_unbiased", "random_effects", "fixed", "equal", "constant", "stacked"
     ] = "auto"
-    """The fusion rule of the system called `fused`; auto takes the calibration's choice, its gates with it unless
-    they are given here with other values than their defaults, else inverse_variance.
-    constant and stacked are fitted by fit_calibration.py."""
-    variance_floor: float = 1e-4
-    """Minimum variance, reference units squared."""
-    max_weight_ratio: float | None = None
-    """Cap on the ratio of the two precisions."""
-    min_face_score: float | None = None
-    """Gate: leave the face out below this detection score."""
-    max_face_std: float | None = None
-    """Gate: leave the face out above this standard deviation, on either axis."""
-    min_luma: float | None = None
-    """Gate: leave the face out in images darker than this, 0-255."""
+    """The fusion rule of the system called `fused`. auto takes the calibration's choice, floor, cap and gates with it
+    as far as they are not given here; without a calibration it is inverse_variance. constant and stacked are fitted
+    by `emofuse calibrate`."""
+    variance_floor: float | None = None
+    """Minimum variance, reference units squared; by default the calibration's, else 1e-4."""
+    max_weight_ratio: Threshold | None = None
+    """Cap on the ratio of the two precisions; none switches off the calibration's."""
+    min_face_score: Threshold | None = None
+    """Gate: leave the face out below this detection score; none switches off the calibration's."""
+    max_face_std: Threshold | None = None
+    """Gate: leave the face out above this standard deviation, on either axis; none switches off the calibration's."""
+    min_luma: Threshold | None = None
+    """Gate: leave the face out in images darker than this, 0-255; none switches off the calibration's."""
+
+    def __post_init__(self) -> None:
+        _in_range("fusion", self, ("variance_floor", "max_face_std"), low=0, above=True)
+        _in_range("fusion", self, ("max_weight_ratio",), low=1)
+        _in_range("fusion", self, ("min_face_score",), low=0, high=1)
+        _in_range("fusion", self, ("min_luma",), low=0, high=255)
+
+    @property
+    def floor(self) -> float:
+        """The minimum variance that is in force."""
+        return VARIANCE_FLOOR if self.variance_floor is None else self.variance_floor
+
+    def threshold(self, name: str) -> float | None:
+        """A cap or gate as it is in force; None where it is not given or is switched off."""
+        value: Threshold | None = getattr(self, name)
+        return None if isinstance(value, str) else value
 
 
 @dataclass(frozen=True)
@@ -177,6 +235,13 @@ class StabilizerConfig:
     """Seconds after which a held level is no longer given out as valid."""
     window: int = 60
     """Frames of the window in which stability is reported."""
+
+    def __post_init__(self) -> None:
+        _in_range("stabilizer", self, ("alpha",), low=0, high=1, above=True)
+        above_zero = ("uncertainty_threshold", "time_constant", "min_cutoff", "derivative_cutoff")
+        _in_range("stabilizer", self, (*above_zero, "frame_rate", "max_gap", "max_hold"), low=0, above=True)
+        _in_range("stabilizer", self, ("process_variance", "beta"), low=0)
+        _in_range("stabilizer", self, ("window",), low=2)
 
 
 @dataclass(frozen=True)
@@ -243,7 +308,7 @@ class EvaluationConfig:
     split: Split | None = None
     """The split that is evaluated; by default test where there is one, else all."""
     calibration: str | None = None
-    """A calibration.json of fit_calibration.py."""
+    """A calibration.json of `emofuse calibrate`."""
     fusion: FusionConfig = field(default_factory=FusionConfig)
     stabilizer: StabilizerConfig = field(default_factory=StabilizerConfig)
     statistics: StatisticsConfig = field(default_factory=StatisticsConfig)
@@ -279,6 +344,16 @@ class SweepConfig:
     """Without labels: the slowest response to a step that is acceptable, seconds to 90 %."""
     min_coverage: float = 0.95
     """Minimum share of the fused frames for which a smoothed estimate must be given."""
+
+    def __post_init__(self) -> None:
+        if not self.filters:
+            raise ConfigError("sweep.filters must name at least one filter; got none")
+        _in_range("sweep", self, ("alpha",), low=0, high=1, above=True)
+        above_zero = ("threshold", "min_cutoff", "max_face_std", "step", "max_response")
+        _in_range("sweep", self, above_zero, low=0, above=True)
+        _in_range("sweep", self, ("process_scale", "beta"), low=0)
+        _in_range("sweep", self, ("threshold_quantile", "min_face_score", "min_coverage"), low=0, high=1)
+        _in_range("sweep", self, ("min_luma",), low=0, high=255)
 
 
 @dataclass(frozen=True)
@@ -320,3 +395,11 @@ class CalibrationSweepConfig:
     """What is minimised, mean over both axes: crps evaluates mean and variance at once | mae the mean alone | nll."""
     folds: int = 5
     """Grouped folds inside valid."""
+
+    def __post_init__(self) -> None:
+        _in_range("sweep", self, ("l2",), low=0)
+        _in_range("sweep", self, ("max_weight_ratio",), low=1)
+        _in_range("sweep", self, ("min_face_score",), low=0, high=1)
+        _in_range("sweep", self, ("max_face_std",), low=0, above=True)
+        _in_range("sweep", self, ("min_luma",), low=0, high=255)
+        _in_range("sweep", self, ("folds",), low=2)

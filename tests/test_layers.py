@@ -18,14 +18,15 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "emofuse"
 LAYERS = (
-    ("errors", "affect", "scales", "config", "tables"),
+    ("version", "errors", "affect", "scales", "config", "tables"),
     ("io", "io/video", "cli"),
     ("runs", "datasets", "metrics", "metrics/significance"),
     ("fusion", "calibration", "stabilizer", "report"),
     ("evaluation", "experts", "experts/face", "experts/face/detectors"),
     ("inference", "training", "live"),
-    ("tuning/calibration", "tuning/stabilizer", "tuning", "benchmark", "evaluate"),
-    ("",),
+    ("tuning/calibration", "tuning/stabilizer", "tuning", "benchmark", "pipeline"),
+    ("commands",),
+    ("", "__main__"),
 )
 """From the lowest up: a module may import from its own layer and from those before it; "" is the package itself."""
 RAY = {"inference", "tuning", "tuning/calibration", "tuning/stabilizer", "benchmark"}

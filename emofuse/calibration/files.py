@@ -1,4 +1,4 @@
-"""Calibrations as JSON: what kind of file it is, and of which version, is checked before it is believed."""
+"""Calibrations as JSON files, whose format and version are checked when they are read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""CalibrationJob a whole calibration on the valid split, in its order: means, then variances, then what joins them."""
+"""Fitting a whole calibration on the valid split, in its order: means, then variances, then what joins them."""
 
 from __future__ import annotations
 

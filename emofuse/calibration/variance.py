@@ -1,4 +1,4 @@
-"""Variances that mean something: corrected, per axis, until they match the squared errors.
+"""Variance recalibration: variances are corrected per axis to match the squared errors.
 
 Fitted on valid, after the means. Each layer takes rows of one axis (N,) or both (N, 2), leaves out what is
 unknown, and passes NaN through; what to do about unknown variances is the bundle's part (pooled variances).

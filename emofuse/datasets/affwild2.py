@@ -27,7 +27,7 @@ ORIGIN = Origin(
 UNLABELLED = -5.0
 NO_VIDEO = "annotated video missing"
 NO_FRAME = "frame without a cropped image"
-TWO_PERSONS = "annotation of one of two persons in a video (--frames cropped tells them apart)"
+TWO_PERSONS = "annotation of one of two persons in a video (--frames cropped separates them)"
 # The test set's labels are not public: the validation set is what papers report on.
 _SETS = {"train_set": "train", "validation_set": "test"}
 _SIDES = ("_left", "_right")

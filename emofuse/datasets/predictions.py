@@ -59,7 +59,7 @@ def build(
 ) -> Built:
     """Somebody else's predictions in a CSV or Parquet file become a predictions table.
 
-    It is evaluated with eval_fusion.py --predictions, without an image. Name the columns of at least one expert:
+    It is evaluated with `emofuse evaluate --predictions`, without an image. Name the columns of at least one expert:
     --face emonet_valence emonet_arousal. A row without the face expert's prediction counts as one without a face.
 
     Args:

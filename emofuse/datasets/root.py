@@ -163,12 +163,12 @@ def _remote_files(system: Any, base: str) -> dict[str, int]:
 
 
 def is_image(path: str) -> bool:
-    """Whether a file's name says that it is an image; hidden files are none."""
+    """Whether a file is an image by its name; hidden files are none."""
     return _is(path, IMAGE_SUFFIXES)
 
 
 def is_video(path: str) -> bool:
-    """Whether a file's name says that it is a video; hidden files are none."""
+    """Whether a file is a video by its name; hidden files are none."""
     return _is(path, VIDEO_SUFFIXES)
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
+import math
 
 from emofuse.calibration import Calibration
 from emofuse.config import EvaluationConfig, InferenceConfig, at_least
 from emofuse.errors import ConfigError
-from emofuse.fusion.select import chosen_fusion, fuse
-from emofuse.stabilizer import make_stabilizer
+from emofuse.fusion.select import check_fusion, chosen_fusion
 
 
 def check_inference(config: InferenceConfig) -> None:
@@ -27,7 +26,7 @@ def check_inference(config: InferenceConfig) -> None:
 
 
 def check_evaluation(config: EvaluationConfig, calibration: Calibration | None) -> None:
-    """That the fusion, the stabilizer and the statistics of the options can be had.
+    """That the fusion has what was to be fitted for it, and every number of the statistics is one that it can be.
 
     Raises:
         ConfigError: saying what cannot.
@@ -36,12 +35,9 @@ def check_evaluation(config: EvaluationConfig, calibration: Calibration | None) 
     at_least(0, config, "statistics", "gallery")
     if not 0.5 < statistics.confidence < 1:
         raise ConfigError(f"statistics.confidence must lie within (.5, 1), as .95; got {statistics.confidence:g}")
-    if not 0 < statistics.margin < np.inf:
+    if not 0 < statistics.margin < math.inf:
         raise ConfigError(f"statistics.margin must be above 0, as .01; got {statistics.margin:g}")
-    if not 0 <= statistics.min_effect < np.inf:
+    if not 0 <= statistics.min_effect < math.inf:
         raise ConfigError(f"statistics.min_effect must be 0 or more; got {statistics.min_effect:g}")
-    if not config.fusion.variance_floor > 0:
-        raise ConfigError(f"fusion.variance_floor must be positive; got {config.fusion.variance_floor:g}")
-    make_stabilizer(config.stabilizer)
-    nothing, fitted = np.full((2, 1, 2), np.nan), calibration.fusion_arguments() if calibration else {}
-    fuse(nothing, nothing, chosen_fusion(config.fusion, calibration.fusion if calibration else None), **fitted)
+    fitted = calibration.fusion_arguments() if calibration else {"weights": None, "stack": None}
+    check_fusion(chosen_fusion(config.fusion, calibration.fusion if calibration else None), **fitted)

@@ -50,12 +50,15 @@ class EvaluationResult:
         storage.write_table(run.comparisons, self.comparisons)
 
 
-def evaluate_table(predictions: pa.Table, config: EvaluationConfig) -> EvaluationResult:
+def evaluate_table(
+    predictions: pa.Table, config: EvaluationConfig, calibration: Calibration | None = None
+) -> EvaluationResult:
     """Calibrate, fuse, steady and measure stored predictions.
 
     Args:
         predictions: a table of `schema.PREDICTIONS`; its metadata holds the cards of its experts.
         config: the options.
+        calibration: the one that the options name, where it is loaded already.
 
     Raises:
         DataError: if the table is not a predictions table, repeats a row, or holds none of the split.
@@ -67,7 +70,8 @@ def evaluate_table(predictions: pa.Table, config: EvaluationConfig) -> Evaluatio
     if (repeated := table.num_rows - pc.count_distinct(table.column("sample_id")).as_py()) > 0:
         raise DataError(f"sample_id must be unique in predictions; {repeated} row(s) repeat another's")
     split = choose_split(table.column("split").unique().to_pylist(), config.split)
-    calibration = Calibration.load(config.calibration) if config.calibration else None
+    if config.calibration and calibration is None:
+        calibration = Calibration.load(config.calibration)
     if calibration:
         calibration.check_experts(_cards(table))
     table = mark_fitted(table, calibration)

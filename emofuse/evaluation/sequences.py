@@ -41,7 +41,7 @@ class SmoothedSequences:
     """What smoothing adds: columns for the fused table, a system to be evaluated, and stability figures.
 
     Attributes:
-        columns: `steady_*` and `held_*`, null for rows that belong to no sequence.
+        columns: `smoothed_*` and `held_*`, null for rows that belong to no sequence.
         mean: (N, 2), NaN for rows that belong to no sequence or have no smoothed estimate.
         variance: (N, 2).
         held: (N, 2), where the filter refused the sample.

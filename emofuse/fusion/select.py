@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -46,21 +46,38 @@ def fuse(
     Raises:
         ConfigError: if the method is unknown or lacks what it needs.
     """
+    check_fusion(config, weights=weights, stack=stack)
+    needs: dict[str, object] = {"floor": config.floor, "pooled": pooled}
+    if config.method in ("auto", "inverse_variance"):
+        needs["max_weight_ratio"] = config.threshold("max_weight_ratio")
+    elif config.method == "best_linear_unbiased":
+        needs |= {"correlation": correlation, "cap": True}
+    elif config.method == "constant":
+        needs["weights"] = weights
+    elif config.method == "stacked":
+        needs["stack"] = stack
+    return METHODS[config.method](mean, variance, **needs)
+
+
+def check_fusion(config: FusionConfig, *, weights: ArrayLike | None, stack: Stack | None, **_: object) -> None:
+    """That the method is one of ours, has what was to be fitted for it, and takes the options it is given.
+
+    Args:
+        config: the fusion, with a calibration's choice in it.
+        weights: fitted on valid, for constant.
+        stack: fitted on valid, for stacked.
+        _: what `fuse` takes besides.
+
+    Raises:
+        ConfigError: saying what is missing, or what does not belong together.
+    """
     if config.method not in METHODS:
         raise ConfigError(f"fusion method must be one of {', '.join(METHODS)}; got {config.method!r}")
-    needs: dict[str, object] = {"floor": config.variance_floor, "pooled": pooled}
-    if config.method in ("auto", "inverse_variance"):
-        needs["max_weight_ratio"] = config.max_weight_ratio
-    elif config.max_weight_ratio is not None:
+    if config.threshold("max_weight_ratio") is not None and config.method not in ("auto", "inverse_variance"):
         raise ConfigError(f"max_weight_ratio belongs to inverse_variance, not to {config.method}")
-    if config.method == "best_linear_unbiased":
-        needs |= {"correlation": correlation, "cap": True}
-    for method, name, fitted in (("constant", "weights", weights), ("stacked", "stack", stack)):
-        if config.method == method:
-            if fitted is None:
-                raise ConfigError(f"{method} fusion is fitted on valid: give a calibration, or choose another method")
-            needs[name] = fitted
-    return METHODS[config.method](mean, variance, **needs)
+    for method, fitted in (("constant", weights), ("stacked", stack)):
+        if config.method == method and fitted is None:
+            raise ConfigError(f"{method} fusion is fitted on valid: give a calibration, or choose another method")
 
 
 METHODS: dict[str, Callable[..., Fused]] = {
@@ -77,16 +94,27 @@ METHODS: dict[str, Callable[..., Fused]] = {
 
 
 def chosen_fusion(asked: FusionConfig, fitted: FusionConfig | None) -> FusionConfig:
-    """The fusion asked for; where its method is "auto", the calibration's choice, with the gates asked for.
+    """The fusion in force: what is asked for, and for what is not given the calibration's choice, else the defaults.
 
-    An option that is left at its default leaves the calibration's choice.
+    A calibration's cap and gates were chosen for its own rule: where another is named, none of them is taken over.
+
+    Args:
+        asked: None stands for an option that is not given.
+        fitted: the calibration's choice; None without a calibration.
     """
+    given: dict[str, Any] = {name: value for name, value in vars(asked).items() if value is not None}
+    del given["method"]
     if asked.method != "auto":
-        return asked
-    if fitted is None:
-        return replace(asked, method="inverse_variance")
-    given = {f.name: getattr(asked, f.name) for f in fields(asked) if getattr(asked, f.name) != f.default}
-    return replace(fitted, **given)
+        base = FusionConfig(method=asked.method)
+    else:
+        base = fitted or FusionConfig(method="inverse_variance")
+    joined = replace(base, **given)
+    in_force: dict[str, Any] = {name: joined.threshold(name) for name in THRESHOLDS}
+    return replace(joined, variance_floor=joined.floor, **in_force)
+
+
+THRESHOLDS = ("max_weight_ratio", "min_face_score", "max_face_std", "min_luma")
+"""Options of a fusion that can be switched off."""
 
 
 def clamp(mean: np.ndarray) -> np.ndarray:

@@ -49,7 +49,7 @@ def scan_manifest(address: str) -> ManifestSummary:
         DataError: if it is not Parquet or not a manifest.
     """
     if not storage.exists(address):
-        raise DataError(f"no manifest at {display_uri(address)}; make one with jobs/prepare_dataset.py")
+        raise DataError(f"no manifest at {display_uri(address)}; make one with `emofuse prepare`")
     try:
         found, ids = retry(lambda: _scan(address), address, storage.RETRIES)
     except storage_exceptions(pa.ArrowException, ValueError) as error:

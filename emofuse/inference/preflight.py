@@ -7,11 +7,11 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from emofuse.config import FaceConfig, InferenceConfig
+from emofuse.config import ComputeConfig, FaceConfig, InferenceConfig
 from emofuse.errors import CheckpointError
 from emofuse.experts.card import read_card
 from emofuse.experts.face.expert import face_card
-from emofuse.experts.head_expert import check_backbone, head_path
+from emofuse.experts.head_expert import head_path
 
 BULKY = ("training_images", "folds")
 """Card entries that do not travel with every table."""
@@ -40,7 +40,6 @@ def describe(config: InferenceConfig) -> Experts:
     head = head_path(config.scene)
     scene = read_card(head)
     _check_kind(scene, "scene", head, "--scene.head")
-    check_backbone(head, scene, config.scene.backbone)
     weights = {"scene.head": _sha256(head), "scene.backbone": scene["backbone"]["sha256"]}
     face = None
     if config.face.expert != "none":
@@ -60,6 +59,24 @@ def describe(config: InferenceConfig) -> Experts:
 
             weights["face.head"] = _sha256(Path(config.face.checkpoint or embedded_head("face")))
     return Experts({"scene": slim(scene), "face": slim(face) if face else None}, weights)
+
+
+def check_device(compute: ComputeConfig, *, here: bool) -> None:
+    """That the device is one that there is.
+
+    Args:
+        compute: the options.
+        here: whether the networks run in this process; the machines of a cluster are asked later.
+
+    Raises:
+        ConfigError: if it is none, or this machine lacks it.
+    """
+    from emofuse.experts.device import device_of, resolve_device
+
+    if here:
+        device_of(compute)
+    else:
+        resolve_device(compute.device)
 
 
 def _check_kind(card: dict[str, Any], kind: str, path: Path, option: str) -> None:

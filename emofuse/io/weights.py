@@ -33,7 +33,7 @@ class Weights:
         licence: as its publisher names it.
         page: where it is published.
         sha256: its hash in hexadecimal, or as much of its beginning as is published; None where unknown.
-        cache: whose cache it stands in, ours or torch's.
+        cache: whose cache it stands in, emofuse's or torch's.
         option: that names a file of one's own instead; None where there is none.
     """
 

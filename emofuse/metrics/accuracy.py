@@ -1,4 +1,4 @@
-"""How near the means are to the truth.
+"""Accuracy of the means: errors, correlations, agreement of signs.
 
 Every function takes (truth, mean), both (N,) or both (N, 2), and gives a float or an array (2,). A row whose
 truth or prediction is missing (NaN) on an axis is left out of that axis; without any row the result is NaN.
@@ -89,7 +89,7 @@ HIGHER_IS_BETTER: dict[str, bool | None] = {
     "sagr": True,
     "bias": None,
 }
-"""Which way each metric improves; None: towards zero, so a difference alone does not tell."""
+"""Which way each metric improves; None: towards zero, so a difference alone is no gain or loss."""
 
 
 def _deviations(x: np.ndarray) -> tuple[float, np.ndarray]:

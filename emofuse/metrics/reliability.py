@@ -1,4 +1,4 @@
-"""Whether variances are of the right size, and of the right size where they say so: curves and their areas."""
+"""Calibration and ranking of variances: reliability diagrams, calibration errors, risk-coverage curves."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ def miscalibration_area(truth: ArrayLike, mean: ArrayLike, variance: ArrayLike, 
 def risk_coverage(
     truth: ArrayLike, mean: ArrayLike, variance: ArrayLike, loss: Literal["absolute", "squared"] = "absolute"
 ) -> RiskCoverage:
-    """The risk-coverage curve: do the rows with the small variances have the small errors? One axis, arrays (N,).
+    """The risk-coverage curve: the error of the rows of smallest variance over their share. One axis, arrays (N,).
 
     Rows of equal variance enter with their common mean loss, so the order of rows does not matter and a
     constant variance gives a flat curve.

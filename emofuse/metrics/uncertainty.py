@@ -1,4 +1,4 @@
-"""How good the variances are: proper scores, coverage, sharpness, and all of them at once.
+"""Metrics of the variances: proper scores, coverage, sharpness, and all of them in one table.
 
 Arguments are (truth, mean, variance), all (N,) or all (N, 2). A row that lacks any of the three on an axis is
 left out of that axis; a variance that is NaN, infinite, zero or negative is unknown, hence missing.
@@ -111,7 +111,7 @@ def sharpness(*arrays: ArrayLike) -> Metric:
 def constant_variance(truth: ArrayLike, mean: ArrayLike) -> Metric:
     """The one variance with the least NLL on these rows, their mean squared error.
 
-    Fit it where variances are fitted (valid); variances that do not beat it elsewhere tell no rows apart.
+    Fit it where variances are fitted (valid); variances that do not beat it elsewhere do not rank rows.
     """
     return per_axis(lambda y, m: np.square(y - m).mean(), truth, mean)
 

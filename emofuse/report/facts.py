@@ -1,4 +1,4 @@
-"""What was run, on what, and what became of every row: the plain facts of the page."""
+"""Facts of a run for the page: data set, counts of rows by status, experts, stages, versions."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def dropped(run: RunFolder) -> dict[str, int]:
 
 
 def notes(run: RunFolder) -> list[str]:
-    """What the manifest's converter had to tell, without the note on labels, which stands at the top."""
+    """Notes of the manifest's converter, without that on labels, which stands at the top."""
     found = _made(run).get("notes")
     own = run.dataset.get("label_note")
     return [str(note) for note in found if note != own] if isinstance(found, list) else []

@@ -1,4 +1,4 @@
-"""The numbers of the tables, chosen and written once for the page and the terminal."""
+"""The tables of systems and metrics, for the page and the terminal."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ UNCERTAINTY = (
 STABILITY = ("jitter", "jitter_reduction", "noise_variance", "window_variance", "hold_rate", "response_time", "lag")
 CORRELATIONS = ("ccc", "pearson", "spearman", "sigma_error_spearman")
 MIN_CORRELATED = 5
-"""Correlations of fewer images than this say nothing, and are not shown."""
+"""Correlations of fewer images than this are left out of the table."""
 STAND_INS = "The ratings here are stand-ins, few, and for demonstration only."
 SUBSET_NAMES = {"all": "all images", "face": "images where a face was used", "no_face": "images without a face"}
 HUMAN = ("ceiling", "one_rater")
@@ -115,12 +115,12 @@ class SystemsTable:
 
 
 def system_name(system: str) -> str:
-    """How a system is called where people read."""
+    """A system's display name."""
     return SYSTEM_NAMES.get(system, system.replace("_", " ").capitalize())
 
 
 def metric_name(metric: str) -> str:
-    """How a metric is called where people read."""
+    """A metric's display name."""
     return METRIC_NAMES.get(metric, metric.replace("_", " "))
 
 
@@ -198,7 +198,7 @@ METRIC_HELP = {
     "bias": "mean of prediction minus rating, reference units; 0 is best",
     "nll": "mean negative log-likelihood of a normal distribution, nats; lower is better",
     "crps": "continuous ranked probability score, reference units; lower is better",
-    "zms": "mean squared z-score: 1 is calibrated, above it overconfident, below it not sure enough",
+    "zms": "mean squared z-score: 1 is calibrated, above it overconfident, below it underconfident",
     "ence": "expected normalised calibration error over bins of predicted deviation; compare with the next column",
     "ence_expected": "the ENCE that a perfectly calibrated model has with this many images",
     "miscalibration_area": "area between nominal and observed coverage, 0 to 0.5; lower is better",

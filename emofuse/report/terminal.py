@@ -22,7 +22,7 @@ NARROWEST = 60
 
 
 def overview(run_dir: str | Path) -> tuple[list[Table], list[str]]:
-    """What a run's page says first, for the terminal: tables and sentences with the same numbers.
+    """The head of a run's page for the terminal: tables and sentences with the same numbers.
 
     Rows that an expert was trained on are shown only where there are no others, and marked.
 

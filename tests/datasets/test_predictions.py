@@ -1,4 +1,4 @@
-"""Somebody else's predictions as a predictions table."""
+"""External predictions as a predictions table."""
 
 from __future__ import annotations
 

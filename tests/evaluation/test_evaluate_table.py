@@ -280,7 +280,7 @@ def test_sequences_are_smoothed_in_order_however_the_rows_come() -> None:
     jitter = value(done.metrics, "smoothed", "jitter", subset="sequences")
     assert jitter["value"] < value(done.metrics, "fused", "jitter", subset="sequences")["value"]
     assert jitter["n_groups"] == 3
-    # METHODS: frames to 90 % of a step are ceil(ln .1 / ln(1 - alpha)).
+    # docs/methods.md: frames to 90 % of a step are ceil(ln .1 / ln(1 - alpha)).
     assert value(done.metrics, "smoothed", "response_time", subset="sequences")["value"] == 4
 
 

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import boto3
 import numpy as np
@@ -16,7 +17,7 @@ import s3fs
 from broken import encoded, scene
 from s3_server import BUCKET, Server, error, failing
 
-from emofuse.config import ComputeConfig, EvaluationConfig, InferenceConfig, MediaConfig, StatisticsConfig
+from emofuse.config import ComputeConfig, EvaluationConfig, InferenceConfig, MediaConfig
 from emofuse.errors import ConfigError, DataError
 from emofuse.inference import sink
 from emofuse.io import retry, storage
@@ -180,7 +181,7 @@ def test_what_is_not_there_or_not_served_is_one_line(s3: Server, monkeypatch: py
 def test_a_whole_run_on_s3_with_a_image_that_stays_unreadable(
     s3: Server, image: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from emofuse.evaluate import Evaluation
+    from emofuse.pipeline import evaluate
 
     good = [put(f"images/{i}.png", encoded(scene(i), "PNG")) for i in range(2)]
     stuck = put("images/stuck.png", encoded(scene(9), "PNG"))
@@ -194,10 +195,9 @@ def test_a_whole_run_on_s3_with_a_image_that_stays_unreadable(
     inference_config = InferenceConfig(
         media=MediaConfig(retries=1), compute=ComputeConfig(batch_size=2, rows_per_block=2, device="cpu")
     )
-    evaluation_config = EvaluationConfig(statistics=StatisticsConfig(resamples=50))
-    run = Evaluation(inference_config, evaluation_config, f"s3://{BUCKET}/runs/first").evaluate(
-        f"s3://{BUCKET}/manifest.parquet", local=True
-    )
+    evaluation_config = EvaluationConfig()
+    options: dict[str, Any] = {"inference": inference_config, "evaluation": evaluation_config, "local": True}
+    run = evaluate(f"s3://{BUCKET}/manifest.parquet", out=f"s3://{BUCKET}/runs/first", **options)
     assert run.finished
     assert run.load()["counts"]["out"] == len(rows)
     out = {row["sample_id"]: row for row in storage.read_table(run.predictions).to_pylist()}
@@ -214,7 +214,7 @@ def test_a_whole_run_on_s3_with_a_image_that_stays_unreadable(
 
     local = tmp_path / "local.parquet"
     pq.write_table(table.slice(0, 2), local)
-    again = Evaluation(inference_config, evaluation_config, str(tmp_path / "run")).evaluate(str(local), local=True)
+    again = evaluate(str(local), out=str(tmp_path / "run"), **options)
     columns = ["sample_id", "scene_valence", "scene_arousal", "scene_valence_variance"]
     both = [storage.read_table(each.predictions).select(columns).sort_by("sample_id") for each in (run, again)]
     assert both[0].slice(0, 2).equals(both[1])

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -19,20 +17,19 @@ from emofuse.config import (
     CalibrationConfig,
     CalibrationSweepConfig,
     EvaluationConfig,
-    InferenceConfig,
     StatisticsConfig,
 )
 from emofuse.errors import ConfigError, DataError
-from emofuse.evaluate import Evaluation
 from emofuse.evaluation.evaluate_table import evaluate_table
 from emofuse.io import storage
+from emofuse.pipeline import re_evaluate
 from emofuse.runs.run import Run, predictions_of
 from emofuse.tables.columns import column, texts
 from emofuse.tuning.calibration.losses import CrossValidationData
 from emofuse.tuning.calibration.run import CalibrationJob
+from tests.commandline import run_command
 from tests.tuning.miscalibrated import OVERCONFIDENCE, SCALE, SHIFT, table
 
-JOB = Path(__file__).resolve().parents[2] / "jobs" / "fit_calibration.py"
 FEW = CalibrationSweepConfig(
     means=("identity", "affine"),
     losses=("mse",),
@@ -116,9 +113,15 @@ def test_calibrated_is_compared_with_uncalibrated_and_errs_less(run: Run) -> Non
         assert row["ci_high"] < 0
 
 
-def test_the_main_job_gives_the_same_numbers_with_the_file(run: Run, tmp_path: Path) -> None:
+def test_the_main_job_gives_the_same_numbers_with_the_file(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     evaluation_config = replace(EVALUATION, calibration=f"{run.address}/calibration.json")
-    again = Evaluation(InferenceConfig(), evaluation_config, str(tmp_path / "again")).evaluate_table(run.predictions)
+    loaded = []
+    load = Calibration.load.__func__  # type: ignore[attr-defined]
+    monkeypatch.setattr(Calibration, "load", classmethod(lambda cls, path: loaded.append(path) or load(cls, path)))
+    again = re_evaluate(run.predictions, out=str(tmp_path / "again"), evaluation=evaluation_config)
+    assert loaded == [evaluation_config.calibration], "a calibration is read once a run"
     assert pq.read_table(again.metrics).equals(pq.read_table(run.metrics))
     assert pq.read_table(again.comparisons).equals(pq.read_table(run.comparisons))
 
@@ -155,7 +158,7 @@ def test_an_unfinished_run_is_not_fitted_on(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="90 of 91 predictions: it is not finished"):
         SWEPT.run(part.address, str(tmp_path / "a"))
     with pytest.raises(DataError, match="90 of 91 predictions: it is not finished"):
-        Evaluation(InferenceConfig(), EVALUATION, str(tmp_path / "b")).evaluate_table(part.predictions)
+        re_evaluate(part.predictions, out=str(tmp_path / "b"), evaluation=EVALUATION)
 
 
 def test_a_calibration_is_read_from_wherever_it_was_written(run: Run) -> None:
@@ -197,8 +200,8 @@ def test_only_valid_is_fitted_on(split: str, tmp_path: Path) -> None:
 
 def test_without_valid_rows_the_job_says_so_in_one_line(tmp_path: Path) -> None:
     rows = changed(table(90), "split", lambda values: ["train" if v == "valid" else v for v in values])
-    command = [sys.executable, str(JOB), "--predictions", written(rows, tmp_path), "--out", str(tmp_path / "run")]
-    done = subprocess.run([*command, "--local"], capture_output=True, text=True, timeout=120)
+    predictions = written(rows, tmp_path)
+    done = run_command("calibrate", "--predictions", predictions, "--out", tmp_path / "run", "--local")
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
     assert "'valid'" in done.stderr

@@ -1,9 +1,8 @@
-"""The job as people call it: a process with a command line, a file, an exit status."""
+"""`emofuse prepare`: what it writes, what it tells, its exit status."""
 
 from __future__ import annotations
 
 import subprocess
-import sys
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -11,13 +10,11 @@ import pytest
 
 from emofuse.datasets import CONVERTERS
 from emofuse.tables import schema
-
-JOB = Path(__file__).resolve().parents[2] / "jobs" / "prepare_dataset.py"
+from tests.commandline import run_command
 
 
 def call(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(JOB), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=120, check=False)
+    return run_command("prepare", *arguments, cwd=cwd)
 
 
 def test_the_demo_says_what_it_is(tmp_path: Path) -> None:
@@ -100,8 +97,6 @@ def test_a_place_that_cannot_be_written_is_a_user_error(tmp_path: Path) -> None:
     assert "cannot write" in done.stderr
 
 
-def test_help_names_every_data_set_and_the_file_is_executable() -> None:
+def test_help_names_every_data_set() -> None:
     told = call("--help").stdout
     assert all(f"• {name} " in told for name in CONVERTERS)
-    assert JOB.read_text().startswith("#!/usr/bin/env python\n")
-    assert JOB.stat().st_mode & 0o111

@@ -41,7 +41,7 @@ def oasis(data: Path, out: Path) -> None:
     for kind in ("scene", "face"):
         heads[kind] = out / f"{kind}-head" / "head.safetensors"
         if not heads[kind].exists():
-            job("train_scene", "--manifest", manifest, "--out", heads[kind].parent, "--input", kind)
+            job("train_scene", "--manifest", manifest, "--out", heads[kind].parent, "--expert", kind)
     options = ("--manifest", manifest, "--scene.head", heads["scene"], "--face.checkpoint", heads["face"])
     job("eval_fusion", *options, "--out", out / "oasis-run")
     record = json.loads((out / "oasis-run" / "run.json").read_text())

@@ -30,7 +30,7 @@ class VideoIndex:
         timestamps: float64 (N,), the same in seconds.
         keyframe: bool (N,), where decoding can start.
         time_base: seconds per unit of `pts`.
-        broken: how and where the file breaks off; None for one that is whole as far as can be told.
+        broken: how and where the file breaks off; None for one that seems whole.
     """
 
     pts: np.ndarray | None
@@ -161,7 +161,7 @@ def _by_show_time(packets: list[_Packet], *, whole: bool) -> tuple[np.ndarray, n
 
 
 def _cut_short(video: Opened, packets: list[_Packet]) -> str | None:
-    """Whether the header promised more than there is."""
+    """Whether the header announces more than there is."""
     stream, container = video.stream, video.container
     if stream.frames > len(packets):
         return f"it breaks off: {stream.frames:,} frames declared, {len(packets):,} there,"

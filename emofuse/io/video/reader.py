@@ -18,7 +18,7 @@ from emofuse.io.video.decode import Keyed, keyed_frames, to_image
 from emofuse.io.video.index import VideoIndex, index_frames
 
 AHEAD = 10.0
-"""Seconds that are decoded through rather than leapt over, when a reader goes on in the same video."""
+"""Seconds that are decoded through rather than leapt over, when a reader continues in the same video."""
 
 Found = tuple[int, DecodedImage | MediaError]
 

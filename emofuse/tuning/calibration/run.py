@@ -20,6 +20,7 @@ from emofuse.config import CalibrationConfig, CalibrationSweepConfig, Evaluation
 from emofuse.errors import ConfigError, DataError
 from emofuse.evaluation.checks import check_evaluation
 from emofuse.evaluation.evaluate_table import EvaluationResult, evaluate_table
+from emofuse.fusion.select import chosen_fusion
 from emofuse.inference import sink
 from emofuse.inference.manifest import check_whole
 from emofuse.inference.progress import timed
@@ -118,7 +119,7 @@ class CalibrationJob:
         )
         # Not before: a directory is claimed for a fit that can be made, or the corrected one would be refused.
         run.save(record)
-        layers, fusion = self.layers, chosen_rule(self.fusion)
+        layers, fusion = self.layers, chosen_fusion(self.fusion, None)
         with timed(record, "fit", len(sweep_data)):
             if self.tune:
                 where = None if self.local else run.address
@@ -184,11 +185,6 @@ def _check_groups(table: pa.Table, split: str) -> None:
         raise DataError(
             f"{split} and test share {len(np.unique(names[shared]))} group(s), first {first!r}; split by group anew"
         )
-
-
-def chosen_rule(fusion: FusionConfig) -> FusionConfig:
-    """The rule of a calibration that is not swept: inverse variance where none is named."""
-    return replace(fusion, method="inverse_variance") if fusion.method == "auto" else fusion
 
 
 def choice_record(swept: Swept) -> dict[str, Any]:

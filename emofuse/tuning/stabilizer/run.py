@@ -167,9 +167,10 @@ class StabilizerSweep:
 
 
 def options_of(chosen: dict[str, Any]) -> str:
-    """A row of the surface as eval_fusion.py's options, axis by axis where the axes differ."""
+    """A row of the surface as options of `emofuse evaluate`, axis by axis where the axes differ; every gate is named,
+    so that none of a calibration's stays on unseen."""
     options = {f"stabilizer.{name}": value for name, value in _filter_options(chosen).items()}
-    options |= {f"fusion.{name}": chosen[name] for name in GATES if chosen[name] is not None}
+    options |= {f"fusion.{name}": "none" if chosen[name] is None else chosen[name] for name in GATES}
     words = {name: " ".join(map(str, value)) if isinstance(value, tuple) else value for name, value in options.items()}
     return " ".join(f"--{name.replace('_', '-')} {value}" for name, value in words.items())
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,14 +16,14 @@ import tyro
 from emofuse.config import EvaluationConfig, FusionConfig, StabilizerConfig, SweepConfig
 from emofuse.errors import ConfigError, DataError
 from emofuse.evaluation.evaluate_table import evaluate_table
+from emofuse.fusion.select import chosen_fusion
 from emofuse.metrics.accuracy import concordance, mae
 from emofuse.metrics.stability import hold_rate, jitter, response_time
 from emofuse.stabilizer import make_stabilizer, smooth
 from emofuse.tuning.stabilizer.grid import filter_grids, fusion_grid
 from emofuse.tuning.stabilizer.run import StabilizerSweep, _cautions, chosen_options, divided, options_of
 from emofuse.tuning.stabilizer.surface import SweepData, evaluated, pareto, surface_of
-
-JOB = Path(__file__).resolve().parents[3] / "jobs" / "tune_stabilizer.py"
+from tests.commandline import run_command
 
 
 def _small_sweep():
@@ -256,11 +254,7 @@ class TestJob:
         assert record["sweep"]["trials"] >= 4
 
     def test_errors_take_one_line(self, tmp_path):
-        done = subprocess.run(
-            [sys.executable, str(JOB), "--fused", str(tmp_path / "none"), "--out", str(tmp_path / "out"), "--local"],
-            capture_output=True,
-            text=True,
-        )
+        done = run_command("stabilize", "--fused", tmp_path / "none", "--out", tmp_path / "out", "--local")
         assert done.returncode == 1
         assert done.stderr.startswith("error: ")
         assert done.stderr.count("\n") == 1
@@ -274,9 +268,15 @@ def test_the_options_that_are_printed_are_those_of_the_choice(tmp_path: Path) ->
         "min_face_score": 0.8, "max_face_std": None, "min_luma": None,
     }  # fmt: skip
     said = options_of(row)
-    assert said == "--stabilizer.filter kalman --stabilizer.process-variance 0.001 0.02 --fusion.min-face-score 0.8"
+    assert said.startswith(
+        "--stabilizer.filter kalman --stabilizer.process-variance 0.001 0.02 --fusion.min-face-score"
+    )
     parsed = tyro.cli(EvaluationConfig, args=said.split())
-    assert (parsed.stabilizer, parsed.fusion) == chosen_options(row, StabilizerConfig(), FusionConfig())
+    assert parsed.stabilizer == chosen_options(row, StabilizerConfig(), FusionConfig())[0]
+    # Whatever gates a calibration has, these options put the chosen ones in their place.
+    fitted = FusionConfig(method="equal", max_face_std=0.3, min_face_score=0.6)
+    gates = chosen_fusion(parsed.fusion, fitted)
+    assert (gates.min_face_score, gates.max_face_std, gates.min_luma) == (0.8, None, None)
 
 
 def test_a_choice_that_hardly_moves_or_rests_on_little_is_called_so() -> None:
