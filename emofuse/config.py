@@ -57,15 +57,6 @@ def _bounds(low: float, high: float, *, above: bool, below: bool) -> str:
     return " and ".join(parts)
 
 
-def at_least(least: int, config: object, part: str, *names: str) -> None:
-    """Check counts of a part of the options (`statistics`, …) against the least that they can be; None passes.
-
-    Raises:
-        ConfigError: naming the first option that does not reach it.
-    """
-    _in_range(part, getattr(config, part), names, low=least)
-
-
 @dataclass(frozen=True)
 class MediaConfig:
     """How images are read."""
@@ -79,6 +70,10 @@ class MediaConfig:
     retries: int = 3
     """Further attempts where remote storage fails for the moment."""
 
+    def __post_init__(self) -> None:
+        _in_range("media", self, ("max_pixels", "max_bytes"), low=1)
+        _in_range("media", self, ("retries",), low=0)
+
 
 @dataclass(frozen=True)
 class SceneConfig:
@@ -90,6 +85,9 @@ class SceneConfig:
     """The backbone's weights, as a file or a pretrained tag of its hub; by default those that the card names."""
     passes: int = 20
     """MC-dropout passes T."""
+
+    def __post_init__(self) -> None:
+        _in_range("scene", self, ("passes",), low=1)
 
 
 @dataclass(frozen=True)
@@ -119,6 +117,10 @@ class FaceConfig:
     expression: bool = False
     """Add the expression probabilities as columns (EmoNet)."""
 
+    def __post_init__(self) -> None:
+        _in_range("face", self, ("detect_size", "views", "max_faces"), low=1)
+        _in_range("face", self, ("min_score",), low=0, high=1)
+
 
 @dataclass(frozen=True)
 class ComputeConfig:
@@ -144,6 +146,12 @@ class ComputeConfig:
     """Manifest rows per block; by default chosen from the manifest and the cluster."""
     decode: Literal["auto", "tasks", "actors"] = "auto"
     """Where images are decoded: auto = tasks that feed GPU actors, or the model actors themselves on CPUs."""
+
+    def __post_init__(self) -> None:
+        _in_range("compute", self, ("batch_size", "face_chunk", "threads", "actors", "rows_per_block"), low=1)
+        _in_range("compute", self, ("gpu_fraction",), low=0, high=1, above=True)
+        if self.device not in DEVICES:
+            raise ConfigError(f"compute.device must be one of {', '.join(DEVICES)}; got {self.device!r}")
 
 
 Threshold = float | Literal["none"]
@@ -217,8 +225,17 @@ class StabilizerConfig:
     """EMA weight of the new sample."""
     uncertainty_threshold: float | tuple[float, float] = 0.4
     """The gate's threshold on the fused variance, one for both axes or one for each."""
-    process_variance: float | tuple[float, float] = 0.01
-    """Variance of the level's step, reference units squared per frame (Kalman), or per held frame (the others)."""
+    process_variance: float | tuple[float, float] = 0.3
+    """Variance of the level's step, reference units squared per second: it sets the Kalman filter's gain, and in any
+    filter what a hold adds to the variance; with autocorrelation, what a lag adds too."""
+    autocorrelation: float | tuple[float, float] | None = None
+    """Correlation of the fused errors one second apart, in [0, 1], as `emofuse stabilize` finds it on labelled clips;
+    0 = white noise. None: not known, and the smoothed variance is that of the raw frames."""
+    autocorrelated_share: float | tuple[float, float] = 1.0
+    """Share of the error variance that is so correlated; the rest is white noise, which smoothing removes."""
+    level_variance: float | tuple[float, float] | None = None
+    """With autocorrelation: variance of the true level's step, reference units squared per second, as labelled clips
+    have it; by default process_variance, which may rather be chosen for its gain."""
     time_constant: float | None = None
     """EMA: seconds; takes the place of alpha and means the same at any frame rate."""
     min_cutoff: float = 1.0
@@ -235,12 +252,16 @@ class StabilizerConfig:
     """Seconds after which a held level is no longer given out as valid."""
     window: int = 60
     """Frames of the window in which stability is reported."""
+    file: str | None = None
+    """A stabilizer.json of `emofuse stabilize`: it holds all options of the stabilizer and the fusion's gates, and the
+    rows they were chosen on, which count as in-sample."""
 
     def __post_init__(self) -> None:
         _in_range("stabilizer", self, ("alpha",), low=0, high=1, above=True)
         above_zero = ("uncertainty_threshold", "time_constant", "min_cutoff", "derivative_cutoff")
         _in_range("stabilizer", self, (*above_zero, "frame_rate", "max_gap", "max_hold"), low=0, above=True)
-        _in_range("stabilizer", self, ("process_variance", "beta"), low=0)
+        _in_range("stabilizer", self, ("process_variance", "level_variance", "beta"), low=0)
+        _in_range("stabilizer", self, ("autocorrelation", "autocorrelated_share"), low=0, high=1)
         _in_range("stabilizer", self, ("window",), low=2)
 
 
@@ -255,7 +276,12 @@ class StatisticsConfig:
     confidence: float = 0.95
     """Confidence of the intervals; 1 minus it is the level of each family of declared comparisons."""
     gallery: int = 120
-    """Most images the report's gallery holds."""
+    """Maximum number of images in the report's gallery."""
+
+    def __post_init__(self) -> None:
+        _in_range("statistics", self, ("margin",), low=0, above=True)
+        _in_range("statistics", self, ("min_effect", "gallery"), low=0)
+        _in_range("statistics", self, ("confidence",), low=0.5, high=1, above=True, below=True)
 
 
 @dataclass(frozen=True)
@@ -285,6 +311,12 @@ class TrainingConfig:
     """Epochs without a better valid loss after which a phase stops."""
     depth_groups: int = 3
     """Groups of layers with a rate of their own when unfrozen; the head is one more."""
+
+    def __post_init__(self) -> None:
+        _in_range("training", self, ("batch_size", "patience", "depth_groups"), low=1)
+        _in_range("training", self, ("epochs", "unfrozen_epochs", "weight_decay"), low=0)
+        _in_range("training", self, ("learning_rate",), low=0, above=True)
+        _in_range("training", self, ("dropout",), low=0, high=1, below=True)
 
 
 @dataclass(frozen=True)
@@ -344,6 +376,8 @@ class SweepConfig:
     """Without labels: the slowest response to a step that is acceptable, seconds to 90 %."""
     min_coverage: float = 0.95
     """Minimum share of the fused frames for which a smoothed estimate must be given."""
+    folds: int = 5
+    """Folds of whole groups of sequences: what the others choose is tried on each."""
 
     def __post_init__(self) -> None:
         if not self.filters:

@@ -18,13 +18,15 @@ from rich.console import Console
 from emofuse.calibration import Calibration
 from emofuse.config import EvaluationConfig, InferenceConfig
 from emofuse.errors import ConfigError
-from emofuse.evaluation.checks import check_evaluation, check_inference
+from emofuse.evaluation.checks import check_evaluation
 from emofuse.evaluation.evaluate_table import choose_split, evaluate_table
+from emofuse.experts.device import device_of
+from emofuse.experts.face.detectors import detects_with_torch
 from emofuse.inference import sink
 from emofuse.inference.cluster import cluster_address, joined, ray_cluster
 from emofuse.inference.job import Job
 from emofuse.inference.manifest import ManifestSummary, check_complete, check_whole, scan_manifest
-from emofuse.inference.preflight import Experts, check_device, describe
+from emofuse.inference.preflight import Experts, describe
 from emofuse.inference.progress import timed, watch
 from emofuse.inference.resources import local_plan, plan
 from emofuse.inference.run import predict_local, predict_ray, resolved
@@ -175,8 +177,8 @@ class _InferenceJob:
             raise ConfigError("local runs in this process and address names a Ray cluster: give one of them")
         if out is not None:
             runs.check_output(out)
-        check_inference(config)
-        check_device(config.compute, here=local)
+        if local:
+            device_of(config.compute)  # the machines of a cluster are asked later
         manifest = storage.absolute(manifest) if manifest else demo_manifest()
         return cls(manifest, scan_manifest(manifest), describe(config), config, local, address)
 
@@ -214,8 +216,6 @@ class _InferenceJob:
         if self.local:
             predict_local(Job(self.manifest, run.predictions, config, local_plan(config.compute, rows), metadata))
             return
-        from emofuse.inference.ray_graph import detects_with_torch
-
         networks = detects_with_torch(config.face)
         with ray_cluster(self.address) as cluster:
             width = plan(config.compute, cluster, rows, torch_detector=networks)
@@ -245,9 +245,9 @@ def _open(
     """
     marks = {"predict": predict}
     if evaluation:
-        path = evaluation.calibration
-        content = runs.content_sha256(path) if path else None
-        marks["evaluate"] = runs.evaluation_fingerprint(predict, evaluation, content)
+        files = (evaluation.calibration, evaluation.stabilizer.file)
+        contents = [runs.content_sha256(path) if path else None for path in files]
+        marks["evaluate"] = runs.evaluation_fingerprint(predict, evaluation, *contents)
     last = list(marks.values())[-1]
     run = Run(storage.absolute(out) if out else storage.join(runs.folder(), f"{name}-{last[:8]}"))
     record = {"config": {}, **run.open(marks), **runs.provenance()}

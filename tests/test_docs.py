@@ -84,7 +84,7 @@ def test_links_between_documents_lead_somewhere(document: Path) -> None:
 
 def test_line_counts_are_about_right() -> None:
     rows = re.findall(r"^\| `([\w/.]+)` \| (\d+) \|", (ROOT / "docs/architecture.md").read_text(encoding="utf-8"), re.M)
-    assert rows[0][0] == "emofuse/evaluate.py"
+    assert rows[0][0] == "emofuse/pipeline.py"
     for file, said in rows:
         lines = len((ROOT / file).read_text(encoding="utf-8").splitlines())
         assert abs(int(said) - lines) <= TOLERANCE * lines, f"{file} has {lines} lines, not {said}"
@@ -93,7 +93,7 @@ def test_line_counts_are_about_right() -> None:
 def test_layers_are_those_that_imports_keep_to() -> None:
     text = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
     said = [set(QUOTED.findall(names)) for names in re.findall(r"^\| \d \| (.+) \|$", text, re.M)]
-    assert said == [set(each) for each in LAYERS if each != ("",)]
+    assert said == [set(each) - {""} for each in LAYERS]
 
 
 @pytest.mark.parametrize("name", TABLES)

@@ -40,7 +40,7 @@ class Options:
     address: str | None = None
     """Ray cluster to join; by default RAY_ADDRESS, else a cluster on this machine for this run."""
     seed: int = 0
-    """Fixes the deal to folds."""
+    """Fixes how groups are assigned to folds."""
     sweep: CalibrationSweepConfig = field(default_factory=CalibrationSweepConfig)
     calibrator: CalibrationConfig = field(default_factory=CalibrationConfig)
     fusion: FusionConfig = field(default_factory=FusionConfig)

@@ -9,10 +9,11 @@ from emofuse.config import Split, StabilizerConfig, SweepConfig
 
 DESCRIPTION = """Which filter, with which parameters and behind which fusion gates, smooths these sequences best?
 Reads the fused table of a run and tries every combination on Ray Tune, vectorised in few trials. Where frames
-are labelled the error after smoothing is minimised, elsewhere the jitter at a bounded response time. Writes
-surface.parquet, pareto.parquet, run.json with the chosen options, and report.html."""
+are labelled the error after smoothing is minimised, elsewhere the jitter at a bounded response time; the quickest
+filter within one standard error of the best is taken. Writes stabilizer.json, for `--stabilizer.file` of
+`emofuse evaluate`, surface.parquet, pareto.parquet, run.json, and report.html."""
 
-SWEPT = ("filter", "alpha", "uncertainty_threshold", "process_variance", "min_cutoff", "beta")
+SWEPT = ("filter", "alpha", "uncertainty_threshold", "process_variance", "min_cutoff", "beta", "file")
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,8 @@ class Options:
     out: str
     """The run directory of the sweep."""
     split: Split | None = None
-    """Configurations are compared on this split; by default valid where there is one, else all."""
+    """Configurations are compared on this split; by default valid where there is one, else all but test, which is
+    refused."""
     local: bool = False
     """Run in this process, without Ray: the same numbers."""
     address: str | None = None

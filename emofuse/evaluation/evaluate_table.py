@@ -1,4 +1,4 @@
-"""Evaluate: stored predictions → calibrate → fuse → steady each sequence → fused table, metrics, comparisons.
+"""Evaluate: stored predictions → calibrate → fuse → smooth each sequence → fused table, metrics, comparisons.
 
 Cheap, and made from Parquet alone: every ablation and every sweep starts here, not at the images.
 """
@@ -6,7 +6,7 @@ Cheap, and made from Parquet alone: every ablation and every sweep starts here, 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,7 @@ from emofuse.fusion.rules import equal_weights, fixed_weights
 from emofuse.fusion.select import chosen_fusion, clamp, fuse, recalibrated
 from emofuse.io import storage
 from emofuse.runs.run import Run
+from emofuse.stabilizer.tuned import TunedStabilizer, with_tuned
 from emofuse.tables.columns import both, column, floats, texts
 from emofuse.tables.schema import EXPERTS, FUSED, PREDICTIONS, conform, read_metadata, with_metadata
 
@@ -36,7 +37,7 @@ FITTED_METRICS = {"mse": "rmse", "mae": "mae", "ccc": "ccc"}
 
 @dataclass(frozen=True)
 class EvaluationResult:
-    """Three tables of DESIGN, and the split that was evaluated."""
+    """The fused, metrics and comparisons tables (docs/architecture.md), and the split that was evaluated."""
 
     fused: pa.Table
     metrics: pa.Table
@@ -53,7 +54,7 @@ class EvaluationResult:
 def evaluate_table(
     predictions: pa.Table, config: EvaluationConfig, calibration: Calibration | None = None
 ) -> EvaluationResult:
-    """Calibrate, fuse, steady and measure stored predictions.
+    """Calibrate, fuse, smooth and measure stored predictions.
 
     Args:
         predictions: a table of `schema.PREDICTIONS`; its metadata holds the cards of its experts.
@@ -74,11 +75,13 @@ def evaluate_table(
         calibration = Calibration.load(config.calibration)
     if calibration:
         calibration.check_experts(_cards(table))
-    table = mark_fitted(table, calibration)
+    config, tuned = with_tuned(config)
+    table = mark_fitted(table, calibration, tuned)
     experts = expert_predictions(table, calibration)
     mean = np.stack([experts[name].mean for name in EXPERTS])
     variance = np.stack([experts[name].variance for name in EXPERTS])
     fusion = chosen_fusion(config.fusion, calibration.fusion if calibration else None)
+    fusion = replace(fusion, **tuned.gates) if tuned else fusion
     gates = gate(column(table, "face_score"), variance[1], column(table, "luma"), fusion)
     mean[1, np.logical_or.reduce(list(gates.values()))] = np.nan
     fitted = calibration.fusion_arguments() if calibration else {}
@@ -115,12 +118,13 @@ def choose_split(there: Iterable[str | None], wanted: str | None) -> str:
     return wanted
 
 
-def mark_fitted(table: pa.Table, calibration: Calibration | None) -> pa.Table:
-    """`table` with the rows that the calibration was fitted on marked `in_sample` too."""
-    if calibration is None:
-        return table
-    fitted = calibration.in_sample(texts(table, "sample_id"))
-    return replace_columns(table, {"in_sample": pa.array((column(table, "in_sample") > 0) | fitted)})
+def mark_fitted(table: pa.Table, *fitted: Calibration | TunedStabilizer | None) -> pa.Table:
+    """`table` with the rows that any of these was fitted or tuned on marked `in_sample` too."""
+    ids, seen = texts(table, "sample_id"), column(table, "in_sample") > 0
+    for each in fitted:
+        if each is not None:
+            seen |= each.in_sample(ids)
+    return replace_columns(table, {"in_sample": pa.array(seen)})
 
 
 def expert_predictions(table: pa.Table, calibration: Calibration | None) -> dict[str, System]:
@@ -173,12 +177,12 @@ def constants(table: pa.Table) -> dict[str, System]:
 
 
 def fused_columns(systems: dict[str, System], fused: Fused, experts: dict[str, System]) -> dict[str, pa.Array]:
-    """The columns of the fused table that fusion gives; the experts' as they were fused."""
+    """The columns of the fused table that fusion gives; the experts' as they were fused, which may leave the scale."""
     columns: dict[str, pa.Array] = {}
     for i, axis in enumerate(AXES):
-        for name in (*EXPERTS, "fused"):
-            columns[f"{name}_{axis}"] = floats(systems[name].mean[:, i])
-            columns[f"{name}_{axis}_variance"] = floats(systems[name].variance[:, i])
+        for name, each in (*experts.items(), ("fused", systems["fused"])):
+            columns[f"{name}_{axis}"] = floats(each.mean[:, i])
+            columns[f"{name}_{axis}_variance"] = floats(each.variance[:, i])
         columns[f"scene_weight_{axis}"] = floats(fused.weights[0, :, i])
     for name, expert in experts.items():
         there = np.isfinite(expert.mean).any(axis=1)

@@ -14,14 +14,11 @@ from emofuse.config import InferenceConfig
 from emofuse.experts.card import preprocessing_of
 from emofuse.experts.face.alignment import CROP_SIZE
 from emofuse.experts.face.finder import FaceFinder, FoundFaces
-from emofuse.experts.preprocess import Preprocessing
+from emofuse.experts.preprocess import ENOUGH, Preprocessing
 from emofuse.io.images import DecodedImage, MediaError, content_hash, decode_image, read_bytes
 from emofuse.io.malloc import reuse_memory
 from emofuse.io.video import VideoReader
 from emofuse.tables.schema import MANIFEST
-
-ENOUGH = 2
-"""Pixels of a reduced decoding per pixel that a crop needs, at least."""
 
 DECODED = pa.schema(
     [
@@ -56,7 +53,7 @@ class Decoder:
         self._media = config.media
         self._videos = VideoReader(config.media)
         self._preprocessing: Preprocessing = preprocessing_of(config.scene)
-        self._finder = FaceFinder(config.face) if config.face.expert != "none" else None
+        self._finder = FaceFinder(config.face, config.compute) if config.face.expert != "none" else None
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         """Manifest rows to rows of `DECODED`; a row that cannot be read says why in `error`."""
@@ -80,7 +77,7 @@ class Decoder:
     def _row(self, uri: str | None, box: list[float] | None) -> dict[str, Any]:
         try:
             data = read_bytes(uri or "", self._media)
-            seen = self._see(decode_image(data, self._media, ENOUGH * self._preprocessing.size), box, data)
+            seen = self._see(self._preprocessing.decode(data, self._media), box, data)
             return {"content": content_hash(data), **seen}
         except MediaError as error:
             return _failed(error)

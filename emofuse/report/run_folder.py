@@ -45,7 +45,7 @@ class RunFolder:
 
     @property
     def dataset(self) -> dict[str, Any]:
-        """What the manifest says of the data set: dataset, title, source_units, licence, counts, label_note, …"""
+        """The manifest's metadata on the data set: dataset, title, source_units, licence, counts, label_note, …"""
         sources = (schema.read_metadata(self.fused.schema).get("dataset"), self.facts.get("dataset"))
         return {key: value for of in sources if isinstance(of, Mapping) for key, value in of.items()}
 
@@ -72,7 +72,7 @@ class RunFolder:
 
 
 def headline_split(metrics: pa.Table) -> str:
-    """The split a headline speaks of: the first of test, all, valid, train that has rows out of sample."""
+    """The split of a headline: the first of test, all, valid, train that has rows out of sample."""
     splits = {row["split"] for row in metrics.select(["split", "in_sample"]).to_pylist() if not row["in_sample"]}
     splits = splits or set(metrics.column("split").to_pylist())
     return next((split for split in SPLIT_ORDER if split in splits), "all")

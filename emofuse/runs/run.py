@@ -1,4 +1,4 @@
-"""The run directory: where everything lies, what made it, and when it is done.
+"""The run directory: its paths, its record with fingerprints and provenance, and its commit.
 
     RUN/  run.json  predictions/  fused/  metrics.parquet  comparisons.parquet  report.html  _SUCCESS
 
@@ -86,7 +86,7 @@ class Run:
         """run.json, or an empty dict where there is none yet.
 
         Raises:
-            ConfigError: if it is there and is not one of ours.
+            ConfigError: if it is there and was not written by emofuse.
         """
         address = storage.join(self.address, "run.json")
         if not storage.exists(address):
@@ -146,7 +146,7 @@ class Run:
 
 _DIFFERS = {
     "predict": "data, weights or options differ; name a new directory with --out",
-    "evaluate": "options of the evaluation differ; evaluate its predictions anew with --predictions and a new --out",
+    "evaluate": "options of the evaluation differ; re-evaluate its predictions with --predictions and a new --out",
 }
 
 
@@ -204,7 +204,7 @@ def fingerprint(*parts: object) -> str:
 
 
 def inference_fingerprint(manifest: str, config: InferenceConfig, weights: dict[str, str]) -> str:
-    """Of all that can change a prediction.
+    """Fingerprint of all that can change a prediction.
 
     Args:
         manifest: the manifest's content fingerprint.
@@ -219,9 +219,11 @@ def inference_fingerprint(manifest: str, config: InferenceConfig, weights: dict[
     return fingerprint(__version__, manifest, names, compute, media, weights)
 
 
-def evaluation_fingerprint(predict: str, config: EvaluationConfig, calibration: str | None) -> str:
-    """Of all that can change an evaluation: predict's fingerprint, the options, the calibration file's sha256."""
-    return fingerprint(__version__, predict, config, calibration)
+def evaluation_fingerprint(
+    predict: str, config: EvaluationConfig, calibration: str | None, stabilizer: str | None = None
+) -> str:
+    """Fingerprint of all that can change an evaluation: predict's fingerprint, the options, sha256 of the files they name."""
+    return fingerprint(__version__, predict, config, calibration, stabilizer)
 
 
 def provenance() -> dict[str, Any]:

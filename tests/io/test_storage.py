@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -249,3 +250,18 @@ def test_a_large_table_is_written_in_row_groups(tmp_path: Path) -> None:
     address = str(tmp_path / "large.parquet")
     storage.write_table(address, pa.table({"n": range(storage.ROW_GROUP + 1)}))
     assert pq.ParquetFile(address).num_row_groups == 2
+
+
+def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
+    target = tmp_path / "folder" / "table.bin"
+    with storage.replacing(target) as pending:
+        pending.write_bytes(b"one")
+        assert storage.names(str(target.parent)) == [], "a reader passes over what is not done"
+    for stops in (RuntimeError, KeyboardInterrupt):
+        with suppress(stops), storage.replacing(target) as pending:
+            pending.write_bytes(b"half")
+            raise stops
+    with pytest.raises(DataError, match=r"cannot write .*table.bin: No space left"), storage.replacing(target):
+        raise OSError(28, "No space left on device")
+    assert target.read_bytes() == b"one"
+    assert [path.name for path in target.parent.iterdir()] == ["table.bin"]

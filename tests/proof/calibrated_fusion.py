@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -34,8 +35,8 @@ from emofuse.fusion.select import fuse
 from emofuse.inference.cluster import ray_cluster
 from emofuse.tuning.calibration import CrossValidationData, sweep
 from emofuse.tuning.calibration.grid import Grid
-from emofuse.tuning.calibration.losses import always_answered, dealt
-from emofuse.tuning.calibration.trials import run_trials
+from emofuse.tuning.calibration.losses import always_answered, dealt, run_task
+from emofuse.tuning.trials import run_tasks
 from tests.proof.fusion_on_oasis import FOLDS, Experts, Images, compared, group_folds, read, show, trained, unseen
 
 TRIED = CalibrationSweepConfig(
@@ -131,9 +132,10 @@ def cost(images: Images, singles: int) -> dict[str, float]:
 def _alone(sweep_data: CrossValidationData, layers: list[CalibrationConfig], grid: Grid, folder: str) -> float:
     """Seconds of these calibrations, each with one rule and no gate, a trial for each and each fold."""
     single = Grid(layers, grid.fusions[:1], grid.gates[:1])
-    tasks = [(fold, i, i + 1) for i in range(len(layers)) for fold in range(sweep_data.folds)]
+    parts = [(fold, i, i + 1) for i in range(len(layers)) for fold in range(sweep_data.folds)]
+    tasks = [partial(run_task, grid=single, task=part, objective="crps") for part in parts]
     began = time.perf_counter()
-    run_trials(sweep_data, single, tasks, "crps", folder)
+    run_tasks(tasks, sweep_data, folder)
     return time.perf_counter() - began
 
 

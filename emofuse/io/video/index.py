@@ -91,39 +91,6 @@ def index_frames(uri: str, config: MediaConfig | None = None) -> VideoIndex:
         return VideoIndex(pts, seconds, key, video.time_base, broken)
 
 
-def enumerate_frames(
-    uri: str, fps: float | None = None, every: int | None = None, config: MediaConfig | None = None
-) -> list[tuple[int, float]]:
-    """(frame index, timestamp in seconds) of the frames to look at; see `VideoIndex.sample`.
-
-    Raises:
-        MediaError: as `index_frames`.
-        ConfigError: as `VideoIndex.sample`.
-    """
-    index = index_frames(uri, config)
-    return [(int(i), float(index.timestamps[i])) for i in index.sample(fps, every)]
-
-
-def segments(index: VideoIndex, frames: int) -> list[tuple[int, int]]:
-    """Ranges [start, stop) that cover a video, of `frames` frames to twice as many.
-
-    A range ends before a keyframe where one is near, so that no frame has to be decoded twice; the last may be shorter.
-
-    Raises:
-        ConfigError: if `frames` is below 1.
-    """
-    if frames < 1:
-        raise ConfigError(f"a segment has at least 1 frame; got {frames}")
-    keys = np.flatnonzero(index.keyframe)
-    cuts = [0]
-    while cuts[-1] + 2 * frames <= len(index):
-        wanted = cuts[-1] + frames
-        place = np.searchsorted(keys, wanted)
-        near = place < len(keys) and keys[place] < wanted + frames
-        cuts.append(int(keys[place]) if near else wanted)
-    return list(zip(cuts, [*cuts[1:], len(index)], strict=True))
-
-
 class _Packet(NamedTuple):
     pts: int | None
     dts: int | None

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 from typing import Any
 
@@ -16,8 +17,6 @@ import numpy as np
 import pyarrow as pa
 
 from emofuse.config import CalibrationConfig, CalibrationSweepConfig
-from emofuse.errors import EmofuseError
-from emofuse.io import storage
 from emofuse.tuning.calibration.choice import surface_table
 from emofuse.tuning.calibration.grid import Grid, full_grid
 from emofuse.tuning.calibration.losses import BUNDLES, CrossValidationData, Task, run_task
@@ -61,6 +60,7 @@ def sweep(
     Raises:
         DataError: if nothing can be fitted.
         EmofuseError: if a trial failed.
+        KeyboardInterrupt: if fewer trials ended than there are tasks.
     """
     grid = full_grid(options, both=sweep_data.both, known=sweep_data.known)
     tasks = tasks_of(grid.calibrations, sweep_data.folds)
@@ -119,16 +119,12 @@ def tuned(
 
     Raises:
         EmofuseError: if a trial failed.
+        KeyboardInterrupt: if fewer trials ended than there are tasks.
     """
     from emofuse.inference.cluster import ray_cluster
 
     with ray_cluster(address):
-        from emofuse.tuning.calibration.trials import run_trials
+        from emofuse.tuning.trials import run_tasks
 
-        parts, errors = run_trials(sweep_data, grid, tasks, objective, storage_path)
-    if errors:
-        raise EmofuseError(f"{len(errors)} of {len(tasks)} trials failed, first: {errors[0]}")
-    # Tune's own files, five a trial, say nothing that the surface does not.
-    files, path = storage.filesystem(storage.join(storage_path, "tune"))
-    files.rm(path, recursive=True)
-    return parts
+        work = [partial(run_task, grid=grid, task=task, objective=objective) for task in tasks]
+        return run_tasks(work, sweep_data, storage_path)[0]
