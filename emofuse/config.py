@@ -12,7 +12,7 @@ from typing import Literal
 
 from emofuse.errors import ConfigError
 
-Split = Literal["train", "valid", "test", "all"]
+Split = Literal["held_out", "train", "valid", "test", "all"]
 
 
 DEVICES = ("auto", "cpu", "cuda")
@@ -42,7 +42,7 @@ def _in_range(
     """
     for name in names:
         values = getattr(config, name)
-        for value in values if isinstance(values, tuple) else (values,):
+        for value in values if isinstance(values, tuple | list) else (values,):
             if value is None or value == "none":
                 continue
             inside = (value > low if above else value >= low) and (value < high if below else value <= high)
@@ -337,10 +337,12 @@ class EvaluationConfig:
 
     seed: int = 0
     """Fixes how groups are dealt to folds where a calibration is fitted; the evaluation itself draws nothing."""
-    split: Split | None = None
-    """The split that is evaluated; by default test where there is one, else all."""
+    split: Split = "held_out"
+    """The rows that are evaluated: held_out = all that nothing was fitted on | one split | all."""
     calibration: str | None = None
     """A calibration.json of `emofuse calibrate`."""
+    by: tuple[str, ...] = ()
+    """Columns of the manifest whose values make subgroups, each evaluated by itself."""
     fusion: FusionConfig = field(default_factory=FusionConfig)
     stabilizer: StabilizerConfig = field(default_factory=StabilizerConfig)
     statistics: StatisticsConfig = field(default_factory=StatisticsConfig)

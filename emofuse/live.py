@@ -165,13 +165,8 @@ class SceneFaceFusion:
         return cls(
             SceneExpert(predict.scene, predict.compute, predict.seed),
             make_face_expert(predict.face, predict.compute, predict.seed) if with_face else None,
-<<<<<<< HEAD
             FaceFinder(predict.face, predict.compute) if with_face else None,
-            fusion=evaluate.fusion,
-=======
-            FaceFinder(predict.face) if with_face else None,
             fusion=replace(fusion, **tuned.gates) if tuned else fusion,
->>>>>>> w-c2
             stabilizer=evaluate.stabilizer,
             calibration=calibration,
         )

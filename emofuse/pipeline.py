@@ -19,7 +19,9 @@ from emofuse.calibration import Calibration
 from emofuse.config import EvaluationConfig, InferenceConfig
 from emofuse.errors import ConfigError
 from emofuse.evaluation.checks import check_evaluation
-from emofuse.evaluation.evaluate_table import choose_split, evaluate_table
+from emofuse.evaluation.evaluate_table import evaluate_table
+from emofuse.evaluation.rows import check_split, rows_sentence
+from emofuse.evaluation.subgroups import check_columns
 from emofuse.experts.device import device_of
 from emofuse.experts.face.detectors import detects_with_torch
 from emofuse.inference import sink
@@ -69,7 +71,8 @@ def evaluate(
     """
     evaluation, console = evaluation or EvaluationConfig(), console or Console()
     job = _InferenceJob.of(manifest, out, inference or InferenceConfig(), local, address)
-    choose_split(job.found.splits, evaluation.split)
+    check_split(job.found.splits, evaluation.split)
+    check_columns(pa.unify_schemas([job.found.columns, PREDICTIONS]), evaluation.by)
     calibration = _calibration_for(evaluation, job.experts.cards)
     with job.cluster() as cluster:
         config = resolved(job.config, cluster)
@@ -146,6 +149,7 @@ def re_evaluate(
     predictions, origin = runs.predictions_of(storage.absolute(predictions))
     table = conform(storage.read_table(predictions), PREDICTIONS, "predictions")
     check_whole(table.num_rows, origin)
+    check_columns(table.schema, evaluation.by)
     cards: Any = read_metadata(table.schema).get("experts") or {}
     calibration = _calibration_for(evaluation, cards)
     mark = origin.get("fingerprints", {}).get("predict") or sink.table_fingerprint(table)
@@ -269,7 +273,7 @@ def _evaluate(
     with timed(record, "evaluate", predictions.num_rows):
         evaluated = evaluate_table(predictions, evaluation, calibration)
         evaluated.write(run)
-    record["split"] = evaluated.split
+    record |= {"split": evaluated.split, "rows": evaluated.rows}
     run.save(record)
     with timed(record, "report", predictions.num_rows):
         build_report(run.address, config=evaluation.statistics, media=inference.media)
@@ -288,6 +292,7 @@ def _tell(run: Run, console: Console, note: str = "") -> Run:
         console.print(table)
     lines = [
         f"{counts.get('in', 0):,} rows in, {counts.get('out', 0):,} out: {statuses}",
+        rows_sentence(record.get("rows", {})),
         *sentences,
         str(record.get("dataset", {}).get("label_note") or ""),
         note,

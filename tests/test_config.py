@@ -47,6 +47,7 @@ def test_what_no_option_can_be_is_refused(config: Any, options: dict[str, Any], 
 
 def test_ends_of_ranges_are_taken() -> None:
     FusionConfig(max_weight_ratio=1, min_face_score=1, min_luma=255, max_face_std="none")
+    StabilizerConfig(process_variance=[0.1, 0.2])  # type: ignore[arg-type] # as JSON gives a pair back
     StabilizerConfig(alpha=1, process_variance=(0.0, 0.0), uncertainty_threshold=float("inf"))
 
 

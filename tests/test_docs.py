@@ -109,6 +109,7 @@ def _kind(field: pa.Field) -> str:
     return f"list<{field.type.value_type}>" if pa.types.is_list(field.type) else str(field.type)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("heading", "source"), examples(), ids=[heading for heading, _ in examples()])
 def test_examples_run(heading: str, source: str, tmp_path: Path) -> None:
     there = {**os.environ, "PYTHONPATH": str(ROOT)}

@@ -107,6 +107,7 @@ def _kinds(cells: list[dict]) -> list[str]:
     return [kind for cell in cells for output in cell["outputs"] for kind in output.get("data", {})]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb") if path.stem != "fusion"))
 def test_runs_from_first_to_last_cell(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     given = os.environ.get(VARIABLES[name])
@@ -117,6 +118,7 @@ def test_runs_from_first_to_last_cell(name: str, tmp_path: Path, monkeypatch: py
     assert "image/png" in _kinds(cells)
 
 
+@pytest.mark.slow
 def test_fusion_shows_the_report_s_table_and_figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import pyarrow.parquet as pq
 

@@ -56,6 +56,8 @@ def main(options: Options) -> None:
     else:
         swept = [f"sweep.{f.name}" for f in fields(options.sweep) if f.name != "folds"]
         refuse(options, *swept, "local", "address", why="nothing is swept with --no-tune")
+    if options.local:
+        refuse(options, "address", why="--local runs in this process, and joins no Ray cluster")
     from emofuse.tuning.calibration.run import CalibrationJob
 
     evaluation = EvaluationConfig(seed=options.seed, stabilizer=options.stabilizer, statistics=options.statistics)

@@ -38,10 +38,12 @@ class Options:
     """Run in this process, without Ray: the same stages, the same numbers."""
     address: str | None = None
     """Ray cluster to join; by default RAY_ADDRESS, else a cluster on this machine for this run."""
-    split: Split | None = None
-    """The split that is evaluated; by default test where there is one, else all."""
+    split: Split = "held_out"
+    """The rows that are evaluated: held_out = all that nothing was fitted on | one split | all."""
     calibration: str | None = None
     """A calibration.json of `emofuse calibrate`."""
+    by: str | None = None
+    """Columns of the manifest, separated by commas, whose values make subgroups: each is evaluated by itself."""
     seed: int = 0
     """Fixes dropout masks and augmentation scales."""
     media: MediaConfig = field(default_factory=MediaConfig)
@@ -60,7 +62,10 @@ class Options:
     @property
     def evaluation_config(self) -> EvaluationConfig:
         """The options that can change only the evaluation."""
-        return EvaluationConfig(self.seed, self.split, self.calibration, self.fusion, self.stabilizer, self.statistics)
+        by = tuple(name.strip() for name in self.by.split(",")) if self.by else ()
+        return EvaluationConfig(
+            self.seed, self.split, self.calibration, by, self.fusion, self.stabilizer, self.statistics
+        )
 
 
 def main(options: Options) -> None:

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from emofuse.affect import AXES
-from emofuse.datasets import CONVERTERS, Built
+from emofuse.datasets import CONVERTERS, Built, splits, with_splits
 from emofuse.io import storage
 from emofuse.io.addresses import display_uri, printable
 from emofuse.tables import schema
@@ -25,7 +25,7 @@ ENOUGH = 20
 NARROW = 0.4
 """The part of a scale that ratings cover at least, if they are on it."""
 DESCRIPTION = """Turn a data set, as published, into a manifest that the other commands read: one row per image or
-frame, ratings on the reference scale [-1, 1], splits disjoint by group and by image.
+frame, ratings on the reference scale [-1, 1], published splits disjoint by group and by image.
 `emofuse prepare NAME --help` tells what each data set expects."""
 
 
@@ -59,11 +59,18 @@ class Options:
     """Which data set."""
     out: str
     """The Parquet file to write; any address that fsspec opens."""
+    split: str | None = None
+    """Deal groups to train/valid/test in these shares of 100, as 70/15/15; needed only to train or to calibrate."""
+    seed: int = 0
+    """Fixes that deal."""
 
 
 def main(options: Options) -> None:
     """Build the table, write it, and tell what is in it."""
+    shares = splits.shares(options.split) if options.split is not None else None
     built = options.dataset()
+    if shares:
+        built = with_splits(built, shares, options.seed)
     storage.write_table(options.out, built.table)
     tell(built, options.out, Console())
 

@@ -39,6 +39,8 @@ class Options:
 def main(options: Options) -> None:
     """Sweep and tell what was chosen."""
     refuse(options, *(f"stabilizer.{name}" for name in SWEPT), why="the sweep chooses them; see --sweep")
+    if options.local:
+        refuse(options, "address", why="--local runs in this process, and joins no Ray cluster")
     from emofuse.tuning.stabilizer.run import StabilizerSweep
 
     sweep = StabilizerSweep(

@@ -5,7 +5,7 @@ Cheap, and made from Parquet alone: every ablation and every sweep starts here, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,8 +17,10 @@ from emofuse.affect import AXES
 from emofuse.calibration import Calibration
 from emofuse.config import EvaluationConfig, FusionConfig
 from emofuse.errors import DataError
+from emofuse.evaluation.rows import choose_split, row_counts
 from emofuse.evaluation.sequences import smooth_sequences, stability
 from emofuse.evaluation.statistics import EvaluationRows, System, compare, measure
+from emofuse.evaluation.subgroups import subgroup_table
 from emofuse.fusion.gating import gate
 from emofuse.fusion.inputs import Fused
 from emofuse.fusion.rules import equal_weights, fixed_weights
@@ -37,18 +39,22 @@ FITTED_METRICS = {"mse": "rmse", "mae": "mae", "ccc": "ccc"}
 
 @dataclass(frozen=True)
 class EvaluationResult:
-    """The fused, metrics and comparisons tables (docs/architecture.md), and the split that was evaluated."""
+    """The tables of an evaluation (docs/architecture.md), the split that was evaluated, and its `row_counts`."""
 
     fused: pa.Table
     metrics: pa.Table
     comparisons: pa.Table
     split: str
+    rows: dict[str, Any]
+    subgroups: pa.Table
 
     def write(self, run: Run) -> None:
         """Write the three tables into a run directory."""
         storage.write_table(storage.join(run.fused, "part-0.parquet"), self.fused)
         storage.write_table(run.metrics, self.metrics)
         storage.write_table(run.comparisons, self.comparisons)
+        if self.subgroups.num_rows:
+            storage.write_table(run.subgroups, self.subgroups)
 
 
 def evaluate_table(
@@ -70,13 +76,14 @@ def evaluate_table(
         raise DataError("the predictions have no rows")
     if (repeated := table.num_rows - pc.count_distinct(table.column("sample_id")).as_py()) > 0:
         raise DataError(f"sample_id must be unique in predictions; {repeated} row(s) repeat another's")
-    split = choose_split(table.column("split").unique().to_pylist(), config.split)
     if config.calibration and calibration is None:
         calibration = Calibration.load(config.calibration)
     if calibration:
         calibration.check_experts(_cards(table))
     config, tuned = with_tuned(config)
+    by_expert = column(table, "in_sample") > 0
     table = mark_fitted(table, calibration, tuned)
+    split = choose_split(table, config.split)
     experts = expert_predictions(table, calibration)
     mean = np.stack([experts[name].mean for name in EXPERTS])
     variance = np.stack([experts[name].variance for name in EXPERTS])
@@ -101,21 +108,9 @@ def evaluate_table(
     columns = fused_columns(systems, fused, experts) | {name: pa.array(shut) for name, shut in gates.items()}
     out = with_metadata(conform(replace_columns(table, columns | smoothed.columns), FUSED, "fused"), split=split)
     fitted_metric = FITTED_METRICS[calibration.config.loss] if calibration else None
-    return EvaluationResult(out, metrics, compare(on, systems, config.statistics, fitted_metric=fitted_metric), split)
-
-
-def choose_split(there: Iterable[str | None], wanted: str | None) -> str:
-    """The split that is evaluated: the one wanted, else "test" where there is one, else "all".
-
-    Raises:
-        DataError: if no row belongs to the split that was asked for.
-    """
-    found = {split for split in there if split is not None}
-    if wanted is None:
-        return "test" if "test" in found else "all"
-    if wanted != "all" and wanted not in found:
-        raise DataError(f"no row belongs to split {wanted!r}; there are: {', '.join(sorted(found)) or 'none'}")
-    return wanted
+    comparisons = compare(on, systems, config.statistics, fitted_metric=fitted_metric)
+    subgroups = subgroup_table(table, config.by, on, systems, config.statistics.confidence)
+    return EvaluationResult(out, metrics, comparisons, split, row_counts(table, split, by_expert), subgroups)
 
 
 def mark_fitted(table: pa.Table, *fitted: Calibration | TunedStabilizer | None) -> pa.Table:

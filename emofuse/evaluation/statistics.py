@@ -17,8 +17,9 @@ from emofuse.affect import AXES
 from emofuse.config import StatisticsConfig
 from emofuse.metrics.significance import Comparison, Inference, Words, accuracy, certainty, human_ceilings
 from emofuse.metrics.significance.declared import PRIMARY, declared, exploratory
-from emofuse.tables.columns import both, column, group_names, texts
+from emofuse.tables.columns import both, column, group_names
 from emofuse.tables.schema import COMPARISONS, METRICS
+from emofuse.tables.splits import rows_of
 
 PAIRS = (
     ("fused", "scene"),
@@ -89,11 +90,10 @@ class EvaluationRows:
 
         Args:
             table: of `schema.PREDICTIONS`.
-            split: "all" or one of `schema.SPLITS`.
+            split: "held_out", "all" or one of `schema.SPLITS`.
             face_weight: the face's weight in the fused estimate, (N, 2); NaN where there is none.
         """
-        splits = texts(table, "split")
-        evaluated = np.ones(len(splits), dtype=bool) if split == "all" else splits == split
+        evaluated = rows_of(table, split)
         return cls(
             truth=np.where(evaluated[:, None], both(table), np.nan),
             groups=group_names(table),

@@ -13,7 +13,7 @@ from emofuse.tables.columns import both, column, texts
 
 REASONS_SHOWN = 40
 MAX_LISTED = 12
-_IN_SECTIONS = {"config", "dataset", "experts", "stages", "counts", "weights", "split", "chosen"}
+_IN_SECTIONS = {"config", "dataset", "experts", "stages", "counts", "weights", "split", "rows", "chosen"}
 
 
 @dataclass(frozen=True)
@@ -28,13 +28,16 @@ class Reason:
 
 @dataclass(frozen=True)
 class Counts:
-    """Rows in and out, and what became of them; `face_detection` is whether it was enabled."""
+    """Rows in and out, and what became of them.
+
+    `left_out` says by reason what the headline is not of; `face_detection` is whether it was enabled.
+    """
 
     rows_in: int
     rows_out: int
     evaluated: int
     in_sample: int
-    other_split: int
+    left_out: Mapping[str, int]
     face_detection: bool
     faces: int
     no_face: int
@@ -69,7 +72,7 @@ def counts(run: RunFolder) -> Counts:
         rows_out=rows,
         evaluated=int(evaluated.sum()),
         in_sample=int((in_sample & read).sum()),
-        other_split=int((read & ~in_sample & ~evaluated).sum()),
+        left_out=run.section("rows").get("left_out", {}),
         face_detection=bool(np.isfinite(found).any()),
         faces=int((found > 0).sum()),
         no_face=int((found == 0).sum()),

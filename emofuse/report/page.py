@@ -16,6 +16,7 @@ from emofuse.config import MediaConfig, StatisticsConfig
 from emofuse.io import storage
 from emofuse.report import certainty, facts, figures, gallery, sequences, surface, tables, verdicts
 from emofuse.report.run_folder import RunFolder, open_run
+from emofuse.report.subgroups import subgroup_tables
 
 EXPERT_NAMES = {"rated": "Rated", "scene": "Scene", "face": "Face", "fused": "Fused"}
 
@@ -121,6 +122,7 @@ def _evaluation(run: RunFolder, config: StatisticsConfig) -> dict[str, Any]:
         "families": verdicts.FAMILIES,
         "human": not set(tables.HUMAN).isdisjoint(run.metrics.column("system").to_pylist()),
         "comparisons": _explored(run),
+        "subgroups": subgroup_tables(run.subgroups),
         "metric_name": tables.metric_name,
         "metric_help": tables.METRIC_HELP,
         "system_name": tables.system_name,

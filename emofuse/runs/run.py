@@ -78,6 +78,11 @@ class Run:
         return storage.read_table(self.comparisons)
 
     @property
+    def subgroups(self) -> str:
+        """The table by subgroup, where one was asked for."""
+        return storage.join(self.address, "subgroups.parquet")
+
+    @property
     def report(self) -> str:
         """The report page."""
         return storage.join(self.address, "report.html")

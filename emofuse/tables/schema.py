@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from emofuse.affect import AXES
 from emofuse.errors import DataError
+from emofuse.tables.extra import plain_extra
 
 METADATA_KEY = b"emofuse"
 SPLITS = ("train", "valid", "test")
@@ -145,6 +146,28 @@ A declared comparison (family primary, baseline or calibration) has a `verdict` 
 not_worse or inconclusive; its interval is at the `confidence` that Holm's correction within the family leaves it. An
 exploratory one has none, nor `p_holm` and `margin`."""
 
+SUBGROUPS = pa.schema(
+    [
+        _field("by", pa.string(), nullable=False),
+        _field("kind", pa.string(), nullable=False),
+        _field("value", pa.string()),
+        _field("against", pa.string()),
+        _field("system", pa.string(), nullable=False),
+        _field("axis", pa.string(), nullable=False),
+        _field("metric", pa.string(), nullable=False),
+        _field("estimate", pa.float64()),
+        _field("ci_low", pa.float64()),
+        _field("ci_high", pa.float64()),
+        _field("df", pa.float64()),
+        _field("n", pa.int64(), nullable=False),
+        _field("n_groups", pa.int64(), nullable=False),
+        _field("pairs", pa.int64()),
+    ]
+)
+"""One row per column `by`, and in it per `kind`: "subgroup" is the metric among rows whose column holds `value`,
+"macro" the mean over its values, and "gap" the largest difference between two, `value` less `against`, whose interval
+holds for all `pairs` of values and axes at once."""
+
 
 def conform(table: pa.Table, schema: pa.Schema, what: str, *, required: Iterable[str] = ()) -> pa.Table:
     """`table` with exactly the columns of `schema`, in order, then its other columns as they came.
@@ -186,6 +209,16 @@ def conform(table: pa.Table, schema: pa.Schema, what: str, *, required: Iterable
     return pa.Table.from_arrays([*columns, *(table.column(name) for name in extra)], schema=full)
 
 
+def conform_manifest(table: pa.Table) -> pa.Table:
+    """A manifest, or a part of one, with the columns of `MANIFEST` and then those of the user's own as plain types.
+
+    Raises:
+        DataError: as `conform`, and for a column of the user's own that is nested or has a name of `FUSED`.
+    """
+    table = conform(table, MANIFEST, "manifest", required=("uri",))
+    return plain_extra(table, MANIFEST.names, FUSED.names, "manifest")
+
+
 def refuse_code(table: pa.Table, what: str) -> pa.Table:
     """`table`, where all of its columns are plain data.
 
@@ -217,9 +250,9 @@ def check_manifest(table: pa.Table) -> pa.Table:
 
     Raises:
         DataError: for missing columns, no rows, repeated ids, unknown splits, labels off the scale, frames or
-            times that cannot be, or boxes that are none.
+            times that cannot be, boxes that are none, or further columns that cannot go along.
     """
-    table = conform(table, MANIFEST, "manifest", required=("uri",))
+    table = conform_manifest(table)
     if table.num_rows == 0:
         raise DataError("the manifest has no rows")
     counts = table.column("sample_id").value_counts()

@@ -25,6 +25,7 @@ from emofuse.io.malloc import reuse_memory
 from emofuse.runs import run as runs
 from emofuse.tables import schema
 from emofuse.tables.columns import both, texts
+from emofuse.tables.splits import splits_needed
 from emofuse.training.artifacts import held_out_predictions, make_card, write_range_test, write_run
 from emofuse.training.features import FeatureSet, features_of
 from emofuse.training.image_source import FeatureSource
@@ -100,7 +101,7 @@ def check_training(table: pa.Table, plan: TrainPlan) -> None:
     if not fitted.any():
         raise DataError(
             f"no row to train on: of {table.num_rows} rows {labelled.sum()} have labels on both axes, "
-            f"and {fitted.sum()} of them are among the {plan.rows} rows"
+            f"and {fitted.sum()} of them are among the {plan.rows} rows{splits_needed(table)}"
         )
     if any(group is None for group in texts(table, "group")[fitted]):
         raise DataError("training needs a group for every row, so that no group straddles two splits or folds")

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+pytestmark = pytest.mark.slow
 PROOF = Path(__file__).resolve().parents[1] / "proof" / "calibration.py"
 
 

@@ -11,6 +11,7 @@ from emofuse.calibration import fit_calibration
 from emofuse.config import CalibrationConfig, EvaluationConfig, FusionConfig, StabilizerConfig, StatisticsConfig
 from emofuse.errors import DataError
 from emofuse.evaluation.evaluate_table import EvaluationResult, evaluate_table
+from emofuse.evaluation.rows import rows_sentence
 from emofuse.fusion.select import recalibrated
 from emofuse.metrics import accuracy
 from emofuse.tables.columns import both, column, texts
@@ -202,10 +203,46 @@ def test_what_a_human_reaches_stands_among_the_systems() -> None:
     assert value(metrics, "ceiling", "mae", axis="arousal") is None
 
 
-def test_test_is_evaluated_by_default_and_constants_come_from_train() -> None:
+def marked(table: pa.Table, in_sample: np.ndarray) -> pa.Table:
+    return table.set_column(table.schema.get_field_index("in_sample"), "in_sample", pa.array(in_sample))
+
+
+def test_every_labelled_row_that_nothing_was_fitted_on_is_evaluated_whatever_its_split() -> None:
     table = predictions(240, splits=True)
+    table = table.set_column(table.schema.get_field_index("valence"), "valence", pa.nulls(240, pa.float32()))
+    arousal = column(table, "arousal").copy()
+    arousal[:10] = np.nan
+    table = table.set_column(table.schema.get_field_index("arousal"), "arousal", pa.array(arousal, from_pandas=True))
     done = evaluate_table(table, QUICK)
+    assert done.split == "held_out"
+    assert value(done.metrics, "scene", "mae", axis="arousal")["n"] == 230
+    assert done.rows == {"split": "held_out", "evaluated": 230, "left_out": {"without a label": 10}}
+    assert rows_sentence(done.rows) == "230 labelled rows evaluated (held_out); left out: 10 without a label"
+
+
+def test_where_train_was_fitted_on_valid_is_not_held_out_either() -> None:
+    table = predictions(240, splits=True)
+    done = evaluate_table(marked(table, texts(table, "split") == "train"), QUICK)
+    assert value(done.metrics, "scene", "mae")["n"] == 80
+    assert set(done.metrics.column("in_sample").to_pylist()) == {False}
+    assert done.rows["left_out"] == {
+        "an expert was fitted on": 80,
+        "of valid, by which an expert's training was chosen": 80,
+    }
+
+
+def test_where_everything_was_fitted_on_all_rows_stand_apart_and_none_are_evaluated() -> None:
+    done = evaluate_table(marked(predictions(), np.ones(120, dtype=bool)), QUICK)
+    assert done.split == "all"
+    assert set(done.metrics.column("in_sample").to_pylist()) == {True}
+    assert done.rows == {"split": "all", "evaluated": 0, "left_out": {"an expert was fitted on": 120}}
+
+
+def test_a_split_may_be_named_and_constants_come_from_train() -> None:
+    table = predictions(240, splits=True)
+    done = evaluate_table(table, replace(QUICK, split="test"))
     assert done.split == "test"
+    assert done.rows["left_out"] == {"of other splits": 160}
     assert set(done.metrics.column("split").to_pylist()) == {"test"}
     assert value(done.metrics, "scene", "mae")["n"] == 80
     train = texts(table, "split") == "train"
@@ -228,9 +265,7 @@ def test_shuffling_test_labels_changes_no_estimate() -> None:
 
 def test_rows_an_expert_was_trained_on_stay_out_of_every_headline() -> None:
     table = predictions()
-    seen = np.arange(120) < 40
-    table = table.set_column(table.schema.get_field_index("in_sample"), "in_sample", pa.array(seen))
-    done = evaluate_table(table, QUICK)
+    done = evaluate_table(marked(table, np.arange(120) < 40), replace(QUICK, split="all"))
     assert value(done.metrics, "scene", "mae", in_sample=False)["n"] == 80
     assert value(done.metrics, "scene", "mae", in_sample=True)["n"] == 40
     assert set(done.comparisons.column("in_sample").to_pylist()) == {False, True}
@@ -304,7 +339,7 @@ def test_labels_of_one_axis_alone_make_its_constants() -> None:
     table = predictions(splits=True)
     place = table.schema.get_field_index("arousal")
     table = table.set_column(place, "arousal", pa.nulls(table.num_rows, pa.float32()))
-    done = evaluate_table(table, QUICK)
+    done = evaluate_table(table, replace(QUICK, split="test"))
     train = both(table)[texts(table, "split") == "train", 0]
     test = both(table)[texts(table, "split") == "test", 0]
     found = value(done.metrics, "constant_mean", "mae")

@@ -32,6 +32,7 @@ def images() -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (11, 240, 240, 3), dtype=np.uint8)
 
 
+@pytest.mark.slow
 def test_neighbours_order_and_padding_change_no_bit(expert: SceneExpert, images: np.ndarray) -> None:
     whole = expert(images)
     backwards = expert(images[::-1])[::-1]
@@ -120,6 +121,7 @@ def two_layer_file(path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_sampling_uses_one_fixed_set_of_masks(tmp_path: Path, images: np.ndarray) -> None:
     file = two_layer_file(tmp_path / "head.safetensors")
     one, again, other = (HeadExpert(file, COMPUTE, seed=seed)(images) for seed in (0, 0, 1))

@@ -18,7 +18,7 @@ import s3fs
 from broken import encoded, scene
 from s3_server import BUCKET, Server, error, failing
 
-from emofuse.config import ComputeConfig, EvaluationConfig, InferenceConfig, MediaConfig
+from emofuse.config import ComputeConfig, EvaluationConfig, InferenceConfig, MediaConfig, StatisticsConfig
 from emofuse.errors import ConfigError, DataError
 from emofuse.inference import sink
 from emofuse.io import retry, storage
@@ -179,6 +179,7 @@ def test_what_is_not_there_or_not_served_is_one_line(s3: Server, monkeypatch: py
         scan_manifest("gopher://host/manifest.parquet")
 
 
+@pytest.mark.slow
 def test_a_whole_run_on_s3_with_a_image_that_stays_unreadable(
     s3: Server, image: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -196,7 +197,7 @@ def test_a_whole_run_on_s3_with_a_image_that_stays_unreadable(
     inference_config = InferenceConfig(
         media=MediaConfig(retries=1), compute=ComputeConfig(batch_size=2, rows_per_block=2, device="cpu")
     )
-    evaluation_config = EvaluationConfig()
+    evaluation_config = EvaluationConfig(statistics=StatisticsConfig(gallery=5))
     options: dict[str, Any] = {"inference": inference_config, "evaluation": evaluation_config, "local": True}
     run = evaluate(f"s3://{BUCKET}/manifest.parquet", out=f"s3://{BUCKET}/runs/first", **options)
     assert run.finished
@@ -221,6 +222,7 @@ def test_a_whole_run_on_s3_with_a_image_that_stays_unreadable(
     assert both[0].slice(0, 2).equals(both[1])
 
 
+@pytest.mark.ray
 def test_workers_on_ray_find_the_storage_by_the_same_environment(s3: Server, image: str) -> None:
     """In a cluster of its own: workers have the environment that their cluster was started with."""
     import subprocess

@@ -100,6 +100,7 @@ def test_a_mistyped_option_is_told_its_likeliest_name() -> None:
         (("calibrate", "--predictions", "p", "--out", "o", "--sweep.folds", "1"), "sweep.folds must be at least 2"),
         (("stabilize", "--fused", "f", "--out", "o", "--stabilizer.alpha", ".5"), "--stabilizer.alpha would have"),
         (("stabilize", "--fused", "f", "--out", "o", "--sweep.alpha", ".5", "2"), "sweep.alpha must be above 0"),
+        (("stabilize", "--fused", "f", "--out", "o", "--local", "--address", "a"), "--address would have"),
         (("benchmark", "--milliseconds", "3"), "--milliseconds would have"),
         (("benchmark", "--simulate", "--scene.passes", "3"), "--scene.passes would have"),
         (("experiments", "."), "no run.json below"),

@@ -90,7 +90,7 @@ def test_a_run_holds_all_it_promises(run: Run) -> None:
     assert {"fused", "predictions", "run.json"} <= there
     assert run.finished
     record = run.load()
-    assert record["split"] == "test"
+    assert record["split"] == "held_out"
     assert set(record["fitted_on"]) == {"split", "fingerprint", "rows", "groups"}
     assert record["fitted_on"]["split"] == "valid"
     assert record["chosen"]["layers"]["mean"] == "affine"
@@ -139,7 +139,7 @@ def test_rows_it_was_fitted_on_are_known_in_another_cut_of_the_data_and_in_anoth
     valid = texts(rows, "split") == "valid"
     fewer = rows.filter(pa.array(np.arange(rows.num_rows) != np.flatnonzero(valid)[0]))
     dealt = changed(fewer, "split", lambda values: [{"valid": "test", "test": "valid"}.get(v, v) for v in values])
-    evaluation_config = replace(EVALUATION, calibration=f"{run.address}/calibration.json")
+    evaluation_config = replace(EVALUATION, calibration=f"{run.address}/calibration.json", split="test")
     assert all(evaluate_table(dealt, evaluation_config).metrics.column("in_sample").to_pylist())
     marks = evaluate_table(dealt, evaluation_config).fused
     np.testing.assert_array_equal(column(marks, "in_sample") > 0, texts(marks, "split") == "test")

@@ -37,12 +37,14 @@ def test_a_table_is_prepared_and_what_was_dropped_is_told(tmp_path: Path) -> Non
         Image.new("RGB", (4, 4), (i, 0, 0)).save(tmp_path / f"{i}.png")
     lines = "".join(f"{i}.png,{i / 10},0.5,g{i}\n" for i in range(7))
     (tmp_path / "x.csv").write_text("image_path,valence,arousal,group\n" + lines)
-    done = call("csv", "--root", ".", "--scale", "unit", "--out", "m.parquet", "--seed", "3", cwd=tmp_path)
+    done = call("csv", "--root", ".", "--scale", "unit", "--out", "m.parquet",
+                "--split", "50/25/25", "--seed", "3", cwd=tmp_path)  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "1: image missing (first: 6.png)" in done.stdout
     table = pq.read_table(tmp_path / "m.parquet")
     assert all(Path(uri).is_absolute() for uri in table.column("uri").to_pylist())
     assert schema.read_metadata(table.schema)["split_seed"] == 3
+    assert set(table.column("split").to_pylist()) == set(schema.SPLITS)
 
 
 @pytest.mark.parametrize(("step", "narrow"), [(0.25, False), (0.05, True)])
@@ -78,6 +80,7 @@ def test_predictions_are_named_on_the_command_line(tmp_path: Path) -> None:
     [
         (["folder", "--root", "/no/such/folder"], "no folder at /no/such/folder"),
         (["csv", "--root", ".", "--scale", "percent"], "unknown scale 'percent'"),
+        (["demo", "--split", "70/15/16"], "--split takes the shares of train, valid, test in steps of 5 %"),
         (["videos", "--root", ".", "--fps", "5", "--every", "2"], "not both"),
         (["folder", "--root", "gopher://x/y"], "gopher"),
     ],

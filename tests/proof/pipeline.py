@@ -30,7 +30,7 @@ def manifest_of(data: Path, out: Path) -> Path:
     """OASIS as a manifest."""
     path = out / "oasis.parquet"
     if not path.exists():
-        job("prepare_dataset", "oasis", "--root", data / "oasis", "--out", path)
+        job("prepare_dataset", "oasis", "--root", data / "oasis", "--out", path, "--split", "70/15/15")
     return path
 
 

@@ -26,7 +26,7 @@ from rich.table import Table
 
 from emofuse.affect import AXES
 from emofuse.config import ComputeConfig, TrainingConfig
-from emofuse.datasets import oasis
+from emofuse.datasets import oasis, splits, with_splits
 from emofuse.experts.backbone import load_backbone
 from emofuse.experts.head import Head, HeadSpec, closed_form_moments, sampled_moments
 from emofuse.experts.head_expert import head_moments
@@ -60,7 +60,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    table = oasis.build(str(options.data / "oasis")).table
+    table = with_splits(oasis.build(str(options.data / "oasis")), splits.shares("70/15/15"), 0).table
     parts: dict[str, Callable[[], None]] = {
         "folds": lambda: folds(table, options.out, options.draws),
         "passes": passes,

@@ -21,6 +21,8 @@ from emofuse.io.images import read_image
 from emofuse.training.plan import TrainPlan
 from emofuse.training.run import train
 
+pytestmark = pytest.mark.slow
+
 TINY = "timm:test_efficientnet"
 COMPUTE = ComputeConfig(batch_size=8)
 

@@ -20,6 +20,7 @@ from emofuse.config import CalibrationConfig, CalibrationSweepConfig, Evaluation
 from emofuse.errors import ConfigError, DataError
 from emofuse.evaluation.checks import check_evaluation
 from emofuse.evaluation.evaluate_table import EvaluationResult, evaluate_table
+from emofuse.evaluation.rows import rows_sentence
 from emofuse.fusion.select import chosen_fusion
 from emofuse.inference import sink
 from emofuse.inference.manifest import check_whole
@@ -145,7 +146,7 @@ class CalibrationJob:
         # The report shows the experts before and after, so the run keeps what they said before.
         storage.write_table(storage.join(run.predictions, "part-0.parquet"), table)
         evaluated.write(run)
-        record["split"] = evaluated.split
+        record |= {"split": evaluated.split, "rows": evaluated.rows}
         run.save(record)
         with timed(record, "report", table.num_rows):
             build_report(run.address, config=self.evaluation_config.statistics, media=self.media)
@@ -159,7 +160,8 @@ class CalibrationJob:
     def _tell(self, run: Run, note: str | None) -> Run:
         metrics, comparisons = storage.read_table(run.metrics), storage.read_table(run.comparisons)
         record = run.load()
-        lines = sweep_sentences(record) + list(summary_sentences(metrics, comparisons))
+        lines = [*sweep_sentences(record), rows_sentence(record.get("rows", {}))]
+        lines += summary_sentences(metrics, comparisons)
         if metrics.num_rows:
             self.console.print(systems_table(metrics))
         lines += [f"{display_uri(run.address)}: {note}"] if note else []
@@ -179,11 +181,11 @@ def _check_groups(table: pa.Table, split: str) -> None:
         DataError: naming one that is.
     """
     names, splits = group_names(table), texts(table, "split")
-    shared = np.isin(names, names[splits == split]) & (splits == "test")
+    shared = np.isin(names, names[splits == split]) & (splits != split)
     if shared.any():
-        first = texts(table, "group")[shared][0]
+        first, other = texts(table, "group")[shared][0], splits[shared][0] or "rows of no split"
         raise DataError(
-            f"{split} and test share {len(np.unique(names[shared]))} group(s), first {first!r}; split by group anew"
+            f"{split} and {other} share {len(np.unique(names[shared]))} group(s), first {first!r}; split by group anew"
         )
 
 

@@ -78,6 +78,7 @@ def test_a_networks_weights_are_held_to_its_names_and_numbers(torch_cache: Path,
         file.write_bytes(good)
 
 
+@pytest.mark.slow
 def test_sfd_runs_through_the_adapter(torch_cache: Path) -> None:
     image = np.random.default_rng(0).integers(0, 256, (72, 96, 3), dtype=np.uint8)
     finder = FaceFinder(FaceConfig(detector="sfd", min_score=0.3))
@@ -100,6 +101,7 @@ def test_sfd_is_the_packages_own(torch_cache: Path) -> None:
     assert found[0].box == pytest.approx(expected[0][:4])
 
 
+@pytest.mark.slow
 def test_fan_gives_68_landmarks_that_level_the_eyes(torch_cache: Path, astronaut: np.ndarray) -> None:
     finder = FaceFinder(FaceConfig(landmarks="fan"))
     found = finder(astronaut)

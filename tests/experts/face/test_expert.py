@@ -17,6 +17,8 @@ from emofuse.experts.face.expert import FaceExpert, combine_faces, face_card, ma
 from emofuse.experts.face.tta import Views
 from emofuse.io.weights import sha256_of
 
+pytestmark = pytest.mark.slow
+
 FLOAT32 = ComputeConfig(dtype="float32", face_chunk=4, device="cpu")
 
 

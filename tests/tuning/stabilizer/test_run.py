@@ -18,6 +18,7 @@ from emofuse.evaluation.evaluate_table import evaluate_table
 from emofuse.metrics.accuracy import concordance, mae
 from emofuse.metrics.stability import hold_rate, jitter, response_time
 from emofuse.stabilizer import make_stabilizer, smooth
+from emofuse.stabilizer.tuned import TunedStabilizer
 from emofuse.tuning.stabilizer.choice import evaluated, pareto
 from emofuse.tuning.stabilizer.grid import filter_grids, fusion_grid
 from emofuse.tuning.stabilizer.run import StabilizerSweep, chosen_options, divided
@@ -248,7 +249,7 @@ class TestJob:
         assert chosen["standard_error"] == pytest.approx(np.std(folds, ddof=1) / np.sqrt(3))
         assert record["sweep"]["groups"] == 3
         assert record["sweep"]["held_out"]["difference"] < 0
-        config = StabilizerConfig(**record["chosen"]["stabilizer"])
+        config = TunedStabilizer.load(tmp_path / "sweep" / "stabilizer.json").options
         assert make_stabilizer(config) is not None
         found = record["sweep"]["autocorrelation"]
         assert set(found) == {"scene", "face", "fused"}
