@@ -126,10 +126,12 @@ def measure(on: EvaluationRows, systems: Mapping[str, System], config: Statistic
             truth, groups = labels[rows, k], on.groups[rows]
             for name, system in systems.items():
                 mean, variance = system.mean[rows, k], system.variance[rows, k]
-                told = accuracy(truth, mean, groups, confidence=config.confidence)
-                told |= certainty(truth, mean, variance, groups, confidence=config.confidence)
+                measured = accuracy(truth, mean, groups, confidence=config.confidence)
+                measured |= certainty(truth, mean, variance, groups, confidence=config.confidence)
                 of = where | {"system": name, "axis": axis}
-                found += [of | {"metric": metric} | _measured(each) for metric, each in told.items() if each.n]
+                found += [
+                    of | {"metric": metric} | _measured(metric, each) for metric, each in measured.items() if each.n
+                ]
             found += [
                 where | {"axis": axis} | row for row in _human(truth, on.deviation[rows, k], on.raters[rows, k], groups)
             ]
@@ -159,8 +161,8 @@ def compare(
     found = [_compared(row) | _where(on, "face" if row.family == PRIMARY else "all") for row in judged]
     said = {tuple(row[name] for name in _KEY) for row in found}
     for subset, inside, labels in on.parts():
-        told = exploratory(labels, means, pairs, on.groups, COMPARED_METRICS, confidence=config.confidence)
-        rows = [_compared(row) | _where(on, subset, inside=inside) for row in told if row.difference.n]
+        explored = exploratory(labels, means, pairs, on.groups, COMPARED_METRICS, confidence=config.confidence)
+        rows = [_compared(row) | _where(on, subset, inside=inside) for row in explored if row.difference.n]
         found += [row for row in rows if inside or tuple(row[name] for name in _KEY) not in said]
     return _table(found, COMPARISONS)
 
@@ -172,8 +174,10 @@ def _where(on: EvaluationRows, subset: str, *, inside: bool = False) -> dict[str
     return {"split": on.split, "in_sample": inside, "subset": subset}
 
 
-def _measured(found: Inference) -> dict[str, object]:
-    return {"value": found.estimate, "ci_low": found.low, "ci_high": found.high} | _amounts(found)
+def _measured(metric: str, found: Inference) -> dict[str, object]:
+    """What the table holds of a metric; the interval of an error of few groups would begin below 0."""
+    low = max(float(found.low), 0.0) if metric == "mae" else found.low
+    return {"value": found.estimate, "ci_low": low, "ci_high": found.high} | _amounts(found)
 
 
 def _compared(row: Comparison) -> dict[str, object]:

@@ -279,6 +279,12 @@ def test_data_without_labels_gets_everything_that_needs_none() -> None:
     assert np.isfinite(both(done.fused, "fused")).all()
 
 
+def test_the_interval_of_an_error_begins_at_0_at_the_least() -> None:
+    few = evaluate_table(predictions(8), QUICK).metrics
+    lows = [row["ci_low"] for row in few.to_pylist() if row["metric"] == "mae" and row["ci_low"] is not None]
+    assert min(lows) == 0.0
+
+
 def test_gates_shut_the_face_out_and_say_which() -> None:
     table = predictions()
     found = column(table, "face_count") > 0
