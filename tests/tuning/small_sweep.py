@@ -75,5 +75,5 @@ def fused_run(folder: Path, table: pa.Table, **evaluating: object) -> str:
 def make_sweep(folder: Path) -> Path:
     """A finished sweep below `folder`."""
     fused = evaluate_table(predictions(), EvaluationConfig(split="all")).fused
-    source = fused_run(folder / "run", fused, fusion={"method": "inverse_variance"})
+    source = fused_run(folder / "run", fused, fusion={"method": "auto"})
     return Path(StabilizerSweep(SWEEP, local=True).run(source, str(folder / "sweep")).address)

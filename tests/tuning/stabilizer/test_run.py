@@ -199,7 +199,7 @@ def test_tasks_cover_the_sweep_once(sweep_data):
 
 class TestJob:
     def test_a_sweep_and_what_it_leaves(self, table, tmp_path):
-        source = saved(tmp_path / "run", table, fusion={"method": "inverse_variance"}, calibration=None)
+        source = saved(tmp_path / "run", table, fusion={"method": "auto"}, calibration=None)
         run = StabilizerSweep(SMALL, local=True).run(source, str(tmp_path / "sweep"))
         surface = pq.read_table(tmp_path / "sweep" / "surface.parquet")
         assert surface.num_rows == 2 * (1 + 4 + 4 + 2 + 1)
@@ -224,7 +224,7 @@ class TestJob:
         assert run.finished
 
     def test_a_finished_sweep_is_left_alone_and_another_refused(self, table, tmp_path, capsys):
-        source = saved(tmp_path / "run", table, fusion={"method": "inverse_variance"})
+        source = saved(tmp_path / "run", table, fusion={"method": "auto"})
         tiny = replace(SMALL, filters=("ema",), min_face_score=())
         for _ in range(2):
             StabilizerSweep(tiny, local=True).run(source, str(tmp_path / "sweep"))
@@ -234,7 +234,7 @@ class TestJob:
 
     def test_without_labels_jitter_is_minimised_at_a_bounded_response(self, tmp_path):
         table = evaluate_table(predictions(labelled=False), EvaluationConfig(split="all")).fused
-        source = saved(tmp_path / "run", table, fusion={"method": "inverse_variance"})
+        source = saved(tmp_path / "run", table, fusion={"method": "auto"})
         StabilizerSweep(SMALL, local=True).run(source, str(tmp_path / "sweep"))
         record = json.loads((tmp_path / "sweep" / "run.json").read_text())
         measured = record["chosen"]["measured"]
@@ -247,7 +247,7 @@ class TestJob:
             StabilizerSweep(SMALL, local=True).run(source, str(tmp_path / "sweep"))
 
     def test_on_ray_tune_the_surface_is_the_same(self, table, tmp_path, ray_cluster):
-        source = saved(tmp_path / "run", table, fusion={"method": "inverse_variance"})
+        source = saved(tmp_path / "run", table, fusion={"method": "auto"})
         for name, local in (("here", True), ("ray", False)):
             StabilizerSweep(SMALL, local=local).run(source, str(tmp_path / name))
         here, there = (pq.read_table(tmp_path / name / "surface.parquet") for name in ("here", "ray"))
