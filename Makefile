@@ -1,6 +1,8 @@
 # Everything a clean machine needs: Python 3.11 or later and a package index.
 #   make eval    environment, the main job on the demonstration photographs, where the report is
-#   make test    environment, the whole test suite
+#   make test    environment, the whole test suite in two processes
+#   make test-quick    its tests that need neither Ray nor a browser nor much time, for daily work
+#   make coverage    the whole test suite, and how much of the package it runs in its own processes
 #   make lint    ruff and mypy
 #   make proof   the figures of the README, from the development data in $(SHARED)
 
@@ -10,13 +12,23 @@ BIN    := $(VENV)/bin
 SHARED ?= ../shared/data
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: eval test lint proof environment test-environment system clean
+# In two processes; tests/conftest.py says which tests stay together.
+PYTEST := $(BIN)/python -m pytest -q --numprocesses 2 --dist loadscope --no-loadscope-reorder
+
+.PHONY: eval test test-quick coverage lint proof environment test-environment system clean
 
 eval: environment
-	$(BIN)/python jobs/eval_fusion.py
+	$(BIN)/emofuse evaluate
 
 test: test-environment system
-	$(BIN)/python -m pytest -q
+	$(PYTEST)
+
+test-quick: test-environment
+	$(PYTEST) -m "not ray and not browser and not slow"
+
+# Apart from `make test`, since measuring slows the tests that are Python by two fifths.
+coverage: test-environment system
+	$(PYTEST) --cov
 
 lint: test-environment
 	$(BIN)/ruff check .
@@ -49,4 +61,4 @@ system:
 	echo "no Chromium: the tests that open the report in a browser will be skipped"
 
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache build *.egg-info
+	rm -rf $(VENV) .coverage* .pytest_cache .mypy_cache .ruff_cache build *.egg-info

@@ -1,4 +1,4 @@
-"""What every job's command line shares: options from dataclasses, one-line errors, exit status."""
+"""What every command shares: one-line errors, exit status, and no option that is passed over in silence."""
 
 from __future__ import annotations
 
@@ -7,34 +7,21 @@ import os
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from typing import NoReturn, TypeVar
+from dataclasses import fields, is_dataclass
+from typing import NoReturn
 
-from emofuse.errors import EmofuseError
+from emofuse.errors import ConfigError, EmofuseError
 from emofuse.io.addresses import printable
 
-Options = TypeVar("Options")
 
+def status_of(job: Callable[[], object]) -> int:
+    """Run `job`, tell what went wrong in one line on standard error, and give the exit status.
 
-def run_job(main: Callable[[Options], object], options: type[Options], description: str) -> NoReturn:
-    """Parse the command line into `options`, run `main` with it, and end the process with a status.
-
-    Exit status: 0 done; 1 a user error, told in one line on standard error; 2 a wrong
-    command line; 130 interrupted. Anything else keeps its traceback, as a defect of ours.
-
-    Args:
-        main: the job, given the parsed options.
-        options: a (nested) dataclass; its fields become options and their docstrings the help.
-        description: the first paragraph of `--help`.
+    0 done; 1 a user error; 130 interrupted. A wrong command line exits with 2 by itself. Anything else keeps its
+    traceback, as a defect of ours.
     """
-    import tyro
-
-    _end(status_of(main, tyro.cli(options, description=description)))
-
-
-def status_of(main: Callable[[Options], object], parsed: Options) -> int:
-    """Run `main`, tell what went wrong in one line, and give the exit status; see `run_job`."""
     try:
-        main(parsed)
+        job()
     except EmofuseError as error:
         print(f"error: {printable(' '.join(str(error).split()))}", file=sys.stderr, flush=True)
         return 1
@@ -48,7 +35,7 @@ def status_of(main: Callable[[Options], object], parsed: Options) -> int:
     return 0
 
 
-def _end(status: int) -> NoReturn:
+def end(status: int) -> NoReturn:
     """End the process with this status, once what was registered for its end has run.
 
     Threads of pyarrow and torch may outlive the interpreter, and then abort the process with another status.
@@ -58,3 +45,32 @@ def _end(status: int) -> NoReturn:
         with suppress(OSError, ValueError):
             stream.flush()
     os._exit(status)
+
+
+def refuse(options: object, *names: str, why: str) -> None:
+    """Refuse options that would have no effect, instead of passing over them.
+
+    Args:
+        options: a dataclass whose fields have defaults; a field may be such a dataclass itself.
+        names: of fields, `part` or `part.name`; one that differs from its default was given.
+        why: what is to be done, for the message.
+
+    Raises:
+        ConfigError: naming those that were given.
+    """
+    given = [name for name in changed(options) for left in names if name == left or name.startswith(f"{left}.")]
+    if given:
+        shown = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise ConfigError(f"{shown} would have no effect: {why}")
+
+
+def changed(options: object, prefix: str = "") -> list[str]:
+    """Fields that differ from their defaults, as `name` or `part.name`; those without a default are passed over."""
+    found = []
+    for f in fields(options):  # type: ignore[arg-type]
+        value = getattr(options, f.name)
+        if is_dataclass(value):
+            found += changed(value, f"{prefix}{f.name}.")
+        elif value != f.default:
+            found.append(prefix + f.name)
+    return found

@@ -1,4 +1,4 @@
-"""Every option, one frozen dataclass per stage; jobs make their command lines of these.
+"""Every option, one frozen dataclass per stage; the commands make their options of these.
 
 The docstring under a field is its help text. Fields marked *evaluate only* do not change a
 prediction, so they are left out of predict's fingerprint.
@@ -6,13 +6,56 @@ prediction, so they are left out of predict's fingerprint.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from emofuse.affect import VARIANCE_FLOOR
 from emofuse.errors import ConfigError
 
-Split = Literal["train", "valid", "test", "all"]
+Split = Literal["held_out", "train", "valid", "test", "all"]
+
+
+DEVICES = ("auto", "cpu", "cuda")
+
+
+def _in_range(
+    part: str,
+    config: object,
+    names: tuple[str, ...],
+    *,
+    low: float = -math.inf,
+    high: float = math.inf,
+    above: bool = False,
+    below: bool = False,
+) -> None:
+    """Check numbers of a part of the options (`compute`, …), each of several; None and "none" are no numbers.
+
+    Args:
+        part: as the command line names it.
+        config: the part.
+        names: of its fields.
+        low: least value; with `above` the value must exceed it.
+        high: greatest value; with `below` the value must stay under it.
+
+    Raises:
+        ConfigError: naming the first option outside its range, the range and the value.
+    """
+    for name in names:
+        values = getattr(config, name)
+        for value in values if isinstance(values, tuple | list) else (values,):
+            if value is None or value == "none":
+                continue
+            inside = (value > low if above else value >= low) and (value < high if below else value <= high)
+            if not inside:  # also what is no number (NaN)
+                bounds = _bounds(low, high, above=above, below=below)
+                raise ConfigError(f"{part}.{name} must be {bounds}; got {value:g}")
+
+
+def _bounds(low: float, high: float, *, above: bool, below: bool) -> str:
+    parts = [f"above {low:g}" if above else f"at least {low:g}"] if low > -math.inf else []
+    parts += [f"below {high:g}" if below else f"at most {high:g}"] if high < math.inf else []
+    return " and ".join(parts)
 
 
 @dataclass(frozen=True)
@@ -28,21 +71,24 @@ class MediaConfig:
     retries: int = 3
     """Further attempts where remote storage fails for the moment."""
 
+    def __post_init__(self) -> None:
+        _in_range("media", self, ("max_pixels", "max_bytes"), low=1)
+        _in_range("media", self, ("retries",), low=0)
+
 
 @dataclass(frozen=True)
 class SceneConfig:
     """The scene expert."""
 
-    backbone: str | None = None
-    """embedded | timm:NAME | open_clip:NAME (as in open_clip:ViT-B-32); by default the backbone of the head's card."""
-    weights: str | None = None
-    """A weights file, or a pretrained tag of the backbone's hub; by default those of the head's card."""
     head: str | None = None
-    """A head file of train_scene.py; by default the embedded head."""
-    preprocessing: Literal["own", "squash", "crop"] | None = None
-    """The backbone's own, or its own with another geometry; by default that of the head, and no other is served."""
+    """A head file of `emofuse train`, whose card names its backbone and preprocessing; by default the embedded head."""
+    weights: str | None = None
+    """The backbone's weights, as a file or a pretrained tag of its hub; by default those that the card names."""
     passes: int = 20
     """MC-dropout passes T."""
+
+    def __post_init__(self) -> None:
+        _in_range("scene", self, ("passes",), low=1)
 
 
 @dataclass(frozen=True)
@@ -72,20 +118,9 @@ class FaceConfig:
     expression: bool = False
     """Add the expression probabilities as columns (EmoNet)."""
 
-
-DEVICES = ("auto", "cpu", "cuda")
-
-
-def at_least(least: int, config: object, part: str, *names: str) -> None:
-    """That counts of a part of the options (`compute`, …) reach the least that they can be; None is no count.
-
-    Raises:
-        ConfigError: naming the first option that does not.
-    """
-    for name in names:
-        value = getattr(getattr(config, part), name)
-        if value is not None and value < least:
-            raise ConfigError(f"{part}.{name} must be at least {least}; got {value}")
+    def __post_init__(self) -> None:
+        _in_range("face", self, ("detect_size", "views", "max_faces"), low=1)
+        _in_range("face", self, ("min_score",), low=0, high=1)
 
 
 @dataclass(frozen=True)
@@ -113,10 +148,23 @@ class ComputeConfig:
     decode: Literal["auto", "tasks", "actors"] = "auto"
     """Where images are decoded: auto = tasks that feed GPU actors, or the model actors themselves on CPUs."""
 
+    def __post_init__(self) -> None:
+        _in_range("compute", self, ("batch_size", "face_chunk", "threads", "actors", "rows_per_block"), low=1)
+        _in_range("compute", self, ("gpu_fraction",), low=0, high=1, above=True)
+        if self.device not in DEVICES:
+            raise ConfigError(f"compute.device must be one of {', '.join(DEVICES)}; got {self.device!r}")
+
+
+Threshold = float | Literal["none"]
+"""A number, or "none", which switches off what a calibration has chosen."""
+
 
 @dataclass(frozen=True)
 class FusionConfig:
-    """How the two experts are joined (evaluate only)."""
+    """How the two experts are joined (evaluate only).
+
+    None says that an option is not given: a calibration's choice stands, where there is one.
+    """
 
     method: Literal[
         "auto",
@@ -129,20 +177,36 @@ class FusionConfig:
         "constant",
         "stacked",
     ] = "auto"
-    """The fusion rule of the system called `fused`; auto takes the calibration's choice, its gates with it unless
-    they are given here with other values than their defaults. Without one it is joint_gaussian for the experts that
-    ship with the package, else best_linear_unbiased with an assumed correlation of the experts' errors.
-    constant and stacked are fitted by fit_calibration.py."""
-    variance_floor: float = VARIANCE_FLOOR
-    """Minimum variance, reference units squared."""
-    max_weight_ratio: float | None = None
-    """Cap on the ratio of the two precisions."""
-    min_face_score: float | None = None
-    """Gate: leave the face out below this detection score."""
-    max_face_std: float | None = None
-    """Gate: leave the face out above this standard deviation, on either axis."""
-    min_luma: float | None = None
-    """Gate: leave the face out in images darker than this, 0-255."""
+    """The fusion rule of the system called `fused`. auto takes the calibration's choice, floor, cap and gates with it
+    as far as they are not given here. Without a calibration it is joint_gaussian for the experts that ship with the
+    package, else best_linear_unbiased with an assumed correlation of the experts' errors. constant and stacked are
+    fitted by `emofuse calibrate`."""
+    variance_floor: float | None = None
+    """Minimum variance, reference units squared; by default the calibration's, else 1e-4."""
+    max_weight_ratio: Threshold | None = None
+    """Cap on the ratio of the two precisions; none switches off the calibration's."""
+    min_face_score: Threshold | None = None
+    """Gate: leave the face out below this detection score; none switches off the calibration's."""
+    max_face_std: Threshold | None = None
+    """Gate: leave the face out above this standard deviation, on either axis; none switches off the calibration's."""
+    min_luma: Threshold | None = None
+    """Gate: leave the face out in images darker than this, 0-255; none switches off the calibration's."""
+
+    def __post_init__(self) -> None:
+        _in_range("fusion", self, ("variance_floor", "max_face_std"), low=0, above=True)
+        _in_range("fusion", self, ("max_weight_ratio",), low=1)
+        _in_range("fusion", self, ("min_face_score",), low=0, high=1)
+        _in_range("fusion", self, ("min_luma",), low=0, high=255)
+
+    @property
+    def floor(self) -> float:
+        """The minimum variance that is in force."""
+        return VARIANCE_FLOOR if self.variance_floor is None else self.variance_floor
+
+    def threshold(self, name: str) -> float | None:
+        """A cap or gate as it is in force; None where it is not given or is switched off."""
+        value: Threshold | None = getattr(self, name)
+        return None if isinstance(value, str) else value
 
 
 MeanKind = Literal["identity", "constant", "affine", "linear", "quadratic", "spline", "isotonic", "ordinal"]
@@ -191,8 +255,17 @@ class StabilizerConfig:
     """EMA weight of the new sample."""
     uncertainty_threshold: float | tuple[float, float] = 0.4
     """The gate's threshold on the fused variance, one for both axes or one for each."""
-    process_variance: float | tuple[float, float] = 0.01
-    """Variance of the level's step, reference units squared per frame (Kalman), or per held frame (the others)."""
+    process_variance: float | tuple[float, float] = 0.3
+    """Variance of the level's step, reference units squared per second: it sets the Kalman filter's gain, and in any
+    filter what a hold adds to the variance; with autocorrelation, what a lag adds too."""
+    autocorrelation: float | tuple[float, float] | None = None
+    """Correlation of the fused errors one second apart, in [0, 1], as `emofuse stabilize` finds it on labelled clips;
+    0 = white noise. None: not known, and the smoothed variance is that of the raw frames."""
+    autocorrelated_share: float | tuple[float, float] = 1.0
+    """Share of the error variance that is so correlated; the rest is white noise, which smoothing removes."""
+    level_variance: float | tuple[float, float] | None = None
+    """With autocorrelation: variance of the true level's step, reference units squared per second, as labelled clips
+    have it; by default process_variance, which may rather be chosen for its gain."""
     time_constant: float | None = None
     """EMA: seconds; takes the place of alpha and means the same at any frame rate."""
     min_cutoff: float = 1.0
@@ -209,18 +282,36 @@ class StabilizerConfig:
     """Seconds after which a held level is no longer given out as valid."""
     window: int = 60
     """Frames of the window in which stability is reported."""
+    file: str | None = None
+    """A stabilizer.json of `emofuse stabilize`: it holds all options of the stabilizer and the fusion's gates, and the
+    rows they were chosen on, which count as in-sample."""
+
+    def __post_init__(self) -> None:
+        _in_range("stabilizer", self, ("alpha",), low=0, high=1, above=True)
+        above_zero = ("uncertainty_threshold", "time_constant", "min_cutoff", "derivative_cutoff")
+        _in_range("stabilizer", self, (*above_zero, "frame_rate", "max_gap", "max_hold"), low=0, above=True)
+        _in_range("stabilizer", self, ("process_variance", "level_variance", "beta"), low=0)
+        _in_range("stabilizer", self, ("autocorrelation", "autocorrelated_share"), low=0, high=1)
+        _in_range("stabilizer", self, ("window",), low=2)
 
 
 @dataclass(frozen=True)
 class StatisticsConfig:
     """How systems are compared (evaluate only)."""
 
-    resamples: int = 4000
-    """Bootstrap and permutation resamples; p cannot fall below 1 / (1 + resamples), and Holm multiplies it."""
+    margin: float = 0.01
+    """Differences within this, in units of the metric, count as equivalent."""
+    min_effect: float = 0.001
+    """Smaller differences are called neither better nor worse, however sure they are."""
     confidence: float = 0.95
-    """Confidence of the intervals."""
+    """Confidence of the intervals; 1 minus it is the level of each family of declared comparisons."""
     gallery: int = 120
-    """Most images the report's gallery holds."""
+    """Maximum number of images in the report's gallery."""
+
+    def __post_init__(self) -> None:
+        _in_range("statistics", self, ("margin",), low=0, above=True)
+        _in_range("statistics", self, ("min_effect", "gallery"), low=0)
+        _in_range("statistics", self, ("confidence",), low=0.5, high=1, above=True, below=True)
 
 
 @dataclass(frozen=True)
@@ -251,6 +342,12 @@ class TrainingConfig:
     depth_groups: int = 3
     """Groups of layers with a rate of their own when unfrozen; the head is one more."""
 
+    def __post_init__(self) -> None:
+        _in_range("training", self, ("batch_size", "patience", "depth_groups"), low=1)
+        _in_range("training", self, ("epochs", "unfrozen_epochs", "weight_decay"), low=0)
+        _in_range("training", self, ("learning_rate",), low=0, above=True)
+        _in_range("training", self, ("dropout",), low=0, high=1, below=True)
+
 
 @dataclass(frozen=True)
 class InferenceConfig:
@@ -269,11 +366,13 @@ class EvaluationConfig:
     """All that can change the evaluation of stored predictions."""
 
     seed: int = 0
-    """Fixes the resampling."""
-    split: Split | None = None
-    """The split that is evaluated; by default test where there is one, else all."""
+    """Fixes how groups are dealt to folds where a calibration is fitted; the evaluation itself draws nothing."""
+    split: Split = "held_out"
+    """The rows that are evaluated: held_out = all that nothing was fitted on | one split | all."""
     calibration: str | None = None
-    """A calibration.json of fit_calibration.py."""
+    """A calibration.json of `emofuse calibrate`."""
+    by: tuple[str, ...] = ()
+    """Columns of the manifest whose values make subgroups, each evaluated by itself."""
     fusion: FusionConfig = field(default_factory=FusionConfig)
     stabilizer: StabilizerConfig = field(default_factory=StabilizerConfig)
     statistics: StatisticsConfig = field(default_factory=StatisticsConfig)
@@ -309,6 +408,18 @@ class SweepConfig:
     """Without labels: the slowest response to a step that is acceptable, seconds to 90 %."""
     min_coverage: float = 0.95
     """Minimum share of the fused frames for which a smoothed estimate must be given."""
+    folds: int = 5
+    """Folds of whole groups of sequences: what the others choose is tried on each."""
+
+    def __post_init__(self) -> None:
+        if not self.filters:
+            raise ConfigError("sweep.filters must name at least one filter; got none")
+        _in_range("sweep", self, ("alpha",), low=0, high=1, above=True)
+        above_zero = ("threshold", "min_cutoff", "max_face_std", "step", "max_response")
+        _in_range("sweep", self, above_zero, low=0, above=True)
+        _in_range("sweep", self, ("process_scale", "beta"), low=0)
+        _in_range("sweep", self, ("threshold_quantile", "min_face_score", "min_coverage"), low=0, high=1)
+        _in_range("sweep", self, ("min_luma",), low=0, high=255)
 
 
 @dataclass(frozen=True)
@@ -350,3 +461,11 @@ class CalibrationSweepConfig:
     absolute error with mae, else by squared error; variance recalibrations by nll with nll, else by crps."""
     folds: int = 5
     """Grouped folds inside valid."""
+
+    def __post_init__(self) -> None:
+        _in_range("sweep", self, ("l2",), low=0)
+        _in_range("sweep", self, ("max_weight_ratio",), low=1)
+        _in_range("sweep", self, ("min_face_score",), low=0, high=1)
+        _in_range("sweep", self, ("max_face_std",), low=0, above=True)
+        _in_range("sweep", self, ("min_luma",), low=0, high=255)
+        _in_range("sweep", self, ("folds",), low=2)

@@ -21,6 +21,7 @@ from emofuse.fusion.select import chosen_fusion, clamp, fuse
 from emofuse.io.images import DecodedImage
 from emofuse.io.malloc import reuse_memory
 from emofuse.stabilizer import Window, make_stabilizer
+from emofuse.stabilizer.tuned import with_tuned
 
 
 class ScenePredictor(Protocol):
@@ -160,15 +161,17 @@ class SceneFaceFusion:
         from emofuse.experts.head_expert import SceneExpert
 
         reuse_memory()
-        evaluate = evaluate or EvaluationConfig()
+        evaluate, tuned = with_tuned(evaluate or EvaluationConfig())
+        calibration = Calibration.load(evaluate.calibration) if evaluate.calibration else None
+        fusion = chosen_fusion(evaluate.fusion, calibration.fusion if calibration else None)
         with_face = predict.face.expert != "none"
         return cls(
             SceneExpert(predict.scene, predict.compute, predict.seed),
             make_face_expert(predict.face, predict.compute, predict.seed) if with_face else None,
-            FaceFinder(predict.face) if with_face else None,
-            fusion=evaluate.fusion,
+            FaceFinder(predict.face, predict.compute) if with_face else None,
+            fusion=replace(fusion, **tuned.gates) if tuned else fusion,
             stabilizer=evaluate.stabilizer,
-            calibration=Calibration.load(evaluate.calibration) if evaluate.calibration else None,
+            calibration=calibration,
         )
 
     def reset(self) -> None:

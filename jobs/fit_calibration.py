@@ -1,74 +1,7 @@
 #!/usr/bin/env python
-"""Phase 1: a calibration is swept, chosen and fitted on valid, and evaluated on test once."""
+"""`emofuse calibrate` as a file, for `ray job submit`."""
 
-from __future__ import annotations
-
-from dataclasses import dataclass, field
-
-from emofuse.cli import run_job
-from emofuse.config import (
-    CalibrationConfig,
-    CalibrationSweepConfig,
-    EvaluationConfig,
-    FusionConfig,
-    MediaConfig,
-    Split,
-    StabilizerConfig,
-    StatisticsConfig,
-)
-
-DESCRIPTION = """How must the experts' means and variances be corrected on this data, and how are they best joined?
-Reads stored predictions, tries on Ray Tune, in grouped cross-validation inside the valid split, mean calibrations
-and variance recalibrations of each expert and axis, then fusion rules and gates behind them, takes the simplest
-within one standard error of the best, fits it on valid, and evaluates it on test once. Writes calibration.json, for
-eval_fusion.py --calibration, beside layers.parquet, surface.parquet, metrics, comparisons and report.html, and
-ends by saying whether the calibration has helped."""
-
-
-@dataclass(frozen=True)
-class Options:
-    """Options of fit_calibration.py."""
-
-    predictions: str
-    """A predictions table: a file, the predictions folder of a run, or the run's directory."""
-    out: str
-    """The run directory of the calibration, local or any fsspec address."""
-    split: Split = "valid"
-    """Where it is fitted; anything but valid is refused."""
-    tune: bool = True
-    """Sweep and choose on valid; without, --calibration and --fusion are fitted as they are."""
-    local: bool = False
-    """Sweep in this process, without Ray: the same numbers."""
-    address: str | None = None
-    """Ray cluster to join; by default RAY_ADDRESS, else a cluster on this machine for this run."""
-    seed: int = 0
-    """Fixes the deal to folds, and the resampling."""
-    sweep: CalibrationSweepConfig = field(default_factory=CalibrationSweepConfig)
-    calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
-    fusion: FusionConfig = field(default_factory=FusionConfig)
-    stabilizer: StabilizerConfig = field(default_factory=StabilizerConfig)
-    statistics: StatisticsConfig = field(default_factory=StatisticsConfig)
-    media: MediaConfig = field(default_factory=MediaConfig)
-
-
-def main(options: Options) -> None:
-    """Fit, evaluate, and tell where the calibration is."""
-    from emofuse.tuning.calibration.run import CalibrationJob
-
-    evaluation = EvaluationConfig(seed=options.seed, stabilizer=options.stabilizer, statistics=options.statistics)
-    fitting = CalibrationJob(
-        split=options.split,
-        tune=options.tune,
-        options=options.sweep,
-        layers=options.calibration,
-        fusion=options.fusion,
-        evaluation_config=evaluation,
-        media=options.media,
-        local=options.local,
-        address=options.address,
-    )
-    fitting.run(options.predictions, options.out)
-
+from emofuse.commands import main
 
 if __name__ == "__main__":
-    run_job(main, Options, DESCRIPTION)
+    main("calibrate")

@@ -1,45 +1,7 @@
 #!/usr/bin/env python
-"""Sweeps of the stabilizer over a stored fused table: filter, parameters, and the fusion's gates."""
+"""`emofuse stabilize` as a file, for `ray job submit`."""
 
-from __future__ import annotations
-
-from dataclasses import dataclass, field
-
-from emofuse.cli import run_job
-from emofuse.config import Split, StabilizerConfig, SweepConfig
-
-DESCRIPTION = """Which filter, with which parameters and behind which fusion gates, smooths these sequences best?
-Reads the fused table of a run and tries every combination on Ray Tune, vectorised in few trials. Where frames
-are labelled the error after smoothing is minimised, elsewhere the jitter at a bounded response time. Writes
-surface.parquet, pareto.parquet, run.json with the chosen options, and report.html."""
-
-
-@dataclass(frozen=True)
-class Options:
-    """Options of tune_stabilizer.py."""
-
-    fused: str
-    """A run directory of eval_fusion.py, or its fused folder."""
-    out: str
-    """The run directory of the sweep."""
-    split: Split | None = None
-    """Configurations are compared on this split; by default valid where there is one, else all."""
-    local: bool = False
-    """Run in this process, without Ray: the same numbers."""
-    address: str | None = None
-    """Ray cluster to join; by default RAY_ADDRESS, else a cluster on this machine for this run."""
-    sweep: SweepConfig = field(default_factory=SweepConfig)
-    base: StabilizerConfig = field(default_factory=StabilizerConfig)
-    """Options that are not swept: gaps, holds, frame rate."""
-
-
-def main(options: Options) -> None:
-    """Sweep and tell what was chosen."""
-    from emofuse.tuning.stabilizer.run import StabilizerSweep
-
-    tuning = StabilizerSweep(options.sweep, options.base, options.split, local=options.local, address=options.address)
-    tuning.run(options.fused, options.out)
-
+from emofuse.commands import main
 
 if __name__ == "__main__":
-    run_job(main, Options, DESCRIPTION)
+    main("stabilize")

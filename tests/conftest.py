@@ -1,4 +1,4 @@
-"""Fixtures that every test may use: real images, the shared data, one local Ray cluster."""
+"""Fixtures that every test may use (real images, the shared data, one local Ray cluster), and marks by fixture."""
 
 from __future__ import annotations
 
@@ -16,6 +16,40 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = Path(os.environ.get("EMOFUSE_SHARED", ROOT.parent / "shared")) / "data"
+
+MARKS = {"ray_cluster": "ray", "head": "ray", "browser": "browser"}
+"""What a test is marked with for using a fixture."""
+RUNS_JOBS = ("tests/cluster/", "tests/jobs/")
+"""Folders whose tests run jobs as processes of their own, most with a Ray cluster; marked `ray` too."""
+SHARE_THE_CLUSTER = ("tests/benchmark/", "tests/inference/", "tests/tuning/")
+"""Folders with tests of the session's cluster."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark what needs Ray or a browser; where several workers share the tests, the longest groups come first."""
+    for item in items:
+        for fixture in MARKS.keys() & set(getattr(item, "fixturenames", ())):
+            item.add_marker(MARKS[fixture])
+        if item.nodeid.startswith(RUNS_JOBS):
+            item.add_marker("ray")
+    if hasattr(config, "workerinput"):
+        groups = (SHARE_THE_CLUSTER, RUNS_JOBS)
+        items.sort(key=lambda item: [not item.nodeid.startswith(folders) for folders in groups])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    """What one worker of pytest-xdist runs whole: all that shares a cluster, all that submits and kills, any file."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            if nodeid.startswith(SHARE_THE_CLUSTER):
+                return "the session's cluster"
+            return "tests/cluster" if nodeid.startswith("tests/cluster/") else nodeid.split("::")[0]
+
+    return Scheduling(config, log)
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 from attacks import ATTACKS, Attack, attempt
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("each", ATTACKS, ids=lambda each: each.run.__name__)
 def test_a_hostile_input_is_refused_or_harmless(each: Attack, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 from emofuse.affect import Affect
 from emofuse.config import ComputeConfig, EvaluationConfig, FusionConfig, InferenceConfig, StabilizerConfig
 from emofuse.errors import ConfigError
-from emofuse.io.video import enumerate_frames, read_frames
+from emofuse.io.video import index_frames, read_frames
 from emofuse.live import SceneFaceFusion
 from emofuse.tables.schema import MANIFEST, with_metadata
 
@@ -48,7 +48,7 @@ GREY, BLACK = np.full((8, 8, 3), 100, np.uint8), np.zeros((8, 8, 3), np.uint8)
 
 
 def test_inverse_variance_of_both_views():
-    """(.6, .09) and (-.2, .25): mean .388235…, variance .0661765 (METHODS of meta-analysis, fixed effect)."""
+    """(.6, .09) and (-.2, .25): mean .388235…, variance .0661765 (docs/methods.md, fixed effect)."""
     plain = FusionConfig(method="inverse_variance")
     live = SceneFaceFusion(
         Scripted((0.6, 0.09)), Scripted((-0.2, 0.25)), Finder(), fusion=plain, enable_stabilizer=False
@@ -193,7 +193,7 @@ def test_a_clip_gives_the_numbers_of_the_batch_job(tmp_path):
         out.mux(stream.encode())
     predict = InferenceConfig(compute=ComputeConfig(batch_size=4))
     options = EvaluationConfig(fusion=FusionConfig(min_face_score=0.1), stabilizer=StabilizerConfig(alpha=0.6))
-    shown = enumerate_frames(path)
+    shown = list(enumerate(index_frames(path).timestamps.tolist()))
     manifest = pa.table(
         {
             "sample_id": [f"f{i}" for i, _ in shown],

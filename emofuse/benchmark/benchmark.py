@@ -168,8 +168,9 @@ def compared(
 
 def piped(manifest: str, rows: int, config: InferenceConfig, workers: int, cluster: dict[str, float]) -> list[Figure]:
     """The pipeline on the Ray cluster that this process has joined."""
+    from emofuse.experts.face.detectors import detects_with_torch
     from emofuse.inference.job import Job
-    from emofuse.inference.ray_graph import build_graph, detects_with_torch, real_stages, with_experts, write
+    from emofuse.inference.ray_graph import build_graph, real_stages, with_experts, write
 
     width = plan(replace(config.compute, actors=workers), cluster, rows, torch_detector=detects_with_torch(config.face))
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as events:

@@ -1,4 +1,4 @@
-"""Means and variances made to fit, and the proof of it; everything is fitted on the valid split."""
+"""Calibration of means and variances, and its evaluation; everything is fitted on the valid split."""
 
 from emofuse.calibration.agreement import BlandAltman, bland_altman
 from emofuse.calibration.bundle import Calibration, ExpertCalibration

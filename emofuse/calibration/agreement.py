@@ -1,4 +1,4 @@
-"""Bland-Altman: how two ways of measuring the same thing differ, and whether that depends on its size."""
+"""Bland-Altman agreement: differences of two measurements over their mean, with limits of agreement."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Intervals whose coverage does not rest on errors being Gaussian."""
+"""Conformal prediction intervals, whose coverage does not rest on errors being Gaussian."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Means moved from one domain to another: a scale and a shift per axis."""
+"""Cross-domain calibration of means: a scale and a shift per axis."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class CrossDomainCalibration:
     """`m -> s m + b` per axis, or `tanh(s m + b)`; the identity until a trainer has fitted it.
 
     Attributes:
-        l2_reg: the penalty that draws s to 1 and b to 0 in fitting.
+        l2_reg: the penalty that shrinks s to 1 and b to 0 in fitting.
         use_tanh: squash into (-1, 1), in fitting and in serving alike.
         scale_v: s of valence.
         scale_a: s of arousal.

@@ -17,14 +17,13 @@ from emofuse.calibration.rows import group_ids, grouped_split, paired
 from emofuse.calibration.trainer import SIX, CalibrationTrainer, Loss
 from emofuse.config import CalibrationConfig
 from emofuse.errors import ConfigError
-from emofuse.metrics.significance import corrected_resampled_ttest, holm
+from emofuse.metrics.significance import Conclusion, conclude_family, corrected_resampled_ttest, holm_p
+from emofuse.metrics.significance.conclusion import BETTER, MIN_EFFECT, WORSE
 
 Results = dict[str, dict[str, Any]]
 
 CENTRES: dict[str, Callable[..., Any]] = {"mae": np.median, "rmse": np.mean}
 """What the hardest constant is of the labels; a constant has no CCC."""
-EQUAL = 1e-3
-"""A difference to the constant of at most this, in units of the metric, counts as none."""
 
 
 class CalibrationEvaluator:
@@ -36,10 +35,9 @@ class CalibrationEvaluator:
         loss: the declared target, "mse", "mae" or "ccc".
         layers: in place of both, the mean calibration of each axis to fit anew in each split.
         names: what is compared: a metric (mae, rmse, ccc) and an axis (v, a, avg).
-        seed: of splits and resamples.
-        resamples: of bootstrap and permutation.
-        alpha: the level of a verdict after Holm's correction; the intervals are of 1 - alpha.
-        least_effect: improvements up to this, in units of the metric, are not worth having.
+        seed: of splits.
+        alpha: the level of the verdicts, which Holm's correction shares between the comparisons of a metric.
+        min_effect: smaller differences, in units of the metric, are called neither better nor worse.
     """
 
     def __init__(
@@ -50,15 +48,14 @@ class CalibrationEvaluator:
         layers: CalibrationConfig | None = None,
         names: Sequence[str] = SIX,
         seed: int = 0,
-        resamples: int = 2000,
         alpha: float = 0.05,
-        least_effect: float = 0.0,
+        min_effect: float = MIN_EFFECT,
     ) -> None:
         if not 0 < alpha < 1:
             raise ConfigError(f"alpha must lie within (0, 1); got {alpha}")
         self.calibration = CrossDomainCalibration() if calibration is None else calibration
-        self.loss, self.seed, self.resamples = loss, seed, resamples
-        self.alpha, self.least_effect = alpha, least_effect
+        self.loss, self.seed = loss, seed
+        self.alpha, self.min_effect = alpha, min_effect
         self.layers, self.names = layers, tuple(names)
 
     def ablation_study(
@@ -72,10 +69,10 @@ class CalibrationEvaluator:
         """With against without, and against a constant, where all are evaluated on groups that no fit has seen.
 
         On the rows beside the test set the calibration is fitted once, and their labels give the constants (the
-        median for the MAE, the mean for the RMSE). The test set is evaluated once: a paired bootstrap of groups
-        gives the intervals, a permutation test of what each group contributes (`jackknife_pseudovalues`) the p-values,
-        and Holm's correction goes over all names. Beside it, `n_runs` grouped splits of the rest show how much the
-        fit itself varies; they overlap, so their t-test is the corrected one.
+        median for the MAE, the mean for the RMSE). The test set is evaluated once: Student's t over groups gives
+        intervals and p-values (`paired_difference`), and those of one metric are a family under Holm's correction.
+        Beside it, `n_runs` grouped splits of the rest show how much the fit itself varies; they overlap, so their
+        t-test is the corrected one.
 
         Args:
             predictions: (N, 2), reference scale; rows that lack a value are left out.
@@ -85,11 +82,11 @@ class CalibrationEvaluator:
             test: bool (N,), the test set; by default a fifth of the groups is set aside.
 
         Returns:
-            For each name: `without`, `with`, `difference` (with minus without) and its `ci_low`, `ci_high`, on the
-            test set; `p` and `p_holm` of the permutation test; `significant`, true only for an improvement;
-            `worse`, true only for a loss; `verdict` in words; `n`, `n_groups`. Where the metric has a constant,
-            `constant`, its score, and `versus_constant`, the same of with minus constant, whose verdict may be
-            "equal". `runs`, the difference of each split; `t`, `p_resampled`, `p_resampled_holm` of the corrected
+            For each name: `without`, `with`, `difference` (with minus without) and its `ci_low`, `ci_high` at the
+            level that Holm's correction leaves it, on the test set; `p` and `p_holm`; `significant`, true only for
+            an improvement; `worse`, true only for a loss; `verdict`, of `significance.conclude`; `n`, `n_groups`.
+            Where the metric has a constant, `constant`, its score, and `versus_constant`, the same of with minus
+            constant. `runs`, the difference of each split; `t`, `p_resampled`, `p_resampled_holm` of the corrected
             t-test; `effect_size`, mean / standard deviation (n - 1) of `runs`.
 
         Raises:
@@ -145,7 +142,7 @@ class CalibrationEvaluator:
 
     def _add_runs(self, results: Results, runs: dict[str, Any], sizes: tuple[int, int]) -> None:
         tests = {name: _t_test(np.array(runs[name]), *sizes) for name in self.names}
-        adjusted = holm([tests[name][1] for name in self.names])
+        adjusted = holm_p([tests[name][1] for name in self.names])
         for name, p in zip(self.names, adjusted, strict=True):
             t, raw = tests[name]
             results[name] |= {"t": t, "p_resampled": raw, "p_resampled_holm": float(p)}
@@ -163,28 +160,35 @@ class CalibrationEvaluator:
         names = [name for name in self.names if name.split("_")[0] in CENTRES]
         constants = {name: np.full_like(y, CENTRES[name.split("_")[0]](known, axis=0)) for name in names}
         for name, entry in self._compared(names, y, moved, constants, ids).items():
-            if entry["verdict"] == "not shown" and abs(entry["difference"]) <= EQUAL:
-                entry["verdict"] = "equal"
             results[name] |= {"constant": score(name, y, constants[name]), "versus_constant": entry}
 
     def _compared(
         self, names: Sequence[str], y: np.ndarray, moved: np.ndarray, others: dict[str, np.ndarray], ids: np.ndarray
     ) -> Results:
-        kwargs: dict[str, Any] = {"confidence": 1 - self.alpha, "resamples": self.resamples, "seed": self.seed}
-        tests = {name: paired_difference(name, y, moved, others[name], ids, **kwargs) for name in names}
-        adjusted = holm([tests[name]["p"] for name in names])
-        for name, p_holm in zip(names, adjusted, strict=True):
-            tests[name]["p_holm"] = float(p_holm)
-            tests[name] |= self._verdict(name, tests[name])
-        return tests
+        results: Results = {}
+        for metric in dict.fromkeys(name.split("_")[0] for name in names):
+            family = [name for name in names if name.split("_")[0] == metric]
+            found = [paired_difference(name, y, moved, others[name], ids) for name in family]
+            said = conclude_family(found, lower_is_better=metric != "ccc", min_effect=self.min_effect, level=self.alpha)
+            adjusted = holm_p([each.p for each in found])
+            results |= {name: _entry(each, float(p)) for name, each, p in zip(family, said, adjusted, strict=True)}
+        return results
 
-    def _verdict(self, name: str, entry: dict[str, Any]) -> dict[str, Any]:
-        sign = 1 if name.startswith("ccc") else -1
-        ends = sorted((sign * entry["ci_low"], sign * entry["ci_high"]))
-        shown = entry["p_holm"] < self.alpha
-        better, worse = bool(shown and ends[0] > self.least_effect), bool(shown and ends[1] < 0)
-        verdict = "better" if better else "worse" if worse else "not shown"
-        return {"significant": better, "worse": worse, "verdict": verdict}
+
+def _entry(said: Conclusion, p_holm: float) -> dict[str, Any]:
+    found = said.difference
+    return {
+        "difference": found.estimate,
+        "ci_low": said.low,
+        "ci_high": said.high,
+        "p": found.p,
+        "p_holm": p_holm,
+        "n": found.n,
+        "n_groups": found.n_groups,
+        "significant": said.word == BETTER,
+        "worse": said.word == WORSE,
+        "verdict": said.word,
+    }
 
 
 def effect_size(differences: ArrayLike) -> float:

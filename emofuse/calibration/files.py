@@ -1,9 +1,8 @@
-"""Calibrations as JSON: what kind of file it is, and of which version, is checked before it is believed."""
+"""Calibrations as JSON files, whose format and version are checked when they are read."""
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -35,12 +34,13 @@ def numbers(value: Any) -> np.ndarray:
 
 
 def write(path: str | Path, form: str, version: int, content: Mapping[str, Any]) -> None:
-    """Write `content` to `path`, beside it first and then renamed, so that no half file is ever read."""
-    path = Path(path)
+    """Write `content` to `path` in one step.
+
+    Raises:
+        DataError: if the storage refuses.
+    """
     text = json.dumps({"format": form, "version": version, **plain(content)}, indent=1, allow_nan=False)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    beside.write_text(text + "\n")
-    os.replace(beside, path)
+    storage.write_bytes(str(path), f"{text}\n".encode())
 
 
 def read(path: str | Path, form: str, version: int) -> dict[str, Any]:

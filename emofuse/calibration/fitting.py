@@ -1,4 +1,4 @@
-"""CalibrationJob a whole calibration on the valid split, in its order: means, then variances, then what joins them."""
+"""Fitting a whole calibration on the valid split, in its order: means, then variances, then what joins them."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def _scales(made: Calibration, truth: np.ndarray, mean: np.ndarray, variance: np
     """Of every rule that can be had, on what the experts say without the row's own group, gates shut."""
     parameters, scales = made.fusion_parameters(), {}
     for method in METHODS:
-        cap = made.fusion.max_weight_ratio if method == "inverse_variance" else None
+        cap = made.fusion.threshold("max_weight_ratio") if method == "inverse_variance" else None
         rule = replace(made.fusion, method=method, max_weight_ratio=cap)  # type: ignore[arg-type]
         if can_fuse(rule, parameters):
             fused = fuse(mean, variance, rule, parameters)
@@ -197,6 +197,6 @@ def _between(
     rows = (np.isfinite(mean).all(axis=0) & np.isfinite(truth)).sum(axis=0).min()
     if rows < 2:
         return None, None, None
-    stack = fit_stack(truth, mean, variance, floor=fusion.variance_floor) if rows >= MIN_ROWS else None
+    stack = fit_stack(truth, mean, variance, floor=fusion.floor) if rows >= MIN_ROWS else None
     joint = fit_joint_parameters(truth, mean, variance, groups=groups)
     return joint, fit_constant_weight(truth, mean), stack

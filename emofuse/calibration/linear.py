@@ -1,4 +1,4 @@
-"""Linear fits shrunk to no change at all: closed form for squared error, reweighted for absolute error."""
+"""Penalised linear fits: ridge in closed form, and least absolute error by reweighting."""
 
 from __future__ import annotations
 

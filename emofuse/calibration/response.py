@@ -1,4 +1,4 @@
-"""A variance for experts that give none, from what they answered: some answers are wrong more often."""
+"""Variances for experts that give none, as a function of their outputs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from emofuse.calibration.rows import paired
 from emofuse.errors import DataError
 
 PENALTY = 1e-3
-"""On the squared weights of the standardised features, in nats: draws the variance to a constant one."""
+"""On the squared weights of the standardised features, in nats: shrinks the variance to a constant."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,7 +25,7 @@ class ResponseVariance:
         centre: (5,), means of the features after the first.
         spread: (5,), their standard deviations.
         theta: (6, 2).
-        limits: (2, 2), least and greatest answer of each axis, beyond which it goes on flat.
+        limits: (2, 2), least and greatest answer of each axis, beyond which it is constant.
     """
 
     centre: np.ndarray

@@ -1,4 +1,4 @@
-"""The rows a calibration is fitted on and evaluated on: whole, on the scale, and never split within a group."""
+"""Rows for fitting and evaluating a calibration: complete, on the reference scale, split by whole groups."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""CalibrationJob a cross-domain calibration to a declared target, and saying what it did on rows it did not see."""
+"""Fitting a cross-domain calibration to a declared target, with its scores on held-out rows."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class CalibrationTrainer:
     Squared error is fitted in closed form and absolute error by reweighting, both convex; with the CCC
     loss or tanh an optimiser starts from the identity and from the convex fit and keeps the best it saw.
     The targets pull apart: the line with the least squared error has CCC 2r²/(1+r²), the one that matches
-    variances has r. So the loss is declared, and a gain in CCC by rescaling says nothing about order.
+    variances has r. So the loss is declared, and a gain in CCC by rescaling is no gain in ordering.
 
     Args:
         calibration: to be fitted.

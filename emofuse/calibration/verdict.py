@@ -10,6 +10,7 @@ import numpy as np
 from emofuse.affect import AXES
 from emofuse.calibration.evaluator import CalibrationEvaluator
 from emofuse.config import CalibrationConfig
+from emofuse.metrics.significance.conclusion import BETTER, EQUIVALENT, INCONCLUSIVE, MARGIN, NOT_WORSE, WORSE
 
 METRIC_OF_LOSS = {"mae": "mae", "mse": "rmse", "ccc": "ccc"}
 KEPT = ("without", "with", "difference", "ci_low", "ci_high", "p", "p_holm", "verdict", "n", "n_groups", "constant")
@@ -26,7 +27,6 @@ def has_helped(
     test: np.ndarray | None,
     *,
     confidence: float,
-    resamples: int,
     seed: int,
 ) -> list[dict[str, Any]]:
     """What `CalibrationEvaluator.ablation_study` says of an expert's mean calibration, a row for each axis.
@@ -40,8 +40,7 @@ def has_helped(
         groups: (N,), what must not be split.
         test: bool (N,), rows it is evaluated on; None sets a fifth of the groups aside.
         confidence: of the intervals.
-        resamples: of bootstrap and permutation.
-        seed: of these and of the split.
+        seed: of the split.
 
     Returns:
         `expert`, `axis`, `metric`, `evaluated_on` ("test" or "set aside"), what the evaluator gives under the names in
@@ -51,9 +50,7 @@ def has_helped(
         DataError: if there are too few groups.
     """
     names = [f"{metric}_{axis[0]}" for metric, axis in zip(metrics, AXES, strict=True)]
-    evaluator = CalibrationEvaluator(
-        layers=layers, names=names, alpha=round(1 - confidence, 9), resamples=resamples, seed=seed
-    )
+    evaluator = CalibrationEvaluator(layers=layers, names=names, alpha=round(1 - confidence, 9), seed=seed)
     found = evaluator.ablation_study(mean, truth, groups=groups, test=test)
     return [
         {"expert": expert, "axis": axis, "metric": metric, "evaluated_on": "set aside" if test is None else "test"}
@@ -69,17 +66,31 @@ def _plain(entry: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+_SAID = {
+    BETTER: "yes",
+    WORSE: "no, it harms",
+    EQUIVALENT: f"no difference beyond {MARGIN:g}",
+    NOT_WORSE: f"it harms by less than {MARGIN:g}, if at all",
+    INCONCLUSIVE: "inconclusive",
+}
+_VERSUS = {
+    BETTER: "better than",
+    WORSE: "worse than",
+    EQUIVALENT: "equivalent to",
+    NOT_WORSE: f"worse by less than {MARGIN:g}, if at all, than",
+    INCONCLUSIVE: "inconclusive against",
+}
+
+
 def sentence(row: Mapping[str, Any]) -> str:
     """A row of `has_helped` in words."""
-    said = {"better": "yes", "worse": "no, it harms", "not shown": "not shown"}[row["verdict"]]
-    if row["verdict"] == "better" and row.get("constant_verdict") == "equal":
-        said = "yes, but it is no better than a constant"
-    elif row["verdict"] == "better" and row.get("constant_verdict") == "worse":
-        said = "yes, but a constant is better still"
+    said = _SAID[row["verdict"]]
+    if row["verdict"] == BETTER:
+        less = {EQUIVALENT: ", but it is no better than a constant", WORSE: ", but a constant is better still"}
+        said += less.get(row.get("constant_verdict", ""), "")
     versus = ""
     if "constant_verdict" in row:
-        word = {"equal": "equal to", "not shown": "not shown to differ from", "better": "better than"}
-        found = word.get(row["constant_verdict"], "worse than")
+        found = _VERSUS[row["constant_verdict"]]
         versus = f"; {found} the constant of the validation labels, {row['constant']:.4f} {_span(row, 'constant_')}"
     where = "the test split" if row["evaluated_on"] == "test" else "a fifth of the validation groups, set aside"
     return (

@@ -19,10 +19,12 @@ from emofuse.datasets import (
     hf,
     oasis,
     predictions,
+    splits,
     veatic,
     videos,
 )
 from emofuse.datasets.base import Built, Origin, Report
+from emofuse.datasets.deal import with_splits
 
 CONVERTERS: dict[str, Callable[..., Built]] = {
     "demo": demo.build,
@@ -41,4 +43,4 @@ CONVERTERS: dict[str, Callable[..., Built]] = {
 }
 """How a data set is called on the command line, and what makes its table."""
 
-__all__ = ["CONVERTERS", "Built", "Origin", "Report"]
+__all__ = ["CONVERTERS", "Built", "Origin", "Report", "splits", "with_splits"]

@@ -20,18 +20,17 @@ ORIGIN = Origin(
 )
 
 
-def build(root: str, *, fps: float = 25.0, every: int = 1, seed: int = 0) -> Built:
+def build(root: str, *, fps: float = 25.0, every: int = 1) -> Built:
     """AFEW-VA: 600 clips as folders of frames, -10 to 10; there is no mark for an unlabelled frame.
 
     Reads NNN/NNN.json with its frames NNN/00000.png …, at any depth (the set comes in twelve parts). A clip is a
     sequence; its group is its actor, so nobody is in two splits, or the clip where no actor is named. No splits
-    are published, so groups are dealt 70/15/15.
+    are published.
 
     Args:
         root: The folder with the clips, or any address that fsspec opens.
         fps: Frames per second of the clips, which the set does not state; films run at 24 or 25.
         every: Take every k-th frame.
-        seed: Fixes the deal of groups to splits.
 
     Raises:
         ConfigError: if fps or every is not positive.
@@ -49,7 +48,7 @@ def build(root: str, *, fps: float = 25.0, every: int = 1, seed: int = 0) -> Bui
     # Images of their own have no index in a video; their times put them in order.
     rows["timestamp"] = rows["frame"] / fps
     report = Report(read=len(rows))
-    return assemble(locate(rows, place, report), ORIGIN, place, report, seed=seed)
+    return assemble(locate(rows, place, report), ORIGIN, place, report)
 
 
 def _clips(root: Root) -> Iterator[str]:

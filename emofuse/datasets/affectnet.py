@@ -33,17 +33,16 @@ _CSV_FOLDERS = ("", "Manually_Annotated_file_lists/", "Manually_Annotated/")
 _IMAGES = ("", "Manually_Annotated_Images/", "Manually_Annotated/Manually_Annotated_Images/", "images/")
 
 
-def build(root: str, *, seed: int = 0) -> Built:
+def build(root: str) -> Built:
     """AffectNet: faces with valence and arousal, -1 to 1; -2 marks a face without a valid rating.
 
     Reads training.csv and validation.csv as published (subDirectory_filePath, valence, arousal, with the images
     in Manually_Annotated_Images/), and the per-image form (train_set/ and val_set/ with images/N.jpg and
     annotations/N_val.npy, N_aro.npy). Rows marked -2 are dropped and counted. No test set is published, so the
-    validation set, on which papers report, becomes test, and a part of train becomes valid.
+    validation set, on which papers report, becomes test; --split makes a part of train valid.
 
     Args:
         root: The folder with the annotations and the images, or any address that fsspec opens.
-        seed: Fixes which part of train becomes valid.
 
     Raises:
         DataError: if neither form is found, a rating is off the scale, or no image is found.
@@ -58,7 +57,7 @@ def build(root: str, *, seed: int = 0) -> Built:
     rows = pd.concat(parts, ignore_index=True)
     report = Report(read=len(rows))
     rows = report.drop(rows, (rows[list(AXES)] == INVALID).any(axis=1), UNCERTAIN)
-    return assemble(locate(rows, place, report), ORIGIN, place, report, seed=seed)
+    return assemble(locate(rows, place, report), ORIGIN, place, report)
 
 
 def _from_csv(root: Root, name: str, split: str) -> pd.DataFrame:

@@ -27,7 +27,7 @@ ORIGIN = Origin(
 UNLABELLED = -5.0
 NO_VIDEO = "annotated video missing"
 NO_FRAME = "frame without a cropped image"
-TWO_PERSONS = "annotation of one of two persons in a video (--frames cropped tells them apart)"
+TWO_PERSONS = "annotation of one of two persons in a video (--frames cropped separates them)"
 # The test set's labels are not public: the validation set is what papers report on.
 _SETS = {"train_set": "train", "validation_set": "test"}
 _SIDES = ("_left", "_right")
@@ -40,14 +40,14 @@ def build(
     fps: float | None = None,
     every: int | None = None,
     crop_fps: float = 30.0,
-    seed: int = 0,
 ) -> Built:
     """Aff-Wild2 / ABAW: videos with a rating for each frame, -1 to 1; -5 marks an unlabelled frame.
 
     Reads Train_Set/*.txt and Validation_Set/*.txt of VA_Estimation_Challenge (a header, then `valence,arousal`
     for each frame) at any depth, and the videos, or the cropped faces in cropped_aligned/NAME/00001.jpg …
     Unlabelled frames stay, without a label, since a sequence needs them; they are counted. The test set's labels
-    are not public, so the validation set, on which papers report, becomes test, and a part of train becomes valid.
+    are not public, so the validation set, on which papers report, becomes test; --split makes a part of
+    train valid.
 
     Args:
         root: The folder with annotations and videos, or any address that fsspec opens.
@@ -55,7 +55,6 @@ def build(
         fps: Take the first frame in each 1/fps seconds; by default every frame.
         every: Take every k-th frame instead.
         crop_fps: Frames per second of the cropped images, which do not state their times.
-        seed: Fixes which part of train becomes valid.
 
     Raises:
         ConfigError: for a sampling that makes no sense, or fps with crops, which have no times.
@@ -84,7 +83,7 @@ def build(
     report.read += len(rows)
     rows["split"] = [annotated[name][0] for name in rows["sequence"]]
     rows["group"] = [_video(name) for name in rows["sequence"]]
-    return assemble(rows, ORIGIN, place, report, seed=seed)
+    return assemble(rows, ORIGIN, place, report)
 
 
 def _annotations(root: Root) -> dict[str, tuple[str, np.ndarray]]:

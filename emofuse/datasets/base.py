@@ -18,6 +18,7 @@ from emofuse.errors import DataError
 from emofuse.io.images import content_hash
 from emofuse.scales import Scale
 from emofuse.tables import schema
+from emofuse.tables.extra import EXPRESSION
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,6 +27,8 @@ MISSING = "image missing"
 REPEATED = "listed more than once"
 STRADDLING = "its group or its very image stands in a later published split"
 NO_LABEL, ONE_LABEL = "without a label", "with a label on one axis alone"
+ALONE = "with a label and no group: each counts as independent of all others"
+_OURS = {*schema.FUSED.names, "path", "part"}
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,14 @@ class Report:
         self.note(int((missing == len(AXES)).sum()), NO_LABEL)
         self.note(int(((missing > 0) & (missing < len(AXES))).sum()), ONE_LABEL)
 
+    def own_columns(self, names: Iterable[str]) -> list[str]:
+        """Those of a source's further columns that go along; others have a name of ours, which is told."""
+        names = list(names)
+        taken = [name for name in names if name in _OURS or name.startswith(EXPRESSION)]
+        if taken and (told := f"left out, since emofuse uses the name: column {', '.join(taken)}") not in self.notes:
+            self.notes.append(told)
+        return [name for name in names if name not in taken]
+
     def counts(self) -> dict[str, object]:
         """The entries of a table's metadata."""
         return {"read": self.read, "kept": self.kept, "dropped": self.dropped, "notes": self.notes}
@@ -126,21 +137,20 @@ def locate(rows: pd.DataFrame, root: Root, report: Report) -> pd.DataFrame:
     return rows.assign(path=[found[path] for path in rows["path"]])
 
 
-def assemble(rows: pd.DataFrame, origin: Origin, root: Root, report: Report, *, seed: int | None) -> Built:
+def assemble(rows: pd.DataFrame, origin: Origin, root: Root, report: Report) -> Built:
     """The manifest of `rows`.
 
     Args:
         rows: one row per sample. `path` is relative to the root and exists; optional are `valence`,
             `arousal`, `valence_std`, `arousal_std` in source units, `group` (default: each image its
             own), `split` (published), `frame_index`, `timestamp`, `sequence`, `part` (tells the rows of
-            one image apart) and any further columns, which go along.
+            one image apart) and any further columns of text, numbers or booleans, which go along.
         origin: the data set.
         root: where the files lie.
         report: what was read and dropped so far; completed here.
-        seed: of the splits, where none are published; None leaves them open.
 
     Raises:
-        DataError: if nothing is left, or labels leave the data set's scale.
+        DataError: if nothing is left, labels leave the data set's scale, or a further column cannot go along.
     """
     rows = rows.reset_index(drop=True)
     part = rows["frame_index"] if "frame_index" in rows else rows.get("part", [""] * len(rows))
@@ -152,11 +162,11 @@ def assemble(rows: pd.DataFrame, origin: Origin, root: Root, report: Report, *, 
         raise DataError(f"no image of {origin.name} is left below {root.address}: {report.explain()}")
     by = ["path", *(name for name in ("frame_index", "part") if name in rows)]
     rows = _in_reference_units(rows.sort_values(by, ignore_index=True), origin.scale)
-    rows = _with_splits(rows, root, report, seed)
+    rows = _disjoint(with_groups(rows, report), root, report)
     rows["uri"] = [root.uri(path) for path in rows["path"]]
     report.kept = len(rows)
     report.note_labels(rows)
-    return Built(_table(rows, origin, report, seed), report)
+    return Built(_table(rows, origin, report), report)
 
 
 def _in_reference_units(rows: pd.DataFrame, scale: Scale | None) -> pd.DataFrame:
@@ -172,11 +182,19 @@ def _in_reference_units(rows: pd.DataFrame, scale: Scale | None) -> pd.DataFrame
     return rows
 
 
-def _with_splits(rows: pd.DataFrame, root: Root, report: Report, seed: int | None) -> pd.DataFrame:
-    """`rows` with groups joined over shared images, and a split for each where that can be had."""
-    keys = content_keys(root, rows["path"].unique())
-    rows["group"] = rows["group"].astype(str) if "group" in rows else rows["path"]
-    content = rows["path"].map(keys)
+def with_groups(rows: pd.DataFrame, report: Report) -> pd.DataFrame:
+    """`rows` with a group each; one that names none is its own, which is told where it has a label."""
+    import pandas as pd
+
+    given = rows["group"] if "group" in rows else pd.Series(None, index=rows.index, dtype=object)
+    report.note(int((given.isna() & rows[list(AXES)].notna().any(axis=1)).sum()), ALONE)
+    rows["group"] = given.astype(object).where(given.notna(), rows["path"]).astype(str)
+    return rows
+
+
+def _disjoint(rows: pd.DataFrame, root: Root, report: Report) -> pd.DataFrame:
+    """`rows` with groups joined over shared images, and published splits that share neither."""
+    content = rows["path"].map(content_keys(root, rows["path"].unique()))
     if "split" in rows and rows["split"].notna().any():
         split = rows["split"].to_numpy()
         stays = splits.keep_last(split, rows["group"].to_numpy()) & splits.keep_last(split, content.to_numpy())
@@ -185,40 +203,9 @@ def _with_splits(rows: pd.DataFrame, root: Root, report: Report, seed: int | Non
         given = rows["split"].notna().to_numpy()
         # A row without a split must not tie groups of two splits together.
         rows.loc[given, "group"] = splits.join_groups(rows["group"][given], content[given])
-        return rows if seed is None else _with_valid(rows, report, seed)
+        return rows
     rows["group"] = splits.join_groups(rows["group"], content)
-    if seed is not None:
-        rows["split"] = splits.assign(_labels(rows), rows["group"].to_numpy(), seed)
-        if rows["split"].isna().all():
-            report.notes.append("too few groups for splits: all rows are evaluated together")
     return rows
-
-
-def _with_valid(rows: pd.DataFrame, report: Report, seed: int) -> pd.DataFrame:
-    present = set(rows["split"].dropna())
-    if "train" in present and "valid" not in present:
-        rows["split"] = _carve_valid(rows, seed)
-        if "valid" not in set(rows["split"]):
-            report.notes.append("no valid split is published, and train has too few groups to give one")
-            return rows
-        report.notes.append("no valid split is published: a part of train became it")
-    return rows
-
-
-def _carve_valid(rows: pd.DataFrame, seed: int) -> np.ndarray:
-    split = rows["split"].to_numpy(dtype=object).copy()
-    train = split == "train"
-    share = splits.FRACTIONS["valid"] / (splits.FRACTIONS["train"] + splits.FRACTIONS["valid"])
-    dealt = splits.assign(
-        _labels(rows)[train], rows["group"].to_numpy()[train], seed, {"train": 1 - share, "valid": share}
-    )
-    if dealt is not None:
-        split[train] = dealt
-    return split
-
-
-def _labels(rows: pd.DataFrame) -> np.ndarray:
-    return rows[list(AXES)].to_numpy(dtype=np.float64)
 
 
 def content_keys(root: Root, paths: Iterable[str]) -> dict[str, str]:
@@ -243,8 +230,8 @@ def _by_key(keys: dict[str, str]) -> list[list[str]]:
     return list(groups.values())
 
 
-def _table(rows: pd.DataFrame, origin: Origin, report: Report, seed: int | None) -> pa.Table:
+def _table(rows: pd.DataFrame, origin: Origin, report: Report) -> pa.Table:
     rows = rows.drop(columns=[name for name in ("path", "part") if name in rows])
     table = pa.Table.from_pandas(rows, preserve_index=False).replace_schema_metadata()
     table = schema.check_manifest(table)
-    return schema.with_metadata(table, **origin.metadata(), split_seed=seed, counts=report.counts())
+    return schema.with_metadata(table, **origin.metadata(), counts=report.counts())

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from emofuse.affect import AXES
 from emofuse.datasets.base import Built, Origin, Report, assemble, locate
 from emofuse.datasets.root import Root
-from emofuse.datasets.tables import need, numbers, read_csv, split_names, words
+from emofuse.datasets.tables import need, numbers, read_csv, split_names, typed, words
 from emofuse.errors import DataError
 from emofuse.scales import scale as scale_of
 
@@ -16,16 +16,17 @@ if TYPE_CHECKING:
 
 EMPTY = "an empty cell, nan, na, none or null is no rating: kept without a label"
 _SPLIT_FILES = {"train": ("train.csv",), "valid": ("valid.csv", "val.csv"), "test": ("test.csv",)}
-_OPTIONAL_NUMBERS = ("valence_std", "arousal_std")
+_OPTIONAL_NUMBERS = ("valence_std", "arousal_std", "valence_n", "arousal_n")
 _OPTIONAL_WORDS = ("group", "split")
+_KNOWN = ("image_path", *AXES, *_OPTIONAL_NUMBERS, *_OPTIONAL_WORDS)
 
 
-def build(root: str, *, scale: str, table: str | None = None, licence: str = "not stated", seed: int = 0) -> Built:
+def build(root: str, *, scale: str, table: str | None = None, licence: str = "not stated") -> Built:
     """A CSV with the columns image_path, valence, arousal; or train.csv, valid.csv and test.csv.
 
-    Optional columns: valence_std, arousal_std (spread over raters, same units), group (what must not
-    straddle two splits; by default each image is its own), split (train, valid, test). Empty ratings
-    stay empty. Without splits of their own, groups are dealt 70/15/15.
+    Optional columns: valence_std, arousal_std (standard deviation between raters, same units), valence_n,
+    arousal_n (how many rated), group (what must not straddle two splits; by default each image is its own),
+    split (train, valid, test). Empty ratings stay empty. All other columns go along, for --by.
 
     Args:
         root: The folder that image_path starts from, or any address that fsspec opens.
@@ -33,7 +34,6 @@ def build(root: str, *, scale: str, table: str | None = None, licence: str = "no
             oasis (1 to 7), emotic (1 to 10), findingemo (valence -3 to 3, arousal 0 to 6), afewva (-10 to 10).
         table: The CSV file, relative to root; by default train.csv, valid.csv and test.csv, else the only CSV there.
         licence: The terms of the images and ratings, to be kept with the manifest.
-        seed: Fixes the deal of groups to splits.
 
     Raises:
         ConfigError: if there is no such scale.
@@ -43,10 +43,13 @@ def build(root: str, *, scale: str, table: str | None = None, licence: str = "no
 
     origin = Origin("csv", "A table of images and ratings", scale_of(scale), licence, EMPTY)
     place = Root.open(root)
-    parts = [_read(place, file, split) for file, split in _tables(place, table)]
+    report = Report()
+    parts = [_read(place, file, split, report) for file, split in _tables(place, table)]
     rows = pd.concat(parts, ignore_index=True)
-    report = Report(read=len(rows))
-    return assemble(locate(rows, place, report), origin, place, report, seed=seed)
+    report.read = len(rows)
+    for column in [name for name in rows if name not in ("path", *_KNOWN)]:
+        rows[column] = typed(rows, column)
+    return assemble(locate(rows, place, report), origin, place, report)
 
 
 def _tables(root: Root, table: str | None) -> list[tuple[str, str | None]]:
@@ -63,7 +66,7 @@ def _tables(root: Root, table: str | None) -> list[tuple[str, str | None]]:
     return [(found[0], None)]
 
 
-def _read(root: Root, path: str, split: str | None) -> pd.DataFrame:
+def _read(root: Root, path: str, split: str | None, report: Report) -> pd.DataFrame:
     import pandas as pd
 
     read = read_csv(root.read_bytes(path), path)
@@ -72,11 +75,10 @@ def _read(root: Root, path: str, split: str | None) -> pd.DataFrame:
     for column in (*AXES, *_OPTIONAL_NUMBERS):
         if column in read:
             rows[column] = numbers(read, column, path)
-    for column in _OPTIONAL_WORDS:
+    own = report.own_columns(column for column in read if column not in _KNOWN)
+    for column in (*_OPTIONAL_WORDS, *own):
         if column in read:
             rows[column] = words(read, column)
-    if "group" in rows:
-        rows["group"] = rows["group"].fillna(rows["path"])
     if split is not None:
         rows["split"] = split
     elif "split" in rows:

@@ -61,6 +61,6 @@ def build() -> Built:
     files = {path: homes[path.split("/")[0]] / path for path in listed["path"]}
     root = Root.of(files, address=" and ".join(sorted({str(home) for home in homes.values()})))
     report = Report(read=len(listed))
-    built = assemble(locate(listed, root, report), ORIGIN, root, report, seed=None)
+    built = assemble(locate(listed, root, report), ORIGIN, root, report)
     report.notes.append(LABEL_NOTE)
     return Built(schema.with_metadata(built.table, demonstration=True, label_note=LABEL_NOTE), report)

@@ -36,7 +36,7 @@ _CSV_FOLDERS = ("", "emotic_pre/", "annotations/", "Annotations/")
 _CSV_NAMES = ("{}.csv", "annots_{}.csv", "annot_{}.csv")
 
 
-def build(root: str, *, seed: int = 0) -> Built:
+def build(root: str) -> Built:
     """EMOTIC: one row per rated person, 1 to 10, with the person's box.
 
     Reads Annotations.mat as published, else the CSVs that are commonly made of it (Folder, Filename, BBox,
@@ -48,7 +48,6 @@ def build(root: str, *, seed: int = 0) -> Built:
 
     Args:
         root: The folder with the annotations and the images, or any address that fsspec opens.
-        seed: Used only where a split is missing.
 
     Raises:
         DataError: if there are no annotations, they are not in the published form, or no image is found.
@@ -66,7 +65,7 @@ def build(root: str, *, seed: int = 0) -> Built:
     rows = report.drop(rows, rows[list(AXES)].isna().any(axis=1), UNRATED)
     rows = report.drop(rows, [not is_box(box) for box in rows["person_box"]], NO_BOX)
     rows = locate(rows, place, report)
-    return assemble(rows.assign(group=rows["path"]), ORIGIN, place, report, seed=seed)
+    return assemble(rows.assign(group=rows["path"]), ORIGIN, place, report)
 
 
 def _place(root: Root, path: str) -> str:

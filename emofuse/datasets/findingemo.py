@@ -22,16 +22,15 @@ ANNOTATIONS = "data/annotations_single.ann"
 _ALONG = ("emotion", "age", "tags", "ambiguity", "user")
 
 
-def build(root: str, *, seed: int = 0) -> Built:
+def build(root: str) -> Built:
     """FindingEmo: labels from the package findingemo-light, images from a folder.
 
     Valence -3 to 3, arousal 0 to 6. The images are those that findingemo_light.paper.download_multi fetches
     from the web: Run_1/… and Run_2/… below the folder. Some can no longer be had; they are counted and left out.
-    An image's group is the search query that found it. None are published, so groups are dealt 70/15/15.
+    An image's group is the search query that found it. No splits are published.
 
     Args:
         root: The folder that holds Run_1 and Run_2, or any address that fsspec opens.
-        seed: Fixes the deal of groups to splits.
 
     Raises:
         DataError: if the package is not installed, or no image is found.
@@ -51,7 +50,7 @@ def build(root: str, *, seed: int = 0) -> Built:
     rows = locate(rows, place, report)
     if missing := report.dropped.get(MISSING):
         report.note(missing, "images are not there, which is normal: the web has lost some since")
-    return assemble(rows, ORIGIN, place, report, seed=seed)
+    return assemble(rows, ORIGIN, place, report)
 
 
 def query_of(path: str) -> str:

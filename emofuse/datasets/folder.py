@@ -27,4 +27,4 @@ def build(root: str) -> Built:
     rows = report.drop(rows, [not is_image(path) for path in rows["path"]], OTHER)
     if rows.empty:
         raise DataError(f"no image below {root}: {report.explain()}")
-    return assemble(rows, ORIGIN, place, report, seed=None)
+    return assemble(rows, ORIGIN, place, report)

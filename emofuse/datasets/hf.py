@@ -14,6 +14,7 @@ from emofuse.errors import DataError
 from emofuse.io import storage
 from emofuse.io.images import content_hash
 from emofuse.scales import scale as scale_of
+from emofuse.tables.extra import plain_type
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,13 +33,13 @@ def build(
     labels: tuple[str, str] = ("valence", "arousal"),
     group: str | None = None,
     licence: str = "as the data set's card says",
-    seed: int = 0,
 ) -> Built:
     """A Hugging Face data set on disk: a folder of save_to_disk, or of Parquet or image files that datasets reads.
 
     Splits called train, validation (or valid, val) and test are kept; without a test the rows of each stay where
-    they are, and a single split is dealt 70/15/15 by group. Images that the data set holds inside its tables
-    (as save_to_disk always does) are written out once, named by their content.
+    they are, and a single split counts as none. Columns of text, numbers and booleans go along.
+    Images that the data set holds inside its tables (as save_to_disk always does) are written out once, named by
+    their content.
 
     Args:
         root: The folder.
@@ -48,7 +49,6 @@ def build(
         labels: The columns of valence and arousal; may be absent.
         group: The column of what must not straddle two splits; without it each image is its own.
         licence: The terms of the data set, to be kept with the manifest.
-        seed: Fixes the deal of groups to splits.
 
     Raises:
         ConfigError: if the scale is unknown.
@@ -60,18 +60,18 @@ def build(
     parts = _load(root)
     out = Path(storage.absolute(images or f"{root.rstrip('/')}-images"))
     files: dict[str, Path] = {}
-    tables = []
+    tables, report = [], Report()
     for name, part in parts.items():
-        rows = _rows(part, root, image=image, labels=labels, group=group)
+        rows = _rows(part, root, image=image, labels=labels, group=group, report=report)
         rows["path"] = list(_paths(part, image, Path(storage.absolute(root)), out, files))
         tables.append(rows.assign(split=_split(name, alone=len(parts) == 1)))
     rows = pd.concat(tables, ignore_index=True)
-    report = Report(read=len(rows))
+    report.read = len(rows)
     rows = report.drop(rows.assign(path=rows["path"].fillna("")), rows["path"].isna(), NO_IMAGE)
     place = Root.of(files, root)
     rows = report.drop(rows, [path not in place.sizes for path in rows["path"]], MISSING)
     report.note(sum(path.is_relative_to(out) for path in files.values()), f"images written to {out}")
-    return assemble(rows, origin, place, report, seed=seed)
+    return assemble(rows, origin, place, report)
 
 
 def _load(root: str) -> dict[str, Any]:
@@ -101,7 +101,9 @@ def _split(name: str, *, alone: bool) -> str | None:
     return split_names(pd.Series([name or None], dtype=object), "the data set").iloc[0]
 
 
-def _rows(part: Any, root: str, *, image: str, labels: tuple[str, str], group: str | None) -> pd.DataFrame:
+def _rows(
+    part: Any, root: str, *, image: str, labels: tuple[str, str], group: str | None, report: Report
+) -> pd.DataFrame:
     import pandas as pd
 
     wanted = [image, *([group] if group else [])]
@@ -109,14 +111,26 @@ def _rows(part: Any, root: str, *, image: str, labels: tuple[str, str], group: s
     if absent:
         raise DataError(f"{root} lacks {', '.join(absent)}; it has {', '.join(part.column_names)}")
     columns = [name for name in (*labels, group) if name in part.column_names]
+    own = _own_columns(part, {image, *filter(None, columns)}, report)
+    columns += own
     read = part.select_columns(columns).to_pandas() if columns else pd.DataFrame(index=range(len(part)))
     rows = pd.DataFrame(index=range(len(part)))
     for axis, column in zip(AXES, labels, strict=True):
         if column in read:
             rows[axis] = numbers(read, column, root)
     if group:
-        rows["group"] = words(read, group).fillna("(none)")
+        rows["group"] = words(read, group)
+    for column in own:
+        rows[column] = read[column]
     return rows
+
+
+def _own_columns(part: Any, known: set[str], report: Report) -> list[str]:
+    """Further columns that go along: of text, numbers or booleans."""
+    kinds = part.features.arrow_schema
+    return report.own_columns(
+        name for name in part.column_names if name not in known and plain_type(kinds.field(name).type) is not None
+    )
 
 
 def _paths(part: Any, image: str, root: Path, out: Path, files: dict[str, Path]) -> Iterator[str | None]:

@@ -24,17 +24,16 @@ _TABLES = ("OASIS.csv", "oasis.csv")
 _FOLDERS = ("images", "Images", "")
 
 
-def build(root: str, *, seed: int = 0) -> Built:
+def build(root: str) -> Built:
     """OASIS: 900 photographs with the mean and SD of about 100 raters, 1 to 7.
 
     Reads OASIS.csv as published, with the images in Images/, and its other form, oasis.csv with the
     columns theme, group, file and the images in images/. An image's group is its theme without the
-    number ("Cat 3" belongs to "Cat"): images of a group look alike. None are published, so groups are
-    dealt 70/15/15.
+    number ("Cat 3" belongs to "Cat"): images of a group look alike. No splits are
+    published. The category (Animal, Object, Person, Scene) goes along.
 
     Args:
         root: The folder with the table and the images, or any address that fsspec opens.
-        seed: Fixes the deal of groups to splits.
 
     Raises:
         DataError: if the table or its columns are missing, or no image is found.
@@ -43,7 +42,7 @@ def build(root: str, *, seed: int = 0) -> Built:
     name = place.one_of("OASIS table", *_TABLES)
     rows = _rows(read_csv(place.read_bytes(name), name), name, place)
     report = Report(read=len(rows))
-    return assemble(locate(rows, place, report), ORIGIN, place, report, seed=seed)
+    return assemble(locate(rows, place, report), ORIGIN, place, report)
 
 
 def _rows(read: pd.DataFrame, name: str, root: Root) -> pd.DataFrame:
@@ -60,7 +59,7 @@ def _rows(read: pd.DataFrame, name: str, root: Root) -> pd.DataFrame:
         rows[axis] = numbers(read, f"{axis}_mean", name)
         rows[f"{axis}_std"] = numbers(read, f"{axis}_sd", name)
         if f"{axis}_n" in read:
-            rows[f"{axis}_raters"] = pd.array(numbers(read, f"{axis}_n", name), dtype="Int32")
+            rows[f"{axis}_n"] = pd.array(numbers(read, f"{axis}_n", name), dtype="Int32")
     return rows
 
 

@@ -10,13 +10,14 @@ import pyarrow as pa
 
 from emofuse.affect import AXES
 from emofuse.datasets import splits
-from emofuse.datasets.base import REPEATED, STRADDLING, Built, Origin, Report, sample_id
-from emofuse.datasets.tables import need, numbers, read_csv, split_names, words
+from emofuse.datasets.base import REPEATED, STRADDLING, Built, Origin, Report, sample_id, with_groups
+from emofuse.datasets.tables import need, numbers, read_csv, split_names, typed, words
 from emofuse.errors import ConfigError, DataError
 from emofuse.io import storage
 from emofuse.scales import Scale
 from emofuse.scales import scale as scale_of
 from emofuse.tables import schema
+from emofuse.tables.extra import plain_extra
 from emofuse.tables.schema import EXPERTS
 
 if TYPE_CHECKING:
@@ -43,8 +44,14 @@ class Columns:
     """The face expert's own variances or standard deviations."""
     group: str = "group"
     """What must not straddle two splits; without it each row is its own."""
-    split: str = "split"
-    """train, valid or test; without it groups are dealt 70/15/15."""
+    split_column: str = "split"
+    """train, valid or test; may be absent."""
+
+    @property
+    def named(self) -> set[str]:
+        """All columns that are called something here."""
+        pairs = (self.labels, self.scene, self.face, self.scene_spread, self.face_spread)
+        return {self.path, self.group, self.split_column, *(name for pair in pairs for name in pair or ())}
 
 
 def build(
@@ -55,11 +62,10 @@ def build(
     spread: Literal["variance", "std"] = "variance",
     columns: Columns = Columns(),
     images: str | None = None,
-    seed: int = 0,
 ) -> Built:
     """Somebody else's predictions in a CSV or Parquet file become a predictions table.
 
-    It is evaluated with eval_fusion.py --predictions, without an image. Name the columns of at least one expert:
+    It is evaluated with `emofuse evaluate --predictions`, without an image. Name the columns of at least one expert:
     --face emonet_valence emonet_arousal. A row without the face expert's prediction counts as one without a face.
 
     Args:
@@ -69,23 +75,23 @@ def build(
         spread: Whether spreads are variances or standard deviations, in the units of the predictions (squared).
         columns: How the columns are called.
         images: The folder or address that paths start from, if the report shall show them.
-        seed: Fixes the deal of groups to splits.
 
     Raises:
         ConfigError: if no expert's columns are named, or a scale is unknown.
         DataError: if the file or a column is missing, or a label is off the scale.
     """
     units = scale_of(prediction_scale or scale)
-    address, read = _read(root)
+    address, read, text = _read(root)
     origin = Origin("predictions", f"Predictions from {address.rsplit('/', 1)[-1]}", scale_of(scale), "not stated")
     report = Report(read=len(read))
-    rows = _labelled(read, columns, origin, address).assign(**_predictions(read, columns, units, spread, address))
+    rows = with_groups(_labelled(read, columns, origin, address), report)
+    rows = rows.assign(**_predictions(read, columns, units, spread, address))
+    for column in report.own_columns(name for name in read if name not in columns.named):
+        rows[column] = typed(read, column) if text else read[column]
     rows = report.drop(rows, rows["path"].duplicated(), REPEATED).sort_values("path", ignore_index=True)
     if rows["split"].notna().any():
         stays = splits.keep_last(rows["split"].to_numpy(), rows["group"].to_numpy(dtype=object))
         rows = report.drop(rows, ~stays, STRADDLING).reset_index(drop=True)
-    else:
-        rows["split"] = splits.assign(rows[list(AXES)].to_numpy(), rows["group"].to_numpy(dtype=str), seed)
     if images is not None:
         base = storage.absolute(images)
         rows["uri"] = [storage.join(base, path.lstrip("/")) for path in rows["path"]]
@@ -94,13 +100,14 @@ def build(
     report.note_labels(rows)
     report.note(int((rows["status"] == "no_face").sum()), "without the face expert's prediction")
     table = pa.Table.from_pandas(rows, preserve_index=False).replace_schema_metadata()
-    about = {**origin.metadata(), "counts": report.counts(), "split_seed": seed}
+    about = {**origin.metadata(), "counts": report.counts()}
     table = schema.conform(table, schema.PREDICTIONS, "predictions")
+    table = plain_extra(table, schema.PREDICTIONS.names, schema.FUSED.names, "predictions")
     return Built(schema.with_metadata(table, dataset=about, experts=_cards(columns, units)), report)
 
 
-def _read(address: str) -> tuple[str, pd.DataFrame]:
-    """The table of a file, or of a folder that holds just one, with the file's address."""
+def _read(address: str) -> tuple[str, pd.DataFrame, bool]:
+    """The address of a file, or of the only one in a folder, its table, and whether all in it is text."""
     system, place = storage.filesystem(address)
     if system.isdir(place):
         tables = [name for name in storage.names(address) if name.lower().endswith((".csv", ".parquet"))]
@@ -109,8 +116,8 @@ def _read(address: str) -> tuple[str, pd.DataFrame]:
         address = storage.join(address, tables[0])
     data = storage.read_bytes(address)
     if data[:4] != b"PAR1":
-        return address, read_csv(data, address)
-    return address, storage.read_parquet(address).to_pandas()
+        return address, read_csv(data, address), True
+    return address, storage.read_parquet(address).to_pandas(), False
 
 
 def _labelled(read: pd.DataFrame, columns: Columns, origin: Origin, file: str) -> pd.DataFrame:
@@ -121,8 +128,8 @@ def _labelled(read: pd.DataFrame, columns: Columns, origin: Origin, file: str) -
     need(read, (columns.path,), file)
     rows = pd.DataFrame({"path": words(read, columns.path).fillna("")})
     rows["sample_id"] = [sample_id(origin.name, path) for path in rows["path"]]
-    rows["group"] = words(read, columns.group).fillna(rows["path"]) if columns.group in read else rows["path"]
-    rows["split"] = split_names(words(read, columns.split), file) if columns.split in read else None
+    rows["group"] = words(read, columns.group) if columns.group in read else None
+    rows["split"] = split_names(words(read, columns.split_column), file) if columns.split_column in read else None
     for axis, column in zip(AXES, columns.labels, strict=True):
         values = numbers(read, column, file) if column in read else np.full(len(read), np.nan)
         rows[axis] = origin.scale.to_reference(values, axis)

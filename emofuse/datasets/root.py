@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import unicodedata
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -12,7 +11,8 @@ from typing import Any
 
 from emofuse.errors import DataError
 from emofuse.io import storage
-from emofuse.io.images import is_remote
+from emofuse.io.addresses import is_remote
+from emofuse.io.retry import reason, storage_exceptions
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".jp2", ".avif")
 _END = 4096
@@ -49,8 +49,8 @@ class Root:
             if not system.isdir(base):
                 raise DataError(f"no folder at {address}")
             found = _local_files(base) if not is_remote(address) else _remote_files(system, base)
-        except _faults() as error:
-            raise DataError(f"cannot list {address}: {_words(error)}") from None
+        except storage_exceptions() as error:
+            raise DataError(f"cannot list {address}: {reason(error)}") from None
         cut = len(base) + 1
         files = {place[cut:]: place for place in sorted(found)}
         return cls(address, {path: found[place] for path, place in files.items()}, files, system)
@@ -111,8 +111,8 @@ class Root:
     def _read(self, path: str, start: int) -> bytes:
         try:
             return self.system.cat_file(self.places[path], start=start or None)
-        except _faults() as error:
-            raise DataError(f"cannot read {path} in {self.address}: {_words(error)}") from None
+        except storage_exceptions() as error:
+            raise DataError(f"cannot read {path} in {self.address}: {reason(error)}") from None
 
     def one_of(self, what: str, *names: str) -> str:
         """The first of these files that is there.
@@ -124,16 +124,6 @@ class Root:
             if name in self.sizes:
                 return name
         raise DataError(f"no {what} in {self.address}: looked for {', '.join(names)}")
-
-
-def _faults() -> tuple[type[Exception], ...]:
-    """What file systems raise when they cannot be reached; those of S3 without credentials are no OSErrors."""
-    botocore = sys.modules.get("botocore.exceptions")
-    return (OSError, botocore.BotoCoreError) if botocore else (OSError,)
-
-
-def _words(error: Exception) -> str:
-    return getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
 
 
 def _local_files(base: str) -> dict[str, int]:
@@ -163,12 +153,12 @@ def _remote_files(system: Any, base: str) -> dict[str, int]:
 
 
 def is_image(path: str) -> bool:
-    """Whether a file's name says that it is an image; hidden files are none."""
+    """Whether a file is an image by its name; hidden files are none."""
     return _is(path, IMAGE_SUFFIXES)
 
 
 def is_video(path: str) -> bool:
-    """Whether a file's name says that it is a video; hidden files are none."""
+    """Whether a file is a video by its name; hidden files are none."""
     return _is(path, VIDEO_SUFFIXES)
 
 

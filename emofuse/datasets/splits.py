@@ -1,8 +1,8 @@
 """Train, valid and test, disjoint by group and by what the images show.
 
-A data set's own splits are kept. Otherwise groups are dealt 70/15/15, stratified on joint
-bins of valence and arousal, by a seed. Rows enter in the order of their paths, so the
-same data set is split the same way wherever it lies.
+A data set's own splits are kept. Where shares are asked for, groups are dealt by a seed, stratified on joint bins
+of valence and arousal. Rows enter in the order of their paths, so the same data set is split the
+same way wherever it lies.
 """
 
 from __future__ import annotations
@@ -12,11 +12,33 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from emofuse.errors import ConfigError
 from emofuse.tables.schema import SPLITS
 
-FRACTIONS: Mapping[str, float] = {"train": 0.70, "valid": 0.15, "test": 0.15}
 _FOLDS = 20
+_STEP = 100 // _FOLDS
 _BINS = (3, 2, 1)
+
+
+def shares(text: str) -> dict[str, float]:
+    """The shares of train, valid and test in words like "70/15/15"; those of 0 are left out.
+
+    >>> shares("70/15/15")
+    {'train': 0.7, 'valid': 0.15, 'test': 0.15}
+
+    Raises:
+        ConfigError: if these are not three shares in steps of 5 that add up to 100, two of them above 0.
+    """
+    parts = text.split("/")
+    numbers = [int(part) for part in parts if part.strip().isdecimal()]
+    given = {name: number / 100 for name, number in zip(SPLITS, numbers, strict=False) if number}
+    whole = len(numbers) == len(parts) == len(SPLITS) and sum(numbers) == 100 and not any(n % _STEP for n in numbers)
+    if not whole or len(given) < 2:
+        raise ConfigError(
+            f"--split takes the shares of {', '.join(SPLITS)} in steps of {_STEP} %, two of them above 0, "
+            f"as 70/15/15 or 0/50/50; got {text!r}"
+        )
+    return given
 
 
 def join_groups(groups: Sequence[str], contents: Sequence[str]) -> np.ndarray:
@@ -42,9 +64,7 @@ def join_groups(groups: Sequence[str], contents: Sequence[str]) -> np.ndarray:
     return names[first[member]][group]
 
 
-def assign(
-    labels: np.ndarray, groups: np.ndarray, seed: int, fractions: Mapping[str, float] = FRACTIONS
-) -> np.ndarray | None:
+def assign(labels: np.ndarray, groups: np.ndarray, seed: int, fractions: Mapping[str, float]) -> np.ndarray | None:
     """Deal rows to splits, whole groups at a time.
 
     Args:

@@ -76,6 +76,26 @@ def words(rows: pd.DataFrame, column: str) -> pd.Series:
     return text.where(text.notna() & (text != ""), None).astype(object)
 
 
+def typed(rows: pd.DataFrame, column: str) -> pd.Series:
+    """A column of a table as numbers, where all of its cells are, as booleans or as text; empty cells become null.
+
+    Numbers written with leading zeros are names, and stay text.
+    """
+    import pandas as pd
+
+    text = words(rows, column)
+    known = text.dropna().astype(str)
+    if not len(known) or known.str.match(r"[+-]?0\d").any():
+        return text
+    if known.str.lower().isin(("true", "false")).all():
+        return known.str.lower().eq("true").reindex(text.index).astype("boolean")
+    values = pd.to_numeric(known, errors="coerce")
+    if not np.isfinite(values.to_numpy(dtype=np.float64)).all():
+        return text
+    whole = pd.api.types.is_integer_dtype(values)
+    return values.reindex(text.index).astype("Int64" if whole else "Float64")
+
+
 def split_names(names: pd.Series, table: str) -> pd.Series:
     """Splits under our names: train, valid, test; None where there is none.
 

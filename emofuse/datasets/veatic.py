@@ -27,19 +27,18 @@ NO_VIDEO = "rated video missing"
 _RATINGS = "rating_averaged"
 
 
-def build(root: str, *, fps: float | None = None, every: int | None = None, seed: int = 0) -> Built:
+def build(root: str, *, fps: float | None = None, every: int | None = None) -> Built:
     """VEATIC: 124 clips with a rating for each frame, -1 to 1, averaged over raters.
 
     Reads the videos N.mp4 and rating_averaged/: N_valence.csv and N_arousal.csv (two columns without a header, of
     which the second is the rating), or N.csv (two columns without a header: valence, arousal). The published
-    split cuts every clip in two, first 70 % for training; both halves show the same scene, so here whole clips
-    are dealt 70/15/15 instead.
+    split cuts every clip in two, first 70 % for training; both halves show the same scene, so it is not
+    taken over.
 
     Args:
         root: The folder that holds rating_averaged and the videos, or any address that fsspec opens.
         fps: Take the first frame in each 1/fps seconds; by default every frame.
         every: Take every k-th frame instead.
-        seed: Fixes the deal of clips to splits.
 
     Raises:
         ConfigError: for a sampling that makes no sense.
@@ -63,7 +62,7 @@ def build(root: str, *, fps: float | None = None, every: int | None = None, seed
     parts = [label_frames(rows, ratings[by_path[path]]).assign(sequence=by_path[path]) for path, rows in tables.items()]
     rows = pd.concat(parts, ignore_index=True)
     report.read += len(rows)
-    return assemble(rows.assign(group=rows["sequence"]), ORIGIN, place, report, seed=seed)
+    return assemble(rows.assign(group=rows["sequence"]), ORIGIN, place, report)
 
 
 def _ratings(root: Root) -> dict[str, np.ndarray]:

@@ -40,4 +40,4 @@ def build(root: str, *, fps: float | None = None, every: int | None = None) -> B
     rows = pd.concat(tables.values(), ignore_index=True)
     report.read += len(rows)
     rows["group"] = rows["sequence"] = rows["path"]
-    return assemble(rows, ORIGIN, place, report, seed=None)
+    return assemble(rows, ORIGIN, place, report)

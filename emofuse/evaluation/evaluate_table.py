@@ -1,12 +1,12 @@
-"""Evaluate: stored predictions → calibrate → fuse → steady each sequence → fused table, metrics, comparisons.
+"""Evaluate: stored predictions → calibrate → fuse → smooth each sequence → fused table, metrics, comparisons.
 
 Cheap, and made from Parquet alone: every ablation and every sweep starts here, not at the images.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,10 +16,13 @@ import pyarrow.compute as pc
 from emofuse.affect import AXES
 from emofuse.calibration import Calibration
 from emofuse.calibration.served import known_together, served
+from emofuse.calibration.verdict import METRIC_OF_LOSS
 from emofuse.config import EvaluationConfig, FusionConfig
 from emofuse.errors import DataError
+from emofuse.evaluation.rows import choose_split, row_counts
 from emofuse.evaluation.sequences import smooth_sequences, stability
 from emofuse.evaluation.statistics import EvaluationRows, System, compare, measure
+from emofuse.evaluation.subgroups import subgroup_table
 from emofuse.fusion.fused_variance import is_constant
 from emofuse.fusion.gating import check_gate, gate
 from emofuse.fusion.inputs import Fused
@@ -28,6 +31,7 @@ from emofuse.fusion.rules import equal_weights, fixed_weights, inverse_variance
 from emofuse.fusion.select import CORRELATED, chosen_fusion, clamp, fuse, resolved_method
 from emofuse.io import storage
 from emofuse.runs.run import Run
+from emofuse.stabilizer.tuned import TunedStabilizer, with_tuned
 from emofuse.tables.columns import both, column, floats, texts
 from emofuse.tables.schema import EXPERTS, FUSED, PREDICTIONS, conform, read_metadata, with_metadata
 
@@ -37,26 +41,33 @@ LABEL_STATISTICS: dict[str, Callable[[np.ndarray], float]] = {"mean": np.mean, "
 
 @dataclass(frozen=True)
 class EvaluationResult:
-    """Three tables of DESIGN, and the split that was evaluated."""
+    """The tables of an evaluation (docs/architecture.md), the split that was evaluated, and its `row_counts`."""
 
     fused: pa.Table
     metrics: pa.Table
     comparisons: pa.Table
     split: str
+    rows: dict[str, Any]
+    subgroups: pa.Table
 
     def write(self, run: Run) -> None:
         """Write the three tables into a run directory."""
         storage.write_table(storage.join(run.fused, "part-0.parquet"), self.fused)
         storage.write_table(run.metrics, self.metrics)
         storage.write_table(run.comparisons, self.comparisons)
+        if self.subgroups.num_rows:
+            storage.write_table(run.subgroups, self.subgroups)
 
 
-def evaluate_table(predictions: pa.Table, config: EvaluationConfig) -> EvaluationResult:
-    """Calibrate, fuse, steady and measure stored predictions.
+def evaluate_table(
+    predictions: pa.Table, config: EvaluationConfig, calibration: Calibration | None = None
+) -> EvaluationResult:
+    """Calibrate, fuse, smooth and measure stored predictions.
 
     Args:
         predictions: a table of `schema.PREDICTIONS`; its metadata holds the cards of its experts.
         config: the options.
+        calibration: the one that the options name, where it is loaded already.
 
     Raises:
         DataError: if the table is not a predictions table, repeats a row, or holds none of the split.
@@ -67,15 +78,19 @@ def evaluate_table(predictions: pa.Table, config: EvaluationConfig) -> Evaluatio
         raise DataError("the predictions have no rows")
     if (repeated := table.num_rows - pc.count_distinct(table.column("sample_id")).as_py()) > 0:
         raise DataError(f"sample_id must be unique in predictions; {repeated} row(s) repeat another's")
-    split = choose_split(table.column("split").unique().to_pylist(), config.split)
-    calibration = Calibration.load(config.calibration) if config.calibration else None
+    if config.calibration and calibration is None:
+        calibration = Calibration.load(config.calibration)
     if calibration:
         calibration.check_experts(_cards(table))
-    table = mark_fitted(table, calibration)
+    config, tuned = with_tuned(config)
+    by_expert = column(table, "in_sample") > 0
+    table = mark_fitted(table, calibration, tuned)
+    split = choose_split(table, config.split)
     experts = expert_predictions(table, calibration)
     mean = np.stack([experts[name].mean for name in EXPERTS])
     variance = np.stack([experts[name].variance for name in EXPERTS])
     fusion = chosen_fusion(config.fusion, calibration.fusion if calibration else None)
+    fusion = replace(fusion, **tuned.gates) if tuned else fusion
     constant = {name: is_constant(expert.variance) for name, expert in experts.items()}
     check_gate(fusion, constant["face"])
     gates = gate(column(table, "face_score"), variance[1], column(table, "luma"), fusion)
@@ -85,43 +100,33 @@ def evaluate_table(predictions: pa.Table, config: EvaluationConfig) -> Evaluatio
     smoothed = smooth_sequences(table, clamp(fused.mean), fused.variance, config.stabilizer)
     systems = {
         **{name: System(clamp(expert.mean), expert.variance) for name, expert in experts.items()},
-        **baselines(mean, variance, fused, known.weights, floor=fusion.variance_floor),
+        **baselines(mean, variance, fused, known.weights, floor=fusion.floor),
         **({"smoothed": System(smoothed.mean, smoothed.variance)} if smoothed.rows else {}),
         **(uncalibrated(table) if calibration else {}),
         **constants(table),
     }
-    on = EvaluationRows.of(table, split)
-    metrics = measure(on, systems, config.statistics, config.seed)
+    on = EvaluationRows.of(table, split, fused.weights[EXPERTS.index("face")])
+    metrics = measure(on, systems, config.statistics)
     if smoothed.rows:
         metrics = pa.concat_tables([metrics, stability(smoothed, fused, table, on, config.stabilizer)])
     columns = fused_columns(systems, fused, experts) | {name: pa.array(shut) for name, shut in gates.items()}
-    if calibration and fusion == calibration.fusion:
+    if calibration and fusion == chosen_fusion(FusionConfig(), calibration.fusion):
         columns |= interval_columns(calibration, fused, np.isfinite(mean).all(axis=2), config.statistics.confidence)
     out = conform(replace_columns(table, columns | smoothed.columns), FUSED, "fused")
     out = with_metadata(out, split=split, fusion=fusion_facts(fusion, known, constant))
-    return EvaluationResult(out, metrics, compare(on, systems, config.statistics, config.seed), split)
+    fitted_metric = fitted_for(calibration) if calibration else None
+    comparisons = compare(on, systems, config.statistics, fitted_metric=fitted_metric)
+    subgroups = subgroup_table(table, config.by, on, systems, config.statistics.confidence)
+    return EvaluationResult(out, metrics, comparisons, split, row_counts(table, split, by_expert), subgroups)
 
 
-def choose_split(there: Iterable[str | None], wanted: str | None) -> str:
-    """The split that is evaluated: the one wanted, else "test" where there is one, else "all".
-
-    Raises:
-        DataError: if no row belongs to the split that was asked for.
-    """
-    found = {split for split in there if split is not None}
-    if wanted is None:
-        return "test" if "test" in found else "all"
-    if wanted != "all" and wanted not in found:
-        raise DataError(f"no row belongs to split {wanted!r}; there are: {', '.join(sorted(found)) or 'none'}")
-    return wanted
-
-
-def mark_fitted(table: pa.Table, calibration: Calibration | None) -> pa.Table:
-    """`table` with the rows that the calibration was fitted on marked `in_sample` too."""
-    if calibration is None:
-        return table
-    fitted = calibration.in_sample(texts(table, "sample_id"))
-    return replace_columns(table, {"in_sample": pa.array((column(table, "in_sample") > 0) | fitted)})
+def mark_fitted(table: pa.Table, *fitted: Calibration | TunedStabilizer | None) -> pa.Table:
+    """`table` with the rows that any of these was fitted or tuned on marked `in_sample` too."""
+    ids, seen = texts(table, "sample_id"), column(table, "in_sample") > 0
+    for each in fitted:
+        if each is not None:
+            seen |= each.in_sample(ids)
+    return replace_columns(table, {"in_sample": pa.array(seen)})
 
 
 def expert_predictions(table: pa.Table, calibration: Calibration | None) -> dict[str, System]:
@@ -155,6 +160,12 @@ def baselines(
     if weights is not None:
         others["constant_weight"] = fixed_weights(mean, variance, weights, floor=floor)
     return {name: System(clamp(each.mean), each.variance) for name, each in others.items()}
+
+
+def fitted_for(calibration: Calibration) -> str:
+    """The metric that the means of a calibration were fitted for, where all are of one loss; else the primary one."""
+    losses = {each.mean_of(axis)[1] for each in calibration.config.values() for axis in range(len(AXES))}
+    return METRIC_OF_LOSS[losses.pop()] if len(losses) == 1 else "mae"
 
 
 def fusion_facts(fusion: FusionConfig, known: FusionParameters, constant: dict[str, np.ndarray]) -> dict[str, Any]:
@@ -201,12 +212,12 @@ def constants(table: pa.Table) -> dict[str, System]:
 
 
 def fused_columns(systems: dict[str, System], fused: Fused, experts: dict[str, System]) -> dict[str, pa.Array]:
-    """The columns of the fused table that fusion gives; the experts' as they were fused."""
+    """The columns of the fused table that fusion gives; the experts' as they were fused, which may leave the scale."""
     columns: dict[str, pa.Array] = {}
     for i, axis in enumerate(AXES):
-        for name in (*EXPERTS, "fused"):
-            columns[f"{name}_{axis}"] = floats(systems[name].mean[:, i])
-            columns[f"{name}_{axis}_variance"] = floats(systems[name].variance[:, i])
+        for name, each in (*experts.items(), ("fused", systems["fused"])):
+            columns[f"{name}_{axis}"] = floats(each.mean[:, i])
+            columns[f"{name}_{axis}_variance"] = floats(each.variance[:, i])
         columns[f"scene_weight_{axis}"] = floats(fused.weights[0, :, i])
     for name, expert in experts.items():
         there = np.isfinite(expert.mean).any(axis=1)

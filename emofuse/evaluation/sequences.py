@@ -41,7 +41,7 @@ class SmoothedSequences:
     """What smoothing adds: columns for the fused table, a system to be evaluated, and stability figures.
 
     Attributes:
-        columns: `steady_*` and `held_*`, null for rows that belong to no sequence.
+        columns: `smoothed_*` and `held_*`, null for rows that belong to no sequence.
         mean: (N, 2), NaN for rows that belong to no sequence or have no smoothed estimate.
         variance: (N, 2).
         held: (N, 2), where the filter refused the sample.
@@ -145,7 +145,7 @@ def stability(
         figures["smoothed"]["hold_rate"] = hold_rate(smoothed.held[rows])
         found += [
             {"system": system, "subset": f"sequence:{name}", "axis": axis, "metric": metric, "n": len(rows)}
-            | {"value": _or_null(np.asarray(value)[i]), "n_groups": 1, "ci_low": None, "ci_high": None}
+            | {"value": _or_null(np.asarray(value)[i]), "n_groups": 1, "n_effective_groups": 1.0}
             | {"split": on.split, "in_sample": bool(on.in_sample[rows].any())}
             for system, values in figures.items()
             for metric, value in values.items()
@@ -195,6 +195,8 @@ def _over_all(found: list[dict[str, object]]) -> list[dict[str, object]]:
                 "ci_high": high,
                 "n": sum(int(str(row["n"])) for row in mine),
                 "n_groups": len(mine),
+                "n_effective_groups": float(len(mine)),
+                "df": len(values) - 1.0 if len(values) > 1 else None,
             }
         )
     return rows

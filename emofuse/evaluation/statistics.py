@@ -1,23 +1,25 @@
-"""The metrics and comparisons tables: every system, axis and subset, with group-bootstrap intervals.
+"""The metrics and comparisons tables: every system, axis and subset, with group-robust intervals.
 
-Rows whose image some expert was trained on (`in_sample`) are evaluated apart and never with the others.
-Holm's correction runs over all comparisons of one subset together: pairs, axes and metrics.
+Rows that took part in fitting an expert or the calibration (`in_sample`) are evaluated apart and never with the
+others; only the others are judged. What is judged is declared beforehand (`significance.declared`), family by family;
+all other pairs are exploratory.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 
+from emofuse.affect import AXES
 from emofuse.config import StatisticsConfig
-from emofuse.metrics.resampling.metric_tables import difference_table, metric_table
-from emofuse.metrics.resampling.uncertainty_table import uncertainty_table
-from emofuse.metrics.significance import holm
-from emofuse.tables.columns import both, column, group_names, texts
+from emofuse.metrics.significance import Comparison, Inference, Words, accuracy, certainty, human_ceilings
+from emofuse.metrics.significance.declared import PRIMARY, declared, exploratory
+from emofuse.tables.columns import both, column, group_names
 from emofuse.tables.schema import COMPARISONS, METRICS
+from emofuse.tables.splits import rows_of
 
 PAIRS = (
     ("fused", "scene"),
@@ -34,10 +36,10 @@ PAIRS = (
     ("face", "face_raw"),
     ("fused", "fused_raw"),
 )
-"""What is compared with what; the first is the one of which better or worse is said."""
+"""What is compared with what, where it is not declared."""
 COMPARED_METRICS = ("mae", "ccc")
-LOWER_IS_BETTER = ("mae", "rmse")
-ALPHA = 0.05
+CEILING, ONE_RATER = "ceiling", "one_rater"
+"""A perfect model, and one human rater, as systems among the others."""
 MIN_ROWS = 2
 
 
@@ -62,106 +64,154 @@ class EvaluationRows:
 
     Attributes:
         truth: (N, 2), NaN where there is no label or the row is not evaluated.
-        groups: (N,), the unit of resampling.
-        has_face: (N,), whether a face was found.
+        groups: (N,), rows that belong together.
+        face_used: (N, 2), whether a face had a part in the fused estimate.
         no_face: (N,), whether one was sought and none found.
         in_sample: (N,), whether the row took part in fitting an expert or the calibration.
         split: which split it is.
         evaluated: (N,), whether the row belongs to it.
+        deviation: (N, 2), of the raters of a label; NaN where unknown.
+        raters: (N, 2), how many they were; NaN where unknown.
     """
 
     truth: np.ndarray
     groups: np.ndarray
-    has_face: np.ndarray
+    face_used: np.ndarray
     no_face: np.ndarray
     in_sample: np.ndarray
     split: str
     evaluated: np.ndarray
+    deviation: np.ndarray
+    raters: np.ndarray
 
     @classmethod
-    def of(cls, table: pa.Table, split: str) -> EvaluationRows:
+    def of(cls, table: pa.Table, split: str, face_weight: np.ndarray) -> EvaluationRows:
         """The rows of `split` in a predictions table.
 
         Args:
             table: of `schema.PREDICTIONS`.
-            split: "all" or one of `schema.SPLITS`.
+            split: "held_out", "all" or one of `schema.SPLITS`.
+            face_weight: the face's weight in the fused estimate, (N, 2); NaN where there is none.
         """
-        splits = texts(table, "split")
-        evaluated = np.ones(len(splits), dtype=bool) if split == "all" else splits == split
-        in_sample = column(table, "in_sample") > 0
-        truth = np.where(evaluated[:, None], both(table), np.nan)
-        faces = column(table, "face_count")
-        return cls(truth, group_names(table), faces > 0, faces == 0, in_sample, split, evaluated)
+        evaluated = rows_of(table, split)
+        return cls(
+            truth=np.where(evaluated[:, None], both(table), np.nan),
+            groups=group_names(table),
+            face_used=np.isfinite(face_weight) & (face_weight != 0),
+            no_face=column(table, "face_count") == 0,
+            in_sample=column(table, "in_sample") > 0,
+            split=split,
+            evaluated=evaluated,
+            deviation=both(table, "", "std"),
+            raters=both(table, "", "n"),
+        )
 
     def parts(self) -> Iterator[tuple[str, bool, np.ndarray]]:
-        """(subset, in sample, rows) for every subset that has labelled rows."""
-        labelled = np.isfinite(self.truth).any(axis=1)
-        subsets = {"all": np.ones_like(labelled), "face": self.has_face, "no_face": self.no_face}
+        """(subset, in sample, labels (N, 2) that are NaN elsewhere) for every subset that has labelled rows."""
+        subsets = {"all": np.ones_like(self.face_used), "face": self.face_used, "no_face": self.no_face[:, None]}
         for inside in (False, True):
             for name, mask in subsets.items():
-                rows = np.flatnonzero(labelled & mask & (self.in_sample == inside))
-                if len(rows) >= MIN_ROWS:
-                    yield name, inside, rows
+                labels = np.where(mask & (self.in_sample == inside)[:, None], self.truth, np.nan)
+                if np.isfinite(labels).any(axis=1).sum() >= MIN_ROWS:
+                    yield name, inside, labels
 
 
-def measure(on: EvaluationRows, systems: dict[str, System], config: StatisticsConfig, seed: int) -> pa.Table:
-    """A table of `schema.METRICS`: accuracy with intervals, and uncertainty where variances are known."""
+def measure(on: EvaluationRows, systems: Mapping[str, System], config: StatisticsConfig) -> pa.Table:
+    """A table of `schema.METRICS`: accuracy, uncertainty where variances are known, and what a human reaches."""
     found: list[dict[str, object]] = []
-    for subset, inside, rows in on.parts():
+    for subset, inside, labels in on.parts():
         where = {"split": on.split, "in_sample": inside, "subset": subset}
-        means = {name: system.mean[rows] for name, system in systems.items()}
-        accuracy = metric_table(
-            on.truth[rows],
-            means,
-            on.groups[rows],
-            resamples=config.resamples,
-            confidence=config.confidence,
-            rng=np.random.default_rng(seed),
-        )
-        certainty = uncertainty_table(
-            on.truth[rows],
-            {name: (system.mean[rows], system.variance[rows]) for name, system in systems.items()},
-            on.groups[rows],
-            resamples=config.resamples,
-            confidence=config.confidence,
-            rng=np.random.default_rng(seed),
-        )
-        found += [asdict(row) | where for row in (*accuracy, *certainty) if row.n]
+        for k, axis in enumerate(AXES):
+            rows = np.isfinite(labels[:, k])
+            truth, groups = labels[rows, k], on.groups[rows]
+            for name, system in systems.items():
+                mean, variance = system.mean[rows, k], system.variance[rows, k]
+                told = accuracy(truth, mean, groups, confidence=config.confidence)
+                told |= certainty(truth, mean, variance, groups, confidence=config.confidence)
+                of = where | {"system": name, "axis": axis}
+                found += [of | {"metric": metric} | _measured(each) for metric, each in told.items() if each.n]
+            found += [
+                where | {"axis": axis} | row for row in _human(truth, on.deviation[rows, k], on.raters[rows, k], groups)
+            ]
     return _table(found, METRICS)
 
 
-def compare(on: EvaluationRows, systems: dict[str, System], config: StatisticsConfig, seed: int) -> pa.Table:
-    """A table of `schema.COMPARISONS`, each pair on the rows that both evaluate."""
-    found: list[dict[str, object]] = []
-    pairs = [pair for pair in PAIRS if all(name in systems for name in pair)]
-    for subset, inside, rows in on.parts():
-        differences = difference_table(
-            on.truth[rows],
-            {name: system.mean[rows] for name, system in systems.items()},
-            pairs,
-            on.groups[rows],
-            metrics=COMPARED_METRICS,
-            resamples=config.resamples,
-            confidence=config.confidence,
-            rng=np.random.default_rng(seed),
-        )
-        differences = [row for row in differences if row.n]
-        adjusted = holm([row.p for row in differences])
-        found += [
-            asdict(row)
-            | {"split": on.split, "in_sample": inside, "subset": subset, "p_holm": float(p)}
-            | {"better": better(row.a, row.b, row.metric, (row.ci_low, row.ci_high), float(p))}
-            for row, p in zip(differences, adjusted, strict=True)
-        ]
+def compare(
+    on: EvaluationRows,
+    systems: Mapping[str, System],
+    config: StatisticsConfig,
+    *,
+    fitted_metric: str | None = None,
+) -> pa.Table:
+    """A table of `schema.COMPARISONS`: the declared families on rows out of sample, then what is exploratory.
+
+    Args:
+        on: the rows.
+        systems: by name.
+        config: margin, minimum effect and confidence.
+        fitted_metric: what the calibration was fitted for; None without one.
+    """
+    means = {name: system.mean for name, system in systems.items()}
+    pairs = [pair for pair in PAIRS if set(pair) <= set(means)]
+    words = Words(config.margin, config.min_effect, 1 - config.confidence)
+    fresh = np.where(on.in_sample[:, None], np.nan, on.truth)
+    judged = declared(fresh, means, on.groups, on.face_used, fitted_metric=fitted_metric, words=words)
+    found = [_compared(row) | _where(on, "face" if row.family == PRIMARY else "all") for row in judged]
+    said = {tuple(row[name] for name in _KEY) for row in found}
+    for subset, inside, labels in on.parts():
+        told = exploratory(labels, means, pairs, on.groups, COMPARED_METRICS, confidence=config.confidence)
+        rows = [_compared(row) | _where(on, subset, inside=inside) for row in told if row.difference.n]
+        found += [row for row in rows if inside or tuple(row[name] for name in _KEY) not in said]
     return _table(found, COMPARISONS)
 
 
-def better(a: str, b: str, metric: str, interval: tuple[float, float], p_holm: float) -> str | None:
-    """The name of the better system, or None where none is shown: p below .05 and the interval on one side of 0."""
-    low, high = interval
-    if not (p_holm < ALPHA and (low > 0 or high < 0)):
-        return None
-    return b if (low > 0) == (metric in LOWER_IS_BETTER) else a
+_KEY = ("subset", "a", "b", "axis", "metric")
+
+
+def _where(on: EvaluationRows, subset: str, *, inside: bool = False) -> dict[str, object]:
+    return {"split": on.split, "in_sample": inside, "subset": subset}
+
+
+def _measured(found: Inference) -> dict[str, object]:
+    return {"value": found.estimate, "ci_low": found.low, "ci_high": found.high} | _amounts(found)
+
+
+def _compared(row: Comparison) -> dict[str, object]:
+    """What the table holds of a comparison; the interval of a declared one is that of its verdict."""
+    found, said = row.difference, row.conclusion
+    low, high, confidence = (said.low, said.high, 1 - said.level) if said else (found.low, found.high, found.confidence)
+    return {
+        **{name: getattr(row, name) for name in ("family", "a", "b", "axis", "metric", "p_holm")},
+        "difference": found.estimate,
+        "ci_low": low,
+        "ci_high": high,
+        "confidence": confidence,
+        "p": found.p,
+        "mde": found.minimum_detectable,
+        "margin": said.margin if said else None,
+        "verdict": said.word if said else None,
+        **_amounts(found),
+    }
+
+
+def _amounts(found: Inference) -> dict[str, object]:
+    return {name: getattr(found, name) for name in ("df", "n", "n_groups", "n_effective_groups")}
+
+
+def _human(
+    truth: np.ndarray, deviation: np.ndarray, raters: np.ndarray, groups: np.ndarray
+) -> Iterator[dict[str, object]]:
+    """r and MAE of a perfect model and of one rater, where labels say how far their raters differ."""
+    known = np.isfinite([deviation, raters]).all(axis=0)
+    reached = human_ceilings(truth, deviation, raters)
+    amounts = {"n": reached.n, "n_groups": len(np.unique(groups[known]))}
+    for system, r, mae in (
+        (CEILING, reached.attainable_r, reached.floor_mae),
+        (ONE_RATER, reached.rater_r, reached.rater_mae),
+    ):
+        if np.isfinite(mae):
+            yield {"system": system, "metric": "mae", "value": mae} | amounts
+            yield {"system": system, "metric": "pearson", "value": r} | amounts
 
 
 def _table(found: Iterable[dict[str, object]], schema: pa.Schema) -> pa.Table:

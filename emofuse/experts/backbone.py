@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-import pickle
 from collections.abc import Callable, Mapping
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import huggingface_hub
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from torch import nn
 
 from emofuse.errors import CheckpointError, ConfigError
 from emofuse.experts.preprocess import Preprocessing
+from emofuse.io.checkpoints import check_names, read_tensors
+from emofuse.io.storage import write_bytes
 
+Made = TypeVar("Made")
 EMBEDDED = "embedded"
 RANDOM = "random"
 """Weights by this name are drawn at random: for tests and benchmarks, never by default."""
@@ -79,7 +82,7 @@ class Backbone(nn.Module):
     def save(self, path: Path) -> None:
         """Write the network's weights as safetensors; `load_backbone(name, path)` reads them again."""
         state = {key: value.detach().cpu().contiguous().clone() for key, value in self.network.state_dict().items()}
-        path.write_bytes(save(state, metadata={"backbone": self.name}))
+        write_bytes(str(path), save(state, metadata={"backbone": self.name}))
 
 
 def load_backbone(name: str, weights: str | None = None) -> Backbone:
@@ -134,7 +137,7 @@ def _load_embedded(_: str, weights: str | None) -> Backbone:
     trunk.reset_classifier(0)  # type: ignore[operator]
     network = StagePooling(trunk)
     if weights not in (None, RANDOM):
-        _fit(network, _read(str(weights)), str(weights))
+        _fit(network, _read(weights), str(weights))
     return Backbone(EMBEDDED, weights or "package", network, EMBEDDED_PREPROCESSING)
 
 
@@ -165,17 +168,22 @@ def _load_timm(model: str, weights: str | None) -> Backbone:
     file = weights is not None and Path(weights).is_file()
     identifier = model if file or weights in (RANDOM, "default") else f"{model}.{weights}"
 
-    def create() -> nn.Module:
-        return timm.create_model(identifier, pretrained=not file and weights != RANDOM, num_classes=0)
+    def create(**options: Any) -> nn.Module:
+        return timm.create_model(identifier, num_classes=0, **options)
 
     network = _from_hub(create, f"timm:{model}", str(weights))
     if file:
         wanted = network.state_dict()
-        stored = _read(str(weights))
+        stored = _read(weights)
         classifier = getattr(network, "pretrained_cfg", {}).get("classifier")
         names = (classifier,) if isinstance(classifier, str) else tuple(classifier or ())
         dropped = {key for key in stored if key not in wanted and key.rsplit(".", 1)[0] in names}
         _fit(network, {key: value for key, value in stored.items() if key not in dropped}, str(weights))
+    elif weights != RANDOM:
+        published = _from_hub(lambda: _timm_file(network), f"timm:{model}", str(weights))
+        # Given as tensors, timm only adapts their names to its network, as it does with those that it reads itself.
+        given = {"state_dict": _read(published)}
+        network = _from_hub(lambda: create(pretrained=True, pretrained_cfg_overlay=given), f"timm:{model}", published)
     config = resolve_data_config({}, model=network)
     geometry = "squash" if config["crop_mode"] == "squash" else "crop"
     own = Preprocessing(
@@ -187,6 +195,16 @@ def _load_timm(model: str, weights: str | None) -> Backbone:
         crop_fraction=float(config["crop_pct"]) if geometry == "crop" else 1.0,
     )
     return Backbone(f"timm:{model}", str(weights), network, own)
+
+
+def _timm_file(network: nn.Module) -> str:
+    """The published weights of a timm network on this machine, fetched where they are not cached yet."""
+    known: Mapping[str, Any] = network.pretrained_cfg  # type: ignore[assignment]
+    if not known.get("hf_hub_id"):
+        raise ValueError("its hub publishes none")
+    repository, _, revision = str(known["hf_hub_id"]).partition("@")
+    name = known.get("hf_hub_filename") or "model.safetensors"
+    return huggingface_hub.hf_hub_download(repository, name, revision=revision or None)
 
 
 def _load_open_clip(model: str, weights: str | None) -> Backbone:
@@ -201,16 +219,16 @@ def _load_open_clip(model: str, weights: str | None) -> Backbone:
     tag = None if file or weights == RANDOM else weights
 
     def create() -> nn.Module:
-        return open_clip.create_model(model, pretrained=tag, pretrained_text=False)
+        # A tag decides on preprocessing and activations too; its weights are read below, as those of a file.
+        return open_clip.create_model(model, pretrained=tag, load_weights=False, pretrained_text=False)
 
     whole = _from_hub(create, f"open_clip:{model}", str(weights))
-    if file and _is_backbone_file(str(weights)):
-        _fit(whole.visual, _read(str(weights)), str(weights))  # type: ignore[arg-type]
-    elif file:
-        try:
-            open_clip.load_checkpoint(whole, str(weights), strict=True, weights_only=True)
-        except (RuntimeError, pickle.UnpicklingError, SafetensorError, EOFError) as error:
-            raise CheckpointError(f"{weights} does not fit open_clip:{model}: {_first_line(error)}") from None
+    published = weights
+    if tag is not None:
+        known = open_clip.get_pretrained_cfg(model, tag)
+        published = _from_hub(lambda: open_clip.download_pretrained(known), f"open_clip:{model}", tag)
+    if weights != RANDOM:
+        _fill_clip(whole, str(published), f"open_clip:{model}")
     config: Mapping[str, Any] = whole.visual.preprocess_cfg  # type: ignore[assignment, union-attr]
     size = config["size"]
     own = Preprocessing(
@@ -223,6 +241,21 @@ def _load_open_clip(model: str, weights: str | None) -> Backbone:
     return Backbone(f"open_clip:{model}", str(weights), whole.visual, own)  # type: ignore[arg-type]
 
 
+def _fill_clip(whole: nn.Module, path: str, name: str) -> None:
+    """Load a whole CLIP, or the image backbone alone as `Backbone.save` writes it."""
+    import open_clip
+
+    stored = _read(path)
+    if _is_backbone_file(path):
+        _fit(whole.visual, stored, path)  # type: ignore[arg-type]
+        return
+    del stored  # seen to be tensors and nothing else; open_clip reads them again, and knows the older forms of names
+    try:
+        open_clip.load_checkpoint(whole, path, strict=True, weights_only=True)  # type: ignore[arg-type]
+    except (RuntimeError, ValueError, KeyError, AttributeError) as error:
+        raise CheckpointError(f"{path} does not fit {name}: {_first_line(error)}") from None
+
+
 _LOADERS: dict[str, Callable[[str, str | None], Backbone]] = {
     EMBEDDED: _load_embedded,
     "timm": _load_timm,
@@ -230,10 +263,10 @@ _LOADERS: dict[str, Callable[[str, str | None], Backbone]] = {
 }
 
 
-def _from_hub(create: Callable[[], nn.Module], name: str, weights: str) -> nn.Module:
+def _from_hub(create: Callable[[], Made], name: str, weights: str) -> Made:
     try:
         return create()
-    except (OSError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError, AssertionError) as error:
         raise CheckpointError(
             f"no weights {weights!r} for {name}: neither a file nor a tag that its hub serves here "
             f"({_first_line(error)})"
@@ -251,29 +284,13 @@ def _is_backbone_file(path: str) -> bool:
         raise CheckpointError(f"{path} is not a safetensors file: {_first_line(error)}") from None
 
 
-def _read(path: str) -> dict[str, torch.Tensor]:
-    try:
-        stored = (
-            load_file(path)
-            if path.endswith(".safetensors")
-            else torch.load(path, map_location="cpu", weights_only=True)
-        )
-    except (OSError, RuntimeError, pickle.UnpicklingError, SafetensorError, EOFError) as error:
-        raise CheckpointError(f"expected a state dict (safetensors or torch) at {path}: {_first_line(error)}") from None
-    return dict(stored.get("state_dict", stored))
+def _read(path: str | None) -> dict[str, torch.Tensor]:
+    return read_tensors(Path(str(path)), wrapped=True)
 
 
 def _fit(network: nn.Module, state: Mapping[str, torch.Tensor], source: str) -> None:
-    """Load strictly: the same keys and shapes, or a message that says which differ."""
-    wanted = network.state_dict()
-    missing, unexpected = sorted(wanted.keys() - state.keys()), sorted(state.keys() - wanted.keys())
-    shapes = [k for k in wanted.keys() & state.keys() if wanted[k].shape != state[k].shape]
-    if missing or unexpected or shapes:
-        first = (missing or unexpected or shapes)[0]
-        raise CheckpointError(
-            f"{source} does not fit the network: expected {len(wanted)} tensors, {len(missing)} are missing, "
-            f"{len(unexpected)} unexpected, {len(shapes)} of another shape (first: {first})"
-        )
+    """Load weights whose names and shapes are the network's own."""
+    check_names(state, network.state_dict(), f"{source} does not fit the network", "name the weights of this backbone")
     network.load_state_dict(dict(state))
 
 

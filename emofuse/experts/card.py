@@ -47,14 +47,14 @@ def read_card(path: Path) -> dict[str, Any]:
     """
     if not path.is_file():
         raise CheckpointError(
-            f"no head at {path}; train one with jobs/train_scene.py, or leave it out for the embedded one"
+            f"no head at {path}; train one with `emofuse train`, or leave it out for the embedded one"
         )
     try:
         with safe_open(path, framework="numpy") as file:
             card = json.loads((file.metadata() or {})["card"])
     except (SafetensorError, OSError, KeyError, ValueError, RecursionError):
         raise CheckpointError(
-            f"{path} is not a head: expected safetensors with a card, as train_scene.py writes"
+            f"{path} is not a head: expected safetensors with a card, as `emofuse train` writes"
         ) from None
     check_card(card, str(path))
     return card
@@ -93,13 +93,6 @@ def preprocessing_of(scene: SceneConfig) -> Preprocessing:
     """The preprocessing of a config's scene expert, read from the head's card: cheap, without any backbone.
 
     Raises:
-        CheckpointError: if there is no such head, or another preprocessing is asked for than it was trained with.
+        CheckpointError: if there is no such head.
     """
-    card = read_card(head_path(scene))
-    trained = card.get("preprocessing_choice", "own")
-    if scene.preprocessing not in (None, trained):
-        raise CheckpointError(
-            f"{head_path(scene)} was trained with the preprocessing {trained!r}, "
-            f"and cannot be served with {scene.preprocessing!r}"
-        )
-    return Preprocessing.from_json(card["preprocessing"])
+    return Preprocessing.from_json(read_card(head_path(scene))["preprocessing"])

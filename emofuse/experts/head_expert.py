@@ -16,7 +16,7 @@ from emofuse.affect import Affect
 from emofuse.config import ComputeConfig, SceneConfig
 from emofuse.errors import CheckpointError
 from emofuse.experts.backbone import EMBEDDED, Backbone, load_backbone
-from emofuse.experts.card import head_path, is_in_sample, preprocessing_of
+from emofuse.experts.card import head_path, is_in_sample
 from emofuse.experts.device import device_of
 from emofuse.experts.head import Head, Moments, closed_form_moments, sampled_moments
 from emofuse.experts.head_file import load_head
@@ -28,11 +28,10 @@ class HeadExpert:
     """A trained head on its backbone.
 
     Args:
-        head_file: a head file of train_scene.py.
+        head_file: a head file of `emofuse train`.
         compute: batch shape, precision and device.
         seed: fixes the dropout masks.
         passes: MC-dropout passes T; a head with a closed form needs none and uses it.
-        backbone: the backbone's name; by default the card's. Another one is refused.
         weights: the backbone's weights; by default the file beside the head, or what the card names.
 
     Attributes:
@@ -50,13 +49,12 @@ class HeadExpert:
         *,
         seed: int = 0,
         passes: int = 20,
-        backbone: str | None = None,
         weights: str | None = None,
     ) -> None:
         self._head, self.card = load_head(head_file)
         self.preprocessing = Preprocessing.from_json(self.card["preprocessing"])
         self._device = device_of(compute)
-        loaded = backbone_of(head_file, self.card, backbone, weights)
+        loaded = backbone_of(head_file, self.card, weights)
         self._backbone = loaded.to(self._device).to(memory_format=torch.channels_last)
         self._backbone.normalise_with(self.preprocessing)
         self._head.to(self._device)
@@ -128,19 +126,15 @@ class SceneExpert(HeadExpert):
     """The scene expert of a config: by default the embedded backbone and the head that ships with the package."""
 
     def __init__(self, scene: SceneConfig, compute: ComputeConfig, seed: int = 0) -> None:
-        preprocessing_of(scene)
-        super().__init__(
-            head_path(scene), compute, seed=seed, passes=scene.passes, backbone=scene.backbone, weights=scene.weights
-        )
+        super().__init__(head_path(scene), compute, seed=seed, passes=scene.passes, weights=scene.weights)
 
 
-def backbone_of(head_file: Path, card: dict, backbone: str | None = None, weights: str | None = None) -> Backbone:
+def backbone_of(head_file: Path, card: dict, weights: str | None = None) -> Backbone:
     """The backbone that a head was trained on, with the very weights it was trained on.
 
     Raises:
-        CheckpointError: if another backbone is asked for, or its weights are missing or have another hash.
+        CheckpointError: if its weights are missing or have another hash.
     """
-    check_backbone(head_file, card, backbone)
     trained = card["backbone"]
     beside = head_file.parent / trained["file"] if trained.get("file") else None
     source = weights or (str(beside) if beside else trained["weights"])
@@ -153,14 +147,3 @@ def backbone_of(head_file: Path, card: dict, backbone: str | None = None, weight
             "name the right file with --scene.weights"
         )
     return loaded
-
-
-def check_backbone(head_file: Path, card: dict, backbone: str | None) -> None:
-    """That no other backbone is asked for than the one that a head was trained on.
-
-    Raises:
-        CheckpointError: if one is.
-    """
-    name = card["backbone"]["name"]
-    if backbone is not None and backbone != name:
-        raise CheckpointError(f"{head_file} was trained on the backbone {name}, and cannot be served on {backbone}")

@@ -11,12 +11,16 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from emofuse.config import MediaConfig
 from emofuse.errors import CheckpointError, ConfigError
+from emofuse.io.images import DecodedImage, decode_image
 
 Geometry = Literal["squash", "crop"]
 Interpolation = Literal["area", "bilinear", "bicubic", "lanczos"]
 CHOICES = ("own", "squash", "crop")
 """The names under which a preprocessing can be asked for: the backbone's own, or its own with another geometry."""
+ENOUGH = 2
+"""Pixels of a reduced decoding per pixel that is needed, at least."""
 
 _PIL_FILTERS = {
     "bilinear": Image.Resampling.BILINEAR,
@@ -67,7 +71,17 @@ class Preprocessing:
     @property
     def min_side(self) -> int:
         """Minimum shorter side at which an image may be decoded: twice what the crop needs, in pixels."""
-        return 2 * self.shorter_side
+        return ENOUGH * self.shorter_side
+
+    def decode(self, data: bytes, media: MediaConfig) -> DecodedImage:
+        """A file's bytes as the image that `apply` takes; the one rule of how far a JPEG may be reduced.
+
+        Training and serving both decode here, so that a head is served on the pixels that it was trained on.
+
+        Raises:
+            MediaError: as `decode_image`.
+        """
+        return decode_image(data, media, self.min_side)
 
     def apply(self, rgb: np.ndarray) -> np.ndarray:
         """`rgb` uint8 (H, W, 3) as uint8 (S, S, 3), contiguous.

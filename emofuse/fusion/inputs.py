@@ -1,4 +1,4 @@
-"""What the experts say, element by element, and what they say together.
+"""Inputs of a fusion rule made uniform, and its result.
 
 Experts stand on the first axis, `(K, ...)`, typically `(2, N, 2)`: scene and face, rows,
 valence and arousal. Every element of the rest is joined by itself. What an expert does not
@@ -11,7 +11,7 @@ an unknown one. Each rule keeps the same table of cases:
 | one                 | known                          | that expert, mean and variance unchanged    |
 | several             | all known                      | the rule                                    |
 | any                 | unknown, `pooled` given        | as if known, `source` says "pooled"         |
-| several             | some unknown, nothing pooled   | the known alone: unknown is endlessly wide  |
+| several             | some unknown, nothing pooled   | the known alone: unknown is infinitely wide |
 | any                 | all unknown, nothing pooled    | equal weights, and the variance is NaN      |
 
 Rules whose weights do not come from variances (fixed, equal, constant) differ in the last two
@@ -30,7 +30,7 @@ from emofuse.errors import ConfigError
 
 @dataclass(frozen=True, eq=False)
 class Fused:
-    """What the experts say together; `...` is the shape of the input without its first axis.
+    """The fused estimate; `...` is the shape of the input without its first axis.
 
     Attributes:
         mean: float64 (...), reference scale; NaN where not valid.
@@ -53,7 +53,7 @@ class Fused:
 
 @dataclass(frozen=True, eq=False)
 class ExpertPredictions:
-    """Inputs made plain: no NaN mean, no unusable variance, and masks that say which were."""
+    """The experts' means and variances without NaN, with masks of what was missing."""
 
     mean: np.ndarray
     variance: np.ndarray
@@ -84,7 +84,7 @@ class ExpertPredictions:
 
     @property
     def used(self) -> np.ndarray:
-        """Experts a variance-weighted rule listens to: the known ones, or all if none is known."""
+        """Experts that a variance-weighted rule uses: those of known variance, or all if none is known."""
         return np.where(self.known.any(axis=0), self.known, self.present)
 
     def join(self, share: np.ndarray, variance: np.ndarray, **extra: np.ndarray) -> Fused:

@@ -191,7 +191,7 @@ def inverse_variance(
         ConfigError: if `floor` is not above 0 or `max_weight_ratio` is below 1.
         ValueError: if the shapes do not fit.
 
-    >>> float(inverse_variance([.2, .4], [.04, .01]).mean)
+    >>> round(float(inverse_variance([.2, .4], [.04, .01]).mean), 6)
     0.36
 
     Source: the fixed-effect estimate of meta-analysis; Cochran 1954.

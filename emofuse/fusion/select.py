@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -39,17 +39,32 @@ def fuse(
         ConfigError: if the method is unknown or lacks what it needs.
     """
     known = parameters or FusionParameters()
+    check_fusion(config, known)
     method = resolved_method(config, known)
-    if method not in METHODS:
-        raise ConfigError(f"fusion method must be one of {', '.join(('auto', *METHODS))}; got {method!r}")
-    options: dict[str, object] = {"floor": config.variance_floor, "pooled": known.pooled}
+    options: dict[str, object] = {"floor": config.floor, "pooled": known.pooled}
     if method == "inverse_variance":
-        options["max_weight_ratio"] = config.max_weight_ratio
-    elif config.max_weight_ratio is not None:
-        raise ConfigError(f"max_weight_ratio belongs to inverse_variance, not to {config.method}")
+        options["max_weight_ratio"] = config.threshold("max_weight_ratio")
     fused = METHODS[method](mean, variance, known, options)
     scale = known.scales.get(method)
     return fused if scale is None else replace(fused, variance=scale.apply(fused.variance, mean))
+
+
+def check_fusion(config: FusionConfig, known: FusionParameters) -> None:
+    """That the method is one of ours, has what was to be fitted for it, and takes the options it is given.
+
+    Args:
+        config: the fusion, with a calibration's choice in it.
+        known: of the experts together.
+
+    Raises:
+        ConfigError: saying what is missing, or what does not belong together.
+    """
+    if config.method not in ("auto", *METHODS):
+        raise ConfigError(f"fusion method must be one of {', '.join(('auto', *METHODS))}; got {config.method!r}")
+    if config.threshold("max_weight_ratio") is not None and config.method != "inverse_variance":
+        raise ConfigError(f"max_weight_ratio belongs to inverse_variance, not to {config.method}")
+    if not can_fuse(config, known):
+        raise ConfigError(LACKING[config.method])
 
 
 def resolved_method(config: FusionConfig, parameters: FusionParameters) -> str:
@@ -59,10 +74,18 @@ def resolved_method(config: FusionConfig, parameters: FusionParameters) -> str:
 
 def can_fuse(config: FusionConfig, parameters: FusionParameters) -> bool:
     """Whether what the rule needs is there."""
-    needs = {"joint_gaussian": "joint", "constant": "weights", "stacked": "stack"}.get(config.method)
-    return needs is None or getattr(parameters, needs) is not None
+    return config.method not in NEEDS or getattr(parameters, NEEDS[config.method]) is not None
 
 
+NEEDS = {"joint_gaussian": "joint", "constant": "weights", "stacked": "stack"}
+"""What of `FusionParameters` a rule cannot do without."""
+LACKING = {
+    "joint_gaussian": "joint_gaussian fusion needs to know how the experts were fitted: give a calibration, experts "
+    "whose cards say it, or choose best_linear_unbiased",
+} | {
+    method: f"{method} fusion is fitted on valid: give a calibration, or choose another method"
+    for method in ("constant", "stacked")
+}
 CORRELATED = ("joint_gaussian", "best_linear_unbiased")
 """Rules that take the correlation of the experts' errors."""
 Rule = Callable[[ArrayLike, ArrayLike, FusionParameters, dict[str, Any]], Fused]
@@ -73,11 +96,7 @@ def _plain(rule: Callable[..., Fused]) -> Rule:
 
 
 def _joint_gaussian(mean: ArrayLike, variance: ArrayLike, known: FusionParameters, options: dict[str, Any]) -> Fused:
-    if known.joint is None:
-        raise ConfigError(
-            "joint_gaussian fusion needs to know how the experts were fitted: give a calibration, experts whose "
-            "cards say it, or choose best_linear_unbiased"
-        )
+    assert known.joint is not None
     return known.joint.joint_gaussian(mean, variance, **options)
 
 
@@ -90,17 +109,13 @@ def _best_linear_unbiased(
 
 
 def _constant(mean: ArrayLike, variance: ArrayLike, known: FusionParameters, options: dict[str, Any]) -> Fused:
-    return fixed_weights(mean, variance, _fitted("constant", known.weights), **options)
+    assert known.weights is not None
+    return fixed_weights(mean, variance, known.weights, **options)
 
 
 def _stacked(mean: ArrayLike, variance: ArrayLike, known: FusionParameters, options: dict[str, Any]) -> Fused:
-    return stacked(mean, variance, _fitted("stacked", known.stack), **options)
-
-
-def _fitted(method: str, value: Any) -> Any:
-    if value is None:
-        raise ConfigError(f"{method} fusion is fitted on valid: give a calibration, or choose another method")
-    return value
+    assert known.stack is not None
+    return stacked(mean, variance, known.stack, **options)
 
 
 METHODS: dict[str, Rule] = {
@@ -117,14 +132,24 @@ METHODS: dict[str, Rule] = {
 
 
 def chosen_fusion(asked: FusionConfig, fitted: FusionConfig | None) -> FusionConfig:
-    """The fusion asked for; where its method is "auto", the calibration's choice, with the gates asked for.
+    """The fusion in force: what is asked for, and for what is not given the calibration's choice, else the defaults.
 
-    An option that is left at its default leaves the calibration's choice.
+    A calibration's cap and gates were chosen for its own rule: where another is named, none of them is taken over.
+
+    Args:
+        asked: None stands for an option that is not given.
+        fitted: the calibration's choice; None without a calibration.
     """
-    if asked.method != "auto" or fitted is None:
-        return asked
-    given = {f.name: getattr(asked, f.name) for f in fields(asked) if getattr(asked, f.name) != f.default}
-    return replace(fitted, **given)
+    given: dict[str, Any] = {name: value for name, value in vars(asked).items() if value is not None}
+    del given["method"]
+    base = FusionConfig(method=asked.method) if asked.method != "auto" or fitted is None else fitted
+    joined = replace(base, **given)
+    in_force: dict[str, Any] = {name: joined.threshold(name) for name in THRESHOLDS}
+    return replace(joined, variance_floor=joined.floor, **in_force)
+
+
+THRESHOLDS = ("max_weight_ratio", "min_face_score", "max_face_std", "min_luma")
+"""Options of a fusion that can be switched off."""
 
 
 def clamp(mean: np.ndarray) -> np.ndarray:

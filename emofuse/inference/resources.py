@@ -116,13 +116,7 @@ def _cpu_share(actors: int, detectors: int, threads: int, cluster: Mapping[str, 
 
 
 def _gpu_room(gpus: float, share: float) -> int:
-    """How many actors with this share of a GPU find room; what is left over on one GPU cannot join that on another.
-
-    Raises:
-        ConfigError: if no GPU has such a share.
-    """
-    if not 0 < share <= 1:
-        raise ConfigError(f"compute.gpu_fraction must be above 0 and at most 1; got {share:g}")
+    """How many actors with this share of a GPU find room; what is left over on one GPU cannot join that on another."""
     return math.floor(gpus) * math.floor(1 / share + 1e-9)
 
 

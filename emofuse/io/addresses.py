@@ -1,8 +1,4 @@
-"""Addresses beyond this machine: which are, what their file systems raise, and how often a fault is borne.
-
-What a fault is does not follow from Python's own exceptions: clients of object stores
-raise their own, and some of those are no `OSError`.
-"""
+"""Addresses: which are remote, and how messages show them without secrets or control characters."""
 
 from __future__ import annotations
 
@@ -58,5 +54,5 @@ def display_uri(address: str) -> str:
 
 
 def printable(text: str) -> str:
-    """`text` with everything escaped that a terminal would obey rather than show, line breaks included."""
+    """`text` with control characters and line breaks escaped."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -1,4 +1,4 @@
-"""Bytes to an upright RGB image, within limits, and with a reason where that fails.
+"""Reading and decoding images: bytes to upright RGB, within limits, with a reason where that fails.
 
 Pixels come from Pillow, which reads every format named here and knows when a file ends
 too early. Only raster formats are opened: nothing that starts an interpreter.

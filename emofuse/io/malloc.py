@@ -1,4 +1,4 @@
-"""What the C library does with freed memory in processes that run networks on the processor."""
+"""Reuse of freed memory by the C library in processes that run networks on the CPU."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What storage clients raise, and how often a passing fault is tried again."""
+"""Exceptions of storage clients, and retries of transient failures.
+
+Clients of object stores raise exceptions of their own, some of which are no `OSError`.
+"""
 
 from __future__ import annotations
 
@@ -83,7 +86,7 @@ def bound_client(address: str) -> None:
     """Keep the client of an address from retrying by itself for longer than a job should wait.
 
     s3fs tries 5 times within each of 5 tries, and botocore 5 times within each of those: a server that
-    takes a connection and then says nothing would hold an image for half an hour.
+    takes a connection and then never answers would hold an image for half an hour.
     """
     if not address.startswith(("s3://", "s3a://")):
         return

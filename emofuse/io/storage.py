@@ -5,8 +5,8 @@ from __future__ import annotations
 import io
 import os
 import uuid
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -109,15 +109,28 @@ def _put(address: str, data: bytes) -> None:
 
 
 def _replace(address: str, data: bytes) -> None:
-    final = Path(absolute(address))
-    final.parent.mkdir(parents=True, exist_ok=True)
-    pending = final.with_name(f"{_PENDING}{uuid.uuid4().hex}")
+    with replacing(Path(absolute(address))) as pending:
+        pending.write_bytes(data)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A place beside `path` to write a local file to; at the end of the `with` it is synced and takes its name.
+
+    Where the block fails, `path` is as it was and nothing is left beside it.
+
+    Raises:
+        DataError: if the storage refuses (no space, no permission), with its reason.
+    """
+    pending = path.with_name(f"{_PENDING}{uuid.uuid4().hex}{path.suffix}")  # torch wants a name with an ending
     try:
-        with open(pending, "wb") as file:
-            file.write(data)
-            file.flush()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield pending
+        with open(pending, "rb+") as file:
             os.fsync(file.fileno())
-        os.replace(pending, final)
+        os.replace(pending, path)
+    except OSError as error:
+        raise DataError(f"cannot write {display_uri(str(path))}: {reason(error)}") from None
     finally:
         pending.unlink(missing_ok=True)
 

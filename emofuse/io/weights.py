@@ -1,25 +1,25 @@
 """Named weights: where they are published, under which licence, and how they are fetched.
 
-A file is downloaded beside its place, checked, then renamed, so that a broken download is never taken for
-weights. `emofuse.io.checkpoints` reads them, without ever running what they hold.
+`pooch` downloads a file beside its place and renames it once it is whole and has the right hash, so that a broken
+download is never taken for weights. `emofuse.io.checkpoints` reads them, without ever running what they hold.
 """
 
 from __future__ import annotations
 
 import hashlib
-import http.client
 import os
+import sys
 import urllib.parse
 import urllib.request
-import uuid
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
+
+import pooch
 
 from emofuse.errors import CheckpointError
 from emofuse.io.addresses import display_uri
 
-_CHUNK = 1 << 20
 _TIMEOUT = 60.0
 
 
@@ -33,7 +33,7 @@ class Weights:
         licence: as its publisher names it.
         page: where it is published.
         sha256: its hash in hexadecimal, or as much of its beginning as is published; None where unknown.
-        cache: whose cache it stands in, ours or torch's.
+        cache: whose cache it stands in, emofuse's or torch's.
         option: that names a file of one's own instead; None where there is none.
     """
 
@@ -150,12 +150,13 @@ def resolve(address: str, known: Weights | None = None) -> Path:
 
 def sha256_of(path: Path) -> str:
     """The SHA-256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return pooch.file_hash(str(path), alg="sha256")
 
 
-def check_hash(path: Path, sha256: str | None, known: Weights | None = None, *, hint: str = "") -> Path:
-    """`path`, if its SHA-256 begins with `sha256`, or if that is None.
+def check_hash(
+    path: Path, sha256: str | None, known: Weights | None = None, *, hint: str = "", name: Path | None = None
+) -> Path:
+    """`path`, if its SHA-256 begins with `sha256`, or if that is None; `name` is what a message calls it.
 
     Raises:
         CheckpointError: with what was expected and what was found.
@@ -163,7 +164,7 @@ def check_hash(path: Path, sha256: str | None, known: Weights | None = None, *, 
     found = sha256_of(path) if sha256 else ""
     if sha256 and not found.startswith(sha256.lower()):
         where = f"; the published file is at {known.address or known.page}" if known else ""
-        raise CheckpointError(f"{path} has another hash: expected sha256 {sha256}, found {found}{where}{hint}")
+        raise CheckpointError(f"{name or path} has another hash: expected sha256 {sha256}, found {found}{where}{hint}")
     return path
 
 
@@ -185,39 +186,33 @@ def download(address: str, target: Path, sha256: str | None = None, known: Weigh
             f"{target.name} is not in the cache and EMOFUSE_OFFLINE forbids downloads; "
             f"put {display_uri(address)}{licence} at {target}{own}"
         )
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f".{target.name}.{uuid.uuid4().hex}.part")
+    import requests
+
+    pooch.get_logger().setLevel("WARNING")  # it would log addresses whole, with what they may hold of secrets
+    fetch = pooch.HTTPDownloader(
+        progressbar=sys.stderr.isatty(), chunk_size=1 << 20, timeout=_TIMEOUT, headers={"User-Agent": "emofuse"}
+    )
+
+    def checked(url: str, part: Any, _: Any) -> None:
+        # Beside the target still. Some hashes are known by their beginning only, which pooch cannot compare.
+        fetch(url, part, None)
+        check_hash(Path(part), sha256, known, name=target)
+        os.chmod(part, 0o644)  # a cache may be shared; temporary files are their owner's alone
+
     try:
-        _fetch(address, part)
-        if sha256:
-            check_hash(part, sha256, known)
-        part.replace(target)
-    except (http.client.HTTPException, OSError, ValueError) as error:
-        reason = getattr(error, "reason", None) or error
+        return Path(pooch.retrieve(address, None, fname=target.name, path=target.parent, downloader=checked))
+    except (requests.RequestException, OSError, ValueError) as error:
         raise CheckpointError(
-            f"could not fetch {display_uri(address)}{licence}: {reason}; put it at {target}{own}"
+            f"could not fetch {display_uri(address)}{licence}: {_cause(error)}; put it at {target}{own}"
         ) from None
-    finally:
-        part.unlink(missing_ok=True)
-    return target
 
 
-def _fetch(address: str, part: Path) -> None:
-    """Stream an address into a file; ValueError where it ends early."""
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    request = urllib.request.Request(address, headers={"User-Agent": "emofuse"})
-    with (
-        urllib.request.urlopen(request, timeout=_TIMEOUT) as source,
-        part.open("wb") as sink,
-        Progress(*columns, console=Console(stderr=True), transient=True) as progress,
-    ):
-        total = int(source.headers.get("Content-Length") or 0) or None
-        task = progress.add_task(f"fetching {address.rsplit('/', 1)[-1]}", total=total)
-        while chunk := source.read(_CHUNK):
-            sink.write(chunk)
-            progress.advance(task, len(chunk))
-        if total is not None and sink.tell() != total:
-            raise ValueError(f"it ended after {sink.tell()} of {total} bytes")
+def _cause(error: BaseException) -> str:
+    """What a failed request came of, without the address, which the layers of requests repeat with its secrets."""
+    response = getattr(error, "response", None)
+    if response is not None:
+        return f"{response.status_code} {response.reason}"
+    innermost: Any = error
+    while inner := (innermost.__cause__ or innermost.__context__):
+        innermost = inner
+    return str(getattr(innermost, "strerror", None) or f"{type(innermost).__name__}: {innermost}")[:160]

@@ -1,4 +1,4 @@
-"""How near the means are to the truth.
+"""Accuracy of the means: errors, correlations, agreement of signs.
 
 Every function takes (truth, mean), both (N,) or both (N, 2), and gives a float or an array (2,). A row whose
 truth or prediction is missing (NaN) on an axis is left out of that axis; without any row the result is NaN.
@@ -7,6 +7,7 @@ truth or prediction is missing (NaN) on an axis is left out of that axis; withou
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -39,6 +40,13 @@ def concordance(truth: ArrayLike, mean: ArrayLike) -> Metric:
     Source: Lin 1989, Biometrics 45; 1/n throughout as there (`audmetric.concordance_cc` agrees).
     """
     return per_axis(_concordance, truth, mean)
+
+
+def concordance_of_moments(y_spread: ArrayLike, m_spread: ArrayLike, together: ArrayLike, apart: ArrayLike) -> Any:
+    """The concordance of variances s_y^2 and s_m^2, covariance s_ym (all with 1/n) and difference of means."""
+    below = np.add(y_spread, m_spread) + np.square(apart)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(below > 0, 2 * np.asarray(together) / below, np.nan)
 
 
 def pearson(truth: ArrayLike, mean: ArrayLike) -> Metric:
@@ -81,7 +89,7 @@ HIGHER_IS_BETTER: dict[str, bool | None] = {
     "sagr": True,
     "bias": None,
 }
-"""Which way each metric improves; None: towards zero, so a difference alone does not tell."""
+"""Which way each metric improves; None: towards zero, so a difference alone is no gain or loss."""
 
 
 def _deviations(x: np.ndarray) -> tuple[float, np.ndarray]:
@@ -92,8 +100,8 @@ def _deviations(x: np.ndarray) -> tuple[float, np.ndarray]:
 
 def _concordance(y: np.ndarray, m: np.ndarray) -> float:
     (y_mean, dy), (m_mean, dm) = _deviations(y), _deviations(m)
-    below = (dy @ dy + dm @ dm) / len(y) + (y_mean - m_mean) ** 2
-    return 2 * (dy @ dm) / len(y) / below if below > 0 else np.nan
+    spreads = dy @ dy / len(y), dm @ dm / len(y), dy @ dm / len(y)
+    return float(concordance_of_moments(*spreads, m_mean - y_mean))
 
 
 def _pearson(y: np.ndarray, m: np.ndarray) -> float:

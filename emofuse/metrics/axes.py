@@ -1,4 +1,4 @@
-"""The edge that all metrics share: shapes are checked once, rows without a value left out, per axis."""
+"""Input checks that all metrics share: shapes are checked, and rows without a value left out per axis."""
 
 from __future__ import annotations
 

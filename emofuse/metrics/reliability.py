@@ -1,4 +1,4 @@
-"""Whether variances are of the right size, and of the right size where they say so: curves and their areas."""
+"""Calibration and ranking of variances: reliability diagrams, calibration errors, risk-coverage curves."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def variance_bins(
     if bins < 1 or definition not in ("equal-count", "equal-width"):
         raise ValueError(f"expected bins >= 1 and equal-count or equal-width; got {bins} and {definition!r}")
     y, m, v = _complete(truth, mean, variance)
-    parts = (_equal_count if definition == "equal-count" else _equal_width)(np.sqrt(v), bins)
+    parts = (equal_count_bins if definition == "equal-count" else _equal_width)(np.sqrt(v), bins)
     return VarianceBins(
         np.sqrt([v[part].mean() for part in parts]),
         np.sqrt([np.square(y[part] - m[part]).mean() for part in parts]),
@@ -138,7 +138,7 @@ def miscalibration_area(truth: ArrayLike, mean: ArrayLike, variance: ArrayLike, 
 def risk_coverage(
     truth: ArrayLike, mean: ArrayLike, variance: ArrayLike, loss: Literal["absolute", "squared"] = "absolute"
 ) -> RiskCoverage:
-    """The risk-coverage curve: do the rows with the small variances have the small errors? One axis, arrays (N,).
+    """The risk-coverage curve: the error of the rows of smallest variance over their share. One axis, arrays (N,).
 
     Rows of equal variance enter with their common mean loss, so the order of rows does not matter and a
     constant variance gives a flat curve.
@@ -177,7 +177,8 @@ def _complete(truth: ArrayLike, mean: ArrayLike, variance: ArrayLike) -> tuple[n
     return y[complete], m[complete], v[complete]
 
 
-def _equal_count(sigma: np.ndarray, bins: int) -> list[np.ndarray]:
+def equal_count_bins(sigma: np.ndarray, bins: int) -> list[np.ndarray]:
+    """The rows of each bin of equal count, ascending; one for each distinct sigma where there are no more of them."""
     distinct, which = np.unique(sigma, return_inverse=True)
     if len(distinct) <= bins:
         return [np.flatnonzero(which == i) for i in range(len(distinct))]

@@ -1,4 +1,4 @@
-"""How calm a series is, and how quickly it follows: never one without the other.
+"""Stability and responsiveness of a series: jitter, noise, held frames, lag and response time.
 
 Series are (T,) for one axis or (T, 2) for both, one value per frame; NaN marks a frame without a value. There is
 no agreed standard for valence and arousal, so every definition is stated. A frozen output has no jitter: compare

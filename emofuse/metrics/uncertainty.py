@@ -1,12 +1,10 @@
-"""How good the variances are: proper scores, coverage, sharpness, and all of them at once.
+"""Metrics of the variances: proper scores, coverage, sharpness, and all of them in one table.
 
 Arguments are (truth, mean, variance), all (N,) or all (N, 2). A row that lacks any of the three on an axis is
 left out of that axis; a variance that is NaN, infinite, zero or negative is unknown, hence missing.
 """
 
 from __future__ import annotations
-
-from functools import partial
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -113,7 +111,7 @@ def sharpness(*arrays: ArrayLike) -> Metric:
 def constant_variance(truth: ArrayLike, mean: ArrayLike) -> Metric:
     """The one variance with the least NLL on these rows, their mean squared error.
 
-    Fit it where variances are fitted (valid); variances that do not beat it elsewhere tell no rows apart.
+    Fit it where variances are fitted (valid); variances that do not beat it elsewhere do not rank rows.
     """
     return per_axis(lambda y, m: np.square(y - m).mean(), truth, mean)
 
@@ -137,7 +135,7 @@ def uncertainty_metrics(truth: ArrayLike, mean: ArrayLike, variance: ArrayLike, 
         "crps": crps(y, m, v),
         "zms": mean_squared_z(y, m, v),
         "ence": ence(y, m, v, bins),
-        "ence_expected": per_axis(partial(_expected_ence, bins), y, m, v, positive_last=True),
+        "ence_expected": per_axis(lambda _y, _m, v: ence_of_perfect(v, bins), y, m, v, positive_last=True),
         "miscalibration_area": miscalibration_area(y, m, v),
         "sharpness": sharpness(y, m, v),
         "sigma_error_spearman": sigma_error_spearman(y, m, v),
@@ -173,8 +171,8 @@ def crps_rows(y: np.ndarray, m: np.ndarray, v: np.ndarray) -> np.ndarray:
     return sigma * (z * (2 * ndtr(z) - 1) + 2 * density - 1 / np.sqrt(np.pi))
 
 
-def _expected_ence(bins: int, _y: np.ndarray, _m: np.ndarray, v: np.ndarray) -> float:
-    # Fewer distinct variances than bins make fewer bins, and another expectation.
+def ence_of_perfect(v: np.ndarray, bins: int = 10) -> float:
+    """`expected_ence` of these variances, (n,): fewer distinct ones than bins make fewer bins."""
     return expected_ence(len(v), min(bins, len(np.unique(v))))
 
 

@@ -1,4 +1,4 @@
-"""Figures on the predicted variances: do intervals hold what they promise, and do the sure ones err less?"""
+"""Figures on the predicted variances: reliability, risk over coverage, agreement before and after calibration."""
 
 from __future__ import annotations
 
@@ -55,12 +55,12 @@ def reliability(truth: np.ndarray, predictions: ExpertPredictions) -> Plot:
         "Reliability",
         per_axis("reliability", paint),
         "How many ratings fall into intervals of each nominal coverage. Below the dashed line the model is "
-        "overconfident, above it not sure enough.",
+        "overconfident, above it underconfident.",
     )
 
 
 def risk(truth: np.ndarray, predictions: ExpertPredictions) -> Plot:
-    """Mean absolute error of the surest share of images over that share; arrays of shape (rows, 2)."""
+    """Mean absolute error of the most certain share of images over that share; arrays of shape (rows, 2)."""
 
     def paint(d: int, axes: Axes) -> str:
         said = []
@@ -76,11 +76,11 @@ def risk(truth: np.ndarray, predictions: ExpertPredictions) -> Plot:
             )
             half = float(np.interp(0.5, curve.coverage, curve.risk))
             said.append(
-                f"{system_name(name)} {decimal(half)} for the surer half, {decimal(float(curve.risk[-1]))} for all"
+                f"{system_name(name)} {decimal(half)} for the certain half, {decimal(float(curve.risk[-1]))} for all"
             )
         axes.set(xlim=(0, 100), title=AXES[d].capitalize())
         axes.set_ylim(bottom=0)
-        axes.set(xlabel="surest share of images kept (%)", ylabel="mean absolute error (reference units)")
+        axes.set(xlabel="most certain share of images kept (%)", ylabel="mean absolute error (reference units)")
         axes.legend(loc="lower right")
         return f"Risk and coverage of {AXES[d]}, mean absolute error: {'; '.join(said)}."
 
@@ -88,7 +88,7 @@ def risk(truth: np.ndarray, predictions: ExpertPredictions) -> Plot:
         "risk",
         "Risk and coverage",
         per_axis("risk", paint),
-        "Where the variance knows which estimates are poor, the curve rises to the right; a flat one means that it "
+        "Where the variance ranks the errors, the curve rises to the right; a flat one means that it "
         "does not. Each system has its own images: the face only those with a face.",
     )
 

@@ -1,4 +1,4 @@
-"""How every figure looks: one style, one accent colour, and SVG that follows the page's light or dark.
+"""Drawing of figures: one style, one accent colour, and SVG that follows the page's light or dark.
 
 Figures are drawn in marker colours that become CSS variables, and their words stay text in
 the page's own font: one drawing serves both schemes, prints sharply and can be read aloud.
@@ -61,7 +61,7 @@ _STYLE: Any = {
 
 @dataclass(frozen=True)
 class Panel:
-    """One drawing: SVG to stand in the page as it is, and what it says in words."""
+    """One drawing: SVG to stand in the page as it is, and its alternative text."""
 
     svg: Markup
     alt: str
@@ -151,4 +151,4 @@ SYSTEM_LINES: dict[str, Any] = {
     "scene": {"color": INK, "linestyle": (0, (5, 2)), "linewidth": 1.2},
     "face": {"color": MUTED, "linestyle": (0, (1, 1.5)), "linewidth": 1.6},
 }
-"""The line of each system, told apart without colour."""
+"""The line style of each system, distinct without colour."""

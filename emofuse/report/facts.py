@@ -1,4 +1,4 @@
-"""What was run, on what, and what became of every row: the plain facts of the page."""
+"""Facts of a run for the page: data set, counts of rows by status, experts, stages, versions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from emofuse.tables.schema import read_metadata
 
 REASONS_SHOWN = 40
 MAX_LISTED = 12
-_IN_SECTIONS = {"config", "dataset", "experts", "stages", "counts", "weights", "split", "chosen"}
+_IN_SECTIONS = {"config", "dataset", "experts", "stages", "counts", "weights", "split", "rows", "chosen"}
 
 
 @dataclass(frozen=True)
@@ -30,13 +30,16 @@ class Reason:
 
 @dataclass(frozen=True)
 class Counts:
-    """Rows in and out, and what became of them; `face_detection` is whether it was enabled."""
+    """Rows in and out, and what became of them.
+
+    `left_out` says by reason what the headline is not of; `face_detection` is whether it was enabled.
+    """
 
     rows_in: int
     rows_out: int
     evaluated: int
     in_sample: int
-    other_split: int
+    left_out: Mapping[str, int]
     face_detection: bool
     faces: int
     no_face: int
@@ -71,7 +74,7 @@ def counts(run: RunFolder) -> Counts:
         rows_out=rows,
         evaluated=int(evaluated.sum()),
         in_sample=int((in_sample & read).sum()),
-        other_split=int((read & ~in_sample & ~evaluated).sum()),
+        left_out=run.section("rows").get("left_out", {}),
         face_detection=bool(np.isfinite(found).any()),
         faces=int((found > 0).sum()),
         no_face=int((found == 0).sum()),
@@ -99,7 +102,7 @@ def dropped(run: RunFolder) -> dict[str, int]:
 
 
 def notes(run: RunFolder) -> list[str]:
-    """What the manifest's converter had to tell, without the note on labels, which stands at the top."""
+    """Notes of the manifest's converter, without that on labels, which stands at the top."""
     found = _made(run).get("notes")
     own = run.dataset.get("label_note")
     return [str(note) for note in found if note != own] if isinstance(found, list) else []

@@ -1,4 +1,4 @@
-"""The figures of every run: what was predicted, how wrong, how sure, and which expert had the say."""
+"""The figures of every run: predictions, errors, predicted deviations, and the experts' weights."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _LIMITS = (-1.05, 1.05)
 
 
 def plots(run: RunFolder) -> list[Plot]:
-    """Every figure this run has the columns for, over the rows its headline speaks of."""
+    """Every figure this run has the columns for, over the rows of its headline."""
     rows = run.fused.filter(run.evaluated)
     data = {
         "truth": both(rows),
@@ -91,7 +91,7 @@ def error_against_deviation(truth: np.ndarray, mean: np.ndarray, variance: np.nd
         trend = "rises" if len(rmse) > 1 and rmse[-1] > 1.1 * rmse[0] else "does not rise"
         return (
             f"Error against predicted standard deviation of {AXES[d]}, {len(error):,} images: the root mean square "
-            f"error {trend} from the surest bin ({decimal(rmse[0], 2)}) to the least sure ({decimal(rmse[-1], 2)})."
+            f"error {trend} from the most certain bin ({decimal(rmse[0], 2)}) to the least ({decimal(rmse[-1], 2)})."
             + cells_note(largest)
         )
 
@@ -102,7 +102,7 @@ def error_against_deviation(truth: np.ndarray, mean: np.ndarray, variance: np.nd
         "Error against predicted standard deviation",
         per_axis("deviation", paint),
         "Joined dots: root mean square error in bins of equal count. On the dashed line the predicted deviation is the "
-        "error made; above it the model is overconfident, below it not sure enough.",
+        "error made; above it the model is overconfident, below it underconfident.",
     )
 
 

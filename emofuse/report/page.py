@@ -16,6 +16,7 @@ from emofuse.config import MediaConfig, StatisticsConfig
 from emofuse.io import storage
 from emofuse.report import certainty, facts, figures, gallery, sequences, surface, tables, verdicts
 from emofuse.report.run_folder import RunFolder, open_run
+from emofuse.report.subgroups import subgroup_tables
 
 EXPERT_NAMES = {"rated": "Rated", "scene": "Scene", "face": "Face", "fused": "Fused"}
 
@@ -116,13 +117,12 @@ def _evaluation(run: RunFolder, config: StatisticsConfig) -> dict[str, Any]:
         "split": run.split,
         "confidence": round(100 * config.confidence),
         "conclusions": verdicts.conclusions(run.metrics, run.comparisons, face_weight=weight, split=run.split),
-        "face_conclusions": [
-            said
-            for said in verdicts.conclusions(run.metrics, run.comparisons, split=run.split, subset="face")
-            if said.axis
-        ],
         "blocks": {kind: [block for block in of if block["tables"]] for kind, of in blocks.items()},
-        "comparisons": _compared(run),
+        "declared": verdicts.declared(verdicts.compared(run.comparisons, split=run.split)),
+        "families": verdicts.FAMILIES,
+        "human": not set(tables.HUMAN).isdisjoint(run.metrics.column("system").to_pylist()),
+        "comparisons": _explored(run),
+        "subgroups": subgroup_tables(run.subgroups),
         "metric_name": tables.metric_name,
         "metric_help": tables.METRIC_HELP,
         "system_name": tables.system_name,
@@ -132,16 +132,13 @@ def _evaluation(run: RunFolder, config: StatisticsConfig) -> dict[str, Any]:
     }
 
 
-def _compared(run: RunFolder) -> list[dict[str, Any]]:
-    """The comparisons of each subset that has any."""
-    made = [
-        {
-            "name": tables.SUBSET_NAMES[subset],
-            "in_sample": in_sample,
-            "rows": verdicts.verdicts(run.comparisons, split=run.split, subset=subset, in_sample=in_sample),
-        }
-        for subset, in_sample in _cases(run)
-    ]
+def _explored(run: RunFolder) -> list[dict[str, Any]]:
+    """The exploratory comparisons of each subset that has any."""
+    made = []
+    for subset, in_sample in _cases(run):
+        found = verdicts.compared(run.comparisons, split=run.split, in_sample=in_sample)
+        rows = [c for c in found if c.subset == subset and c.family == verdicts.EXPLORATORY]
+        made.append({"name": tables.SUBSET_NAMES[subset], "in_sample": in_sample, "rows": rows})
     return [block for block in made if block["rows"]]
 
 

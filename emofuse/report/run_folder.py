@@ -16,8 +16,9 @@ from emofuse.io import storage
 from emofuse.runs.run import Run
 from emofuse.tables import schema
 from emofuse.tables.columns import column, texts
+from emofuse.tables.splits import HELD_OUT, rows_of
 
-SPLIT_ORDER = ("test", "all", "valid", "train")
+SPLIT_ORDER = (HELD_OUT, "test", "all", "valid", "train")
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +46,7 @@ class RunFolder:
 
     @property
     def dataset(self) -> dict[str, Any]:
-        """What the manifest says of the data set: dataset, title, source_units, licence, counts, label_note, …"""
+        """The manifest's metadata on the data set: dataset, title, source_units, licence, counts, label_note, …"""
         sources = (schema.read_metadata(self.fused.schema).get("dataset"), self.facts.get("dataset"))
         return {key: value for of in sources if isinstance(of, Mapping) for key, value in of.items()}
 
@@ -58,12 +59,17 @@ class RunFolder:
     def evaluated(self) -> np.ndarray:
         """bool, shape (rows,): rows of the evaluated split that could be read and no expert was trained on."""
         mask = (texts(self.fused, "status") != "error") & ~column(self.fused, "in_sample").astype(bool)
-        return mask & (texts(self.fused, "split") == self.split) if self.split in schema.SPLITS else mask
+        return mask & rows_of(self.fused, self.split)
 
     @cached_property
     def predictions(self) -> pa.Table:
         """The experts' means as they came (`schema.PREDICTIONS`); without rows where the run holds none."""
         return _read(self.run.predictions, schema.PREDICTIONS, "predictions")
+
+    @cached_property
+    def subgroups(self) -> pa.Table:
+        """`schema.SUBGROUPS`; without rows where none were asked for."""
+        return _read(self.run.subgroups, schema.SUBGROUPS, "subgroups")
 
     @cached_property
     def surface(self) -> pa.Table:
@@ -72,7 +78,7 @@ class RunFolder:
 
 
 def headline_split(metrics: pa.Table) -> str:
-    """The split a headline speaks of: the first of test, all, valid, train that has rows out of sample."""
+    """The split of a headline: the first of held_out, test, all, valid, train that has rows out of sample."""
     splits = {row["split"] for row in metrics.select(["split", "in_sample"]).to_pylist() if not row["in_sample"]}
     splits = splits or set(metrics.column("split").to_pylist())
     return next((split for split in SPLIT_ORDER if split in splits), "all")

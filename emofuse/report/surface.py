@@ -146,7 +146,7 @@ def parameters_of(table: pa.Table, objective: str) -> list[str]:
 
 
 def _objective_name(table: pa.Table, objective: str) -> str:
-    """What the objective measures, where the table's metadata says."""
+    """What the objective measures, of the table's metadata; empty where they lack it."""
     measured = schema.read_metadata(table.schema).get("measured")
     return metric_name(measured if isinstance(measured, str) else objective)
 

@@ -1,4 +1,4 @@
-"""The numbers of the tables, chosen and written once for the page and the terminal."""
+"""The tables of systems and metrics, for the page and the terminal."""
 
 from __future__ import annotations
 
@@ -23,6 +23,8 @@ SYSTEM_NAMES = {
     "fused_raw": "Fusion, raw",
     "constant_mean": "Constant (mean)",
     "constant_median": "Constant (median)",
+    "ceiling": "Perfect model (limit)",
+    "one_rater": "One human rater",
 }
 METRIC_NAMES = {
     "mae": "MAE",
@@ -70,9 +72,11 @@ UNCERTAINTY = (
 STABILITY = ("jitter", "jitter_reduction", "noise_variance", "window_variance", "hold_rate", "response_time", "lag")
 CORRELATIONS = ("ccc", "pearson", "spearman", "sigma_error_spearman")
 MIN_CORRELATED = 5
-"""Correlations of fewer images than this say nothing, and are not shown."""
+"""Correlations of fewer images than this are left out of the table."""
 STAND_INS = "The ratings here are stand-ins, few, and for demonstration only."
-SUBSET_NAMES = {"all": "all images", "face": "images with a face", "no_face": "images without a face"}
+SUBSET_NAMES = {"all": "all images", "face": "images where a face was used", "no_face": "images without a face"}
+HUMAN = ("ceiling", "one_rater")
+"""What the labels themselves allow, and one rater against the mean of the others: no systems that were run."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,7 @@ class Estimate:
     high: float
     n: int
     n_groups: int
+    n_effective_groups: float
 
 
 @dataclass(frozen=True)
@@ -95,6 +100,7 @@ class Row:
     cells: tuple[Estimate | None, ...]
     n: int
     n_groups: int
+    n_effective_groups: float
 
 
 @dataclass(frozen=True)
@@ -110,12 +116,12 @@ class SystemsTable:
 
 
 def system_name(system: str) -> str:
-    """How a system is called where people read."""
+    """A system's display name."""
     return SYSTEM_NAMES.get(system, system.replace("_", " ").capitalize())
 
 
 def metric_name(metric: str) -> str:
-    """How a metric is called where people read."""
+    """A metric's display name."""
     return METRIC_NAMES.get(metric, metric.replace("_", " "))
 
 
@@ -147,10 +153,12 @@ def systems(
     found: dict[str, dict[str, Estimate]] = {}
     for row in metrics.to_pylist():
         if (row["axis"], row["subset"], row["split"], row["in_sample"]) == key:
-            value, low, high = (_number(row[name]) for name in ("value", "ci_low", "ci_high"))
+            value, low, high, effective = (
+                _number(row[name]) for name in ("value", "ci_low", "ci_high", "n_effective_groups")
+            )
             if row["metric"] in CORRELATIONS and row["n"] < MIN_CORRELATED:
                 value = low = high = math.nan
-            estimate = Estimate(value, low, high, row["n"], row["n_groups"])
+            estimate = Estimate(value, low, high, row["n"], row["n_groups"], effective)
             found.setdefault(row["system"], {})[row["metric"]] = estimate
     shown = tuple(metric for metric in wanted if any(metric in of for of in found.values()))
     order = [*(name for name in SYSTEM_NAMES if name in found), *(name for name in found if name not in SYSTEM_NAMES)]
@@ -161,7 +169,7 @@ def systems(
 def _row(system: str, of: dict[str, Estimate], shown: tuple[str, ...]) -> Row:
     cells = tuple(of.get(metric) for metric in shown)
     first = next(cell for cell in cells if cell is not None)
-    return Row(system, system_name(system), cells, first.n, first.n_groups)
+    return Row(system, system_name(system), cells, first.n, first.n_groups, first.n_effective_groups)
 
 
 def decimal(value: float, digits: int = 3, *, sign: bool = False) -> str:
@@ -174,11 +182,11 @@ def decimal(value: float, digits: int = 3, *, sign: bool = False) -> str:
     return text.replace("-", "−")
 
 
-def interval(low: float, high: float, digits: int = 3) -> str:
+def interval(low: float, high: float, digits: int = 3, *, sign: bool = False) -> str:
     """An interval as `[low, high]`; empty where it is not defined."""
     if low is None or high is None or not (math.isfinite(low) and math.isfinite(high)):
         return ""
-    return f"[{decimal(low, digits)}, {decimal(high, digits)}]"
+    return f"[{decimal(low, digits, sign=sign)}, {decimal(high, digits, sign=sign)}]"
 
 
 METRIC_HELP = {
@@ -191,7 +199,7 @@ METRIC_HELP = {
     "bias": "mean of prediction minus rating, reference units; 0 is best",
     "nll": "mean negative log-likelihood of a normal distribution, nats; lower is better",
     "crps": "continuous ranked probability score, reference units; lower is better",
-    "zms": "mean squared z-score: 1 is calibrated, above it overconfident, below it not sure enough",
+    "zms": "mean squared z-score: 1 is calibrated, above it overconfident, below it underconfident",
     "ence": "expected normalised calibration error over bins of predicted deviation; compare with the next column",
     "ence_expected": "the ENCE that a perfectly calibrated model has with this many images",
     "miscalibration_area": "area between nominal and observed coverage, 0 to 0.5; lower is better",

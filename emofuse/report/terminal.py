@@ -11,8 +11,10 @@ from rich.text import Text
 
 from emofuse.affect import AXES
 from emofuse.report.run_folder import open_run
+from emofuse.report.subgroups import terminal_tables
 from emofuse.report.tables import STAND_INS, SUBSET_NAMES, Estimate, decimal, interval, metric_name, systems
 from emofuse.report.verdicts import face_weights, summary_sentences
+from emofuse.tables.splits import HELD_OUT
 
 __all__ = ["overview", "summary_sentences", "systems_table"]
 
@@ -22,7 +24,7 @@ NARROWEST = 60
 
 
 def overview(run_dir: str | Path) -> tuple[list[Table], list[str]]:
-    """What a run's page says first, for the terminal: tables and sentences with the same numbers.
+    """The head of a run's page for the terminal: tables and sentences with the same numbers.
 
     Rows that an expert was trained on are shown only where there are no others, and marked.
 
@@ -39,7 +41,8 @@ def overview(run_dir: str | Path) -> tuple[list[Table], list[str]]:
     if run.metrics.num_rows:
         made.append(systems_table(run.metrics, split=run.split, in_sample=bool(inside) and all(inside), note=note))
     weight = face_weights(run.fused, run.evaluated)
-    return made, summary_sentences(run.metrics, run.comparisons, face_weight=weight, split=run.split)
+    tables, gaps = terminal_tables(run.subgroups)
+    return made + tables, [*summary_sentences(run.metrics, run.comparisons, face_weight=weight, split=run.split), *gaps]
 
 
 def systems_table(
@@ -84,7 +87,7 @@ def systems_table(
 
 
 def _title(split: str, subset: str, in_sample: bool) -> str:
-    where = "all splits" if split == "all" else f"split {split}"
+    where = {"all": "all splits", HELD_OUT: "held out"}.get(split, f"split {split}")
     return f"{SUBSET_NAMES.get(subset, subset).capitalize()}, {where}" + (", in sample: no result" if in_sample else "")
 
 

@@ -1,13 +1,13 @@
 """What may be concluded, in words.
 
-A sentence claims a difference only where the comparison named a better system; everything
-else is "not shown", which is not the same as "equal".
+Only a declared comparison has a verdict; its sentence always says on which images, in how many groups, and which
+difference these would have shown. "Inconclusive" is not "equal": equality is claimed only as "equivalent".
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -15,12 +15,11 @@ import pyarrow as pa
 
 from emofuse.affect import AXES
 from emofuse.report.run_folder import headline_split
-from emofuse.report.tables import Row, decimal, system_name, systems
+from emofuse.report.tables import Row, decimal, interval, metric_name, system_name, systems
 from emofuse.tables.columns import column
 
 SCENE_ONLY_BELOW = 0.05
 """Mean weight of the face below which a result is called scene only."""
-PRIMARY = "mae"
 NO_LABELS = (
     "No image of this split has both a label and an estimate, so nothing may be concluded about accuracy; "
     "what needs no labels is shown below."
@@ -29,75 +28,89 @@ IN_SAMPLE_ONLY = (
     "Nothing may be concluded: an expert or the calibration was fitted on every labelled image of this split, "
     "so there is no score on images that are new to it."
 )
-BETTER, WORSE, NOT_SHOWN = "better", "worse", "not shown"
-
-
-_SCENE_WORDS = {
-    BETTER: "fusion is better than the scene alone",
-    WORSE: "fusion is worse than the scene alone",
-    NOT_SHOWN: "it is not shown that fusion differs from the scene alone",
+FAMILIES = {
+    "primary": "Does the face help? Fusion against the scene alone, where a face was used",
+    "baseline": "Is the fusion of use? Against the constant that is harder to beat",
+    "calibration": "Does the calibration help? In the metric it was fitted for",
 }
-_CONSTANT_WORDS = {
-    BETTER: "it beats a constant",
-    WORSE: "it is worse than a constant",
-    NOT_SHOWN: "it is not shown to beat a constant",
+"""The questions that were declared before the data were seen, in the order of their weight."""
+EXPLORATORY = "exploratory"
+CLAIMS = {
+    "primary": {
+        "better": "where a face was used, fusion is better than the scene alone",
+        "worse": "where a face was used, fusion is worse than the scene alone",
+        "equivalent": "where a face was used, fusion and the scene alone are equivalent within ±{margin}",
+        "not_worse": "where a face was used, fusion is not worse than the scene alone by more than {margin}, "
+        "and not shown to be better",
+        "inconclusive": "whether fusion is better or worse than the scene alone is inconclusive",
+    },
+    "baseline": {
+        "better": "it beats a constant",
+        "worse": "it is worse than a constant",
+        "equivalent": "it is equivalent to a constant within ±{margin}",
+        "not_worse": "it is not worse than a constant by more than {margin}, and not shown to beat it",
+        "inconclusive": "whether it beats a constant is inconclusive",
+    },
+    "calibration": {
+        "better": "the calibration helps",
+        "worse": "the calibration harms",
+        "equivalent": "the calibration changes no more than ±{margin}",
+        "not_worse": "the calibration does not harm by more than {margin}, and is not shown to help",
+        "inconclusive": "whether the calibration helps is inconclusive",
+    },
 }
+WORDS = {"not_worse": "not worse"}
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """One comparison, told from the side of `a`.
+class Compared:
+    """One row of the comparisons table, told of `a`; numbers that are not there are NaN.
 
     Attributes:
-        difference: metric(a) - metric(b) with its interval and its p value after Holm.
-        word: "better", "worse" or "not shown".
+        verdict: "better", "worse", "equivalent", "not_worse" or "inconclusive"; empty where exploratory.
+        Others as in `schema.COMPARISONS`.
     """
 
+    family: str
     a: str
     b: str
+    subset: str
     axis: str
     metric: str
     difference: float
-    low: float
-    high: float
+    ci_low: float
+    ci_high: float
+    confidence: float
+    p: float
     p_holm: float
-    word: str
+    df: float
+    n: int
+    n_groups: int
+    n_effective_groups: float
+    mde: float
+    margin: float
+    verdict: str
+
+    @property
+    def word(self) -> str:
+        """The verdict as it is written."""
+        return WORDS.get(self.verdict, self.verdict)
 
 
-def verdicts(
-    comparisons: pa.Table, *, split: str | None = None, subset: str = "all", in_sample: bool = False
-) -> list[Verdict]:
-    """The comparisons of one subset as verdicts, in the order of the table."""
+_TEXTS = ("family", "a", "b", "subset", "axis", "metric", "verdict")
+
+
+def compared(comparisons: pa.Table, *, split: str | None = None, in_sample: bool = False) -> list[Compared]:
+    """The comparisons of a split, in the order of the table."""
     split = headline_split(comparisons) if split is None else split
-    key = (split, subset, in_sample)
-    rows = [r for r in comparisons.to_pylist() if (r["split"], r["subset"], r["in_sample"]) == key]
-    return [_verdict(row) for row in rows]
+    rows = [r for r in comparisons.to_pylist() if (r["split"], r["in_sample"]) == (split, in_sample)]
+    missing: dict[str, Any] = {f.name: "" if f.name in _TEXTS else math.nan for f in fields(Compared)}
+    return [Compared(**{name: missing[name] if row[name] is None else row[name] for name in missing}) for row in rows]
 
 
-def _verdict(row: dict[str, Any]) -> Verdict:
-    difference, low, high = (_number(row[name]) for name in ("difference", "ci_low", "ci_high"))
-    p = _number(row["p_holm"] if row["p_holm"] is not None else row["p"])
-    word = _word(row["better"], row["a"], row["b"])
-    return Verdict(row["a"], row["b"], row["axis"], row["metric"], difference, low, high, p, word)
-
-
-def _number(value: float | None) -> float:
-    return math.nan if value is None else float(value)
-
-
-def _word(better: str | None, a: str, b: str) -> str:
-    return BETTER if better == a else WORSE if better == b else NOT_SHOWN
-
-
-def find(found: list[Verdict], a: str, b: str, axis: str, metric: str = PRIMARY) -> Verdict | None:
-    """The comparison of `a` with `b`, turned round if the table has it as `b` with `a`; None where there is none."""
-    for v in found:
-        if (v.axis, v.metric) == (axis, metric) and (v.a, v.b) == (a, b):
-            return v
-        if (v.axis, v.metric) == (axis, metric) and (v.a, v.b) == (b, a):
-            word = {BETTER: WORSE, WORSE: BETTER}.get(v.word, NOT_SHOWN)
-            return Verdict(a, b, axis, metric, -v.difference, -v.high, -v.low, v.p_holm, word)
-    return None
+def declared(found: list[Compared]) -> list[Compared]:
+    """Those that have a verdict, question by question."""
+    return [c for family in FAMILIES for c in found if c.family == family]
 
 
 def face_weights(fused: pa.Table, mask: np.ndarray | None = None) -> dict[str, float]:
@@ -118,12 +131,12 @@ class Conclusion:
     Attributes:
         axis: "valence" or "arousal"; empty where nothing can be said of either.
         claim: the sentence to remember.
-        evidence: the numbers behind it, as sentences; may be empty.
+        evidence: what stands behind it, a text for each declared comparison and one for the face's weight.
     """
 
     axis: str
     claim: str
-    evidence: str
+    evidence: tuple[str, ...] = ()
 
 
 def conclusions(
@@ -132,7 +145,6 @@ def conclusions(
     *,
     face_weight: dict[str, float] | None = None,
     split: str | None = None,
-    subset: str = "all",
 ) -> list[Conclusion]:
     """What may be concluded, one entry for each axis; a single one where nothing can be said.
 
@@ -141,20 +153,20 @@ def conclusions(
         comparisons: a table of `schema.COMPARISONS`.
         face_weight: mean weight of the face per axis (`face_weights`); left out of the words where None.
         split: the split spoken of; by default the one of the headline.
-        subset: "all", "face" or "no_face".
     """
     split = headline_split(metrics) if split is None else split
-    found = verdicts(comparisons, split=split, subset=subset)
+    found = declared(compared(comparisons, split=split))
     said = []
     for axis in AXES:
-        rows = systems(metrics, axis, subset=subset, split=split, wanted=(PRIMARY,)).rows
-        if any(row.system == "fused" for row in rows):
-            said.append(_conclude(rows, found, axis, None if face_weight is None else face_weight.get(axis, math.nan)))
+        scored = {subset: _fused(metrics, axis, subset, split) for subset in ("all", "face")}
+        if scored["all"] is not None:
+            weight = None if face_weight is None else face_weight.get(axis, math.nan)
+            said.append(_conclude([c for c in found if c.axis == axis], axis, scored, weight))
     if said:
         return said
     if any(metrics.column("in_sample").to_pylist()):
-        return [Conclusion("", IN_SAMPLE_ONLY, "")]
-    return [Conclusion("", NO_LABELS, "")]
+        return [Conclusion("", IN_SAMPLE_ONLY)]
+    return [Conclusion("", NO_LABELS)]
 
 
 def summary_sentences(
@@ -163,39 +175,75 @@ def summary_sentences(
     *,
     face_weight: dict[str, float] | None = None,
     split: str | None = None,
-    subset: str = "all",
 ) -> list[str]:
     """The claims and evidence of `conclusions` as plain text, one entry for each axis."""
-    said = conclusions(metrics, comparisons, face_weight=face_weight, split=split, subset=subset)
-    return [f"{one.claim} {one.evidence}".strip() for one in said]
+    said = conclusions(metrics, comparisons, face_weight=face_weight, split=split)
+    return [" ".join((one.claim, *one.evidence)) for one in said]
 
 
-def _conclude(rows: tuple[Row, ...], found: list[Verdict], axis: str, weight: float | None) -> Conclusion:
-    fused = next(row for row in rows if row.system == "fused")
-    scene = find(found, "fused", "scene", axis)
-    constant = _hardest_constant(found, axis)
-    claims = [_SCENE_WORDS[scene.word]] if scene else []
-    claims += [_CONSTANT_WORDS[constant.word]] if constant else []
-    alone = weight is not None and weight < SCENE_ONLY_BELOW
-    claims = ["this is scene only, not fusion"] * alone + (claims or ["nothing was compared"])
-    spoken = ("fused", "scene", constant.b if constant else "")
-    values = [_spoken(row, fused, axis, found) for row in rows if row.cells[0] and row.system in spoken]
-    evidence = [f"Mean absolute error over {fused.n:,} images in {fused.n_groups:,} groups: {', '.join(values)}."]
-    evidence += [f"Fusion minus {_called(v.b)}: {evidence_of(v)}." for v in (scene, constant) if v is not None]
+def _fused(metrics: pa.Table, axis: str, subset: str, split: str) -> Row | None:
+    rows = systems(metrics, axis, subset=subset, split=split, wanted=("mae",)).rows
+    return next((row for row in rows if row.system == "fused"), None)
+
+
+def _conclude(found: list[Compared], axis: str, scored: dict[str, Row | None], weight: float | None) -> Conclusion:
+    claims = [CLAIMS[c.family][c.verdict].format(margin=decimal(c.margin, 2)) for c in found]
+    if weight is not None and weight < SCENE_ONLY_BELOW:
+        claims.insert(0, "this is scene only, not fusion")
+    evidence = [sentence(c, scored) for c in found]
     evidence += [] if weight is None else [weight_sentence(weight)]
-    return Conclusion(axis, f"{axis.capitalize()}: {'; '.join(claims)}.", " ".join(evidence))
+    said = "; ".join(claims) or "fusion was compared with nothing"
+    return Conclusion(axis, f"{axis.capitalize()}: {said}.", tuple(evidence))
 
 
-def _spoken(row: Row, fused: Row, axis: str, found: list[Verdict]) -> str:
-    """A system's mean absolute error on the images that have a fused estimate.
+def sentence(c: Compared, scored: dict[str, Row | None]) -> str:
+    """A declared comparison in full: where, by how much, how sure, and what the data would have shown.
 
-    Its own error is over all that it evaluated; where those are more, the paired difference gives that on the same.
+    Args:
+        c: the comparison.
+        scored: the fusion's row of the metrics of "all" images and of those where a "face" was used.
     """
-    own, ours, verdict = row.cells[0], fused.cells[0], find(found, "fused", row.system, axis)
-    value = own.value if own else math.nan
-    if row.n != fused.n and verdict is not None and ours is not None:
-        value = ours.value - verdict.difference
-    return f"{_called(row.system)} {decimal(value)}"
+    effect = f"difference {decimal(c.difference, sign=True)}"
+    if not math.isfinite(c.ci_low):
+        return (
+            f"{_pair(c)} {_where(c, scored)}: {_values(c, scored)}{effect}; from {_groups(c)} there is no "
+            "interval, so that nothing can be said of other images."
+        )
+    sure = (
+        f"{100 * c.confidence:.3g} % interval {interval(c.ci_low, c.ci_high, sign=True)}, Holm’s p {p_text(c.p_holm)}"
+    )
+    data = f"{_groups(c)}, {decimal(c.df, 1)} degrees of freedom"
+    return (
+        f"{_pair(c)} {_where(c, scored)}: {_values(c, scored)}{effect}, {sure}. {data}; a difference of "
+        f"{decimal(c.mde)} would have been seen 8 times of 10."
+    )
+
+
+def _pair(c: Compared) -> str:
+    return f"{system_name(c.a)} against {called(c.b)},"
+
+
+def _where(c: Compared, scored: dict[str, Row | None]) -> str:
+    rated = scored["all"]
+    if c.subset != "face" or rated is None:
+        return f"{c.n:,} images"
+    return f"{c.n:,} of {rated.n:,} images ({decimal(100 * c.n / rated.n, 0)} %) where a face was used"
+
+
+def _values(c: Compared, scored: dict[str, Row | None]) -> str:
+    """Both systems' mean absolute errors, where the fusion's own is over the very images compared."""
+    row = scored.get(c.subset)
+    if c.metric != "mae" or row is None or row.cells[0] is None or row.n != c.n:
+        return f"{metric_name(c.metric)} " if c.metric != "mae" else "mean absolute error, "
+    ours = row.cells[0].value
+    return f"mean absolute error {decimal(ours)} against {decimal(ours - c.difference)}, "
+
+
+def _groups(c: Compared) -> str:
+    groups = f"{c.n_groups:,} group{'s' if c.n_groups != 1 else ''}"
+    if not math.isfinite(c.n_effective_groups) or round(c.n_effective_groups) == c.n_groups:
+        return groups
+    return f"{groups}, which say as much as {decimal(c.n_effective_groups, 0)} of equal size"
 
 
 def weight_sentence(weight: float) -> str:
@@ -203,26 +251,8 @@ def weight_sentence(weight: float) -> str:
     if not math.isfinite(weight):
         return "No image has a fused estimate."
     if weight < SCENE_ONLY_BELOW:
-        return f"The face's mean weight is {decimal(weight)}: this is scene only, not fusion."
-    return f"The face's mean weight is {decimal(weight, 2)}."
-
-
-def _hardest_constant(found: list[Verdict], axis: str) -> Verdict | None:
-    """The comparison with the constant that is harder to beat."""
-    pairs = [find(found, "fused", name, axis) for name in ("constant_median", "constant_mean")]
-    known = [v for v in pairs if v is not None]
-    return max(known, key=lambda v: (v.word != BETTER, v.difference), default=None)
-
-
-def evidence_of(v: Verdict) -> str:
-    """The difference with its interval and p value, as text."""
-    parts = [decimal(v.difference, sign=True)]
-    if math.isfinite(v.low) and math.isfinite(v.high):
-        parts.append(f"interval {decimal(v.low, sign=True)} to {decimal(v.high, sign=True)}")
-    if math.isfinite(v.p_holm):
-        value = p_value(v.p_holm)
-        parts.append(f"Holm's p {value}" if value.startswith("<") else f"Holm's p = {value}")
-    return ", ".join(parts)
+        return f"The face’s mean weight is {decimal(weight)}: this is scene only, not fusion."
+    return f"The face’s mean weight is {decimal(weight, 2)}."
 
 
 def p_value(p: float) -> str:
@@ -232,7 +262,13 @@ def p_value(p: float) -> str:
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def _called(system: str) -> str:
+def p_text(p: float) -> str:
+    """A p value after the letter, in a sentence."""
+    value = p_value(p)
+    return value if value.startswith("<") else f"= {value}"
+
+
+def called(system: str) -> str:
     """A system's name inside a sentence."""
-    names = {"scene": "scene", "constant_mean": "constant mean", "constant_median": "constant median"}
-    return names.get(system, system_name(system).lower())
+    names = {"constant_mean": "the constant mean", "constant_median": "the constant median"}
+    return names.get(system, f"the {system_name(system).lower()}")

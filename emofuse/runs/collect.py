@@ -1,4 +1,4 @@
-"""Every run below a folder as one table: what people otherwise copy into a log by hand."""
+"""Collects every run below a folder into one table."""
 
 from __future__ import annotations
 
@@ -53,12 +53,12 @@ def collect(folder: Path) -> pa.Table:
 
 
 def kind_of(record: dict[str, Any]) -> str:
-    """What a run's record is of: train, calibration, stabilizer or fusion."""
+    """The kind of run that a record belongs to: train, calibration, stabilizer or fusion."""
     return str(record.get("kind") or ("stabilizer" if "sweep" in record else "fusion"))
 
 
 def _load(path: Path) -> dict[str, Any] | None:
-    """A run's record; None for a file of that name that is somebody else's."""
+    """A run's record; None for a file of that name that emofuse did not write."""
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
     except ValueError:
@@ -88,7 +88,7 @@ def _row(run: Path, folder: Path, record: dict[str, Any]) -> dict[str, Any]:
 
 
 def _trained(record: dict[str, Any]) -> tuple[str | None, dict[str, float]]:
-    """Figures out of fold: the valid rows also decided when training stopped."""
+    """Metrics out of fold: the valid rows also decided when training stopped."""
     part = (record.get("metrics") or {}).get("out_of_fold")
     if not part:
         return None, {}
@@ -96,7 +96,7 @@ def _trained(record: dict[str, Any]) -> tuple[str | None, dict[str, float]]:
 
 
 def _evaluated(run: Path, record: dict[str, Any]) -> tuple[str | None, dict[str, float]]:
-    """Figures of the fused system on all rows that no expert was trained on."""
+    """Metrics of the fused system on all rows that no expert was trained on."""
     path = run / "metrics.parquet"
     if not path.is_file():
         return None, {}

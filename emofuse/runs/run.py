@@ -1,4 +1,4 @@
-"""The run directory: where everything lies, what made it, and when it is done.
+"""The run directory: its paths, its record with fingerprints and provenance, and its commit.
 
     RUN/  run.json  predictions/  fused/  metrics.parquet  comparisons.parquet  report.html  _SUCCESS
 
@@ -22,11 +22,11 @@ from typing import Any
 
 import pyarrow as pa
 
-import emofuse
-from emofuse.io import storage
 from emofuse.config import EvaluationConfig, InferenceConfig
 from emofuse.errors import ConfigError, DataError
-from emofuse.io.addresses import is_remote, names_secret, redact_address, display_uri
+from emofuse.io import storage
+from emofuse.io.addresses import display_uri, is_remote, names_secret, redact_address
+from emofuse.version import __version__
 
 LIBRARIES = ("ray", "torch", "torchvision", "timm", "open_clip_torch", "opencv-python", "numpy", "pyarrow", "pillow")
 
@@ -61,6 +61,27 @@ class Run:
         """The comparisons table."""
         return storage.join(self.address, "comparisons.parquet")
 
+    def read_predictions(self) -> pa.Table:
+        """One row for each image: each expert's mean and variance."""
+        return storage.read_table(self.predictions)
+
+    def read_fused(self) -> pa.Table:
+        """One row for each image: the experts as they were fused, the fusion, the gates."""
+        return storage.read_table(self.fused)
+
+    def read_metrics(self) -> pa.Table:
+        """One row for each system, axis, metric and subset, with its interval."""
+        return storage.read_table(self.metrics)
+
+    def read_comparisons(self) -> pa.Table:
+        """One row for each difference between two systems, with its interval and p-value."""
+        return storage.read_table(self.comparisons)
+
+    @property
+    def subgroups(self) -> str:
+        """The table by subgroup, where one was asked for."""
+        return storage.join(self.address, "subgroups.parquet")
+
     @property
     def report(self) -> str:
         """The report page."""
@@ -70,7 +91,7 @@ class Run:
         """run.json, or an empty dict where there is none yet.
 
         Raises:
-            ConfigError: if it is there and is not one of ours.
+            ConfigError: if it is there and was not written by emofuse.
         """
         address = storage.join(self.address, "run.json")
         if not storage.exists(address):
@@ -78,7 +99,9 @@ class Run:
         try:
             record = json.loads(storage.read_bytes(address))
         except (ValueError, RecursionError):
-            raise ConfigError(f"{display_uri(address)} is not JSON; is {display_uri(self.address)} a run directory?") from None
+            raise ConfigError(
+                f"{display_uri(address)} is not JSON; is {display_uri(self.address)} a run directory?"
+            ) from None
         if not isinstance(record, dict) or "emofuse" not in record:
             raise ConfigError(f"{display_uri(address)} was not written by emofuse")
         return record
@@ -111,7 +134,9 @@ class Run:
         """
         record = self.load()
         if not record and storage.names(self.address):
-            raise ConfigError(f"{display_uri(self.address)} is not empty and holds no run; name a new directory with --out")
+            raise ConfigError(
+                f"{display_uri(self.address)} is not empty and holds no run; name a new directory with --out"
+            )
         for stage, mark in marks.items():
             found = record.get("fingerprints", {}).get(stage)
             # What evaluates is written last: before that, an evaluation with corrected options may take its place.
@@ -121,12 +146,12 @@ class Run:
                     f"{display_uri(self.address)} holds a run with {marks_differ}: "
                     f"{_DIFFERS.get(stage, _DIFFERS['predict'])}"
                 )
-        return {"emofuse": emofuse.__version__, **record, "fingerprints": marks}
+        return {"emofuse": __version__, **record, "fingerprints": marks}
 
 
 _DIFFERS = {
     "predict": "data, weights or options differ; name a new directory with --out",
-    "evaluate": "options of the evaluation differ; evaluate its predictions anew with --predictions and a new --out",
+    "evaluate": "options of the evaluation differ; re-evaluate its predictions with --predictions and a new --out",
 }
 
 
@@ -184,7 +209,7 @@ def fingerprint(*parts: object) -> str:
 
 
 def inference_fingerprint(manifest: str, config: InferenceConfig, weights: dict[str, str]) -> str:
-    """Of all that can change a prediction.
+    """Fingerprint of all that can change a prediction.
 
     Args:
         manifest: the manifest's content fingerprint.
@@ -196,18 +221,20 @@ def inference_fingerprint(manifest: str, config: InferenceConfig, weights: dict[
         compute.pop(width)
     media = {k: v for k, v in dataclasses.asdict(config.media).items() if k != "retries"}
     names = {k: v for k, v in dataclasses.asdict(config).items() if k not in ("compute", "media")}
-    return fingerprint(emofuse.__version__, manifest, names, compute, media, weights)
+    return fingerprint(__version__, manifest, names, compute, media, weights)
 
 
-def evaluation_fingerprint(predict: str, config: EvaluationConfig, calibration: str | None) -> str:
-    """Of all that can change an evaluation: predict's fingerprint, the options, the calibration file's sha256."""
-    return fingerprint(emofuse.__version__, predict, config, calibration)
+def evaluation_fingerprint(
+    predict: str, config: EvaluationConfig, calibration: str | None, stabilizer: str | None = None
+) -> str:
+    """Fingerprint of all that can change an evaluation: predict's fingerprint, the options, sha256 of the files they name."""
+    return fingerprint(__version__, predict, config, calibration, stabilizer)
 
 
 def provenance() -> dict[str, Any]:
     """Code version, library versions, machine and time, for run.json."""
     return {
-        "emofuse": emofuse.__version__,
+        "emofuse": __version__,
         "commit": _commit(),
         "python": platform.python_version(),
         "libraries": {name: _version(name) for name in LIBRARIES},
@@ -242,7 +269,7 @@ def _version(name: str) -> str | None:
 
 def _commit() -> str | None:
     """The checkout's commit, with `+` where files differ from it; None outside a checkout."""
-    root = Path(emofuse.__file__).parent.parent
+    root = Path(__file__).parents[2]
     if not (root / ".git").exists():
         return None
     try:

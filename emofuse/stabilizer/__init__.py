@@ -1,41 +1,38 @@
 """Smoothing a sequence: gated EMA, local-level Kalman, One-Euro.
 
-One frame at a time (`GatedEma`, `LocalLevelKalman`, `OneEuro`), one sequence (`steady`), or
-configurations x sequences x frames at once (`run_ema`, `run_kalman`, `run_one_euro`).
+One frame at a time (`make_stabilizer`), one sequence (`smooth`), or configurations x sequences x frames at once
+(`run`).
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from emofuse.affect import Affect
 from emofuse.config import StabilizerConfig
-from emofuse.errors import ConfigError
+from emofuse.stabilizer.autocorrelation import Autocorrelation
 from emofuse.stabilizer.likelihood import fit_process_variance
-from emofuse.stabilizer.steps import GatedEma, LocalLevelKalman, OneEuro, Stabilizer, Timing, Window
-from emofuse.stabilizer.sweeps import Frame, Sequences, Smooth, run, run_ema, run_kalman, run_one_euro
-from emofuse.stabilizer.updates import FilterUpdate
-
-FILTERS = ("ema", "soft_ema", "kalman", "one_euro", "none")
+from emofuse.stabilizer.residuals import fit_autocorrelation, fit_level_variance
+from emofuse.stabilizer.steps import Stabilizer, Timing, Window
+from emofuse.stabilizer.sweeps import Frame, Sequences, run
+from emofuse.stabilizer.updates import filter_update
 
 __all__ = [
-    "FILTERS",
+    "Autocorrelation",
     "Frame",
-    "GatedEma",
-    "LocalLevelKalman",
-    "OneEuro",
     "Sequences",
-    "Smooth",
     "Stabilizer",
     "Timing",
     "Window",
+    "filter_update",
+    "fit_autocorrelation",
+    "fit_level_variance",
     "fit_process_variance",
     "make_stabilizer",
     "run",
-    "run_ema",
-    "run_kalman",
-    "run_one_euro",
     "smooth",
 ]
 
@@ -45,32 +42,16 @@ def make_stabilizer(config: StabilizerConfig) -> Stabilizer | None:
 
     Raises:
         ConfigError: for an unknown filter or a parameter out of range.
+
+    >>> stabilizer = make_stabilizer(StabilizerConfig(alpha=0.7, uncertainty_threshold=0.4))
+    >>> frames = [([0.2, 0.2], [0.05, 0.05]), ([0.9, 0.3], [0.6, 0.05])]
+    >>> [stabilizer.update(mean, variance).mean.round(2).tolist() for mean, variance in frames]
+    [[0.2, 0.2], [0.2, 0.27]]
     """
-    timing = Timing(config.frame_rate, config.max_gap, config.max_hold)
+    timing, errors = Timing(config.frame_rate, config.max_gap, config.max_hold), _autocorrelation(config)
     if config.filter == "none":
         return None
-    if config.filter in ("ema", "soft_ema"):
-        return GatedEma(
-            config.alpha,
-            np.asarray(config.uncertainty_threshold),
-            config.window,
-            soft=config.filter == "soft_ema",
-            time_constant=config.time_constant,
-            process_variance=np.asarray(config.process_variance),
-            timing=timing,
-        )
-    if config.filter == "kalman":
-        return LocalLevelKalman(np.asarray(config.process_variance), window=config.window, timing=timing)
-    if config.filter == "one_euro":
-        return OneEuro(
-            config.min_cutoff,
-            config.beta,
-            config.derivative_cutoff,
-            config.window,
-            process_variance=np.asarray(config.process_variance),
-            timing=timing,
-        )
-    raise ConfigError(f"unknown filter {config.filter!r}; known: {', '.join(FILTERS)}")
+    return Stabilizer(filter_update(config.filter, lambda name: _array(getattr(config, name))), timing, errors)
 
 
 def smooth(
@@ -91,16 +72,25 @@ def smooth(
         ConfigError: for an unknown filter or a parameter out of range.
     """
     raw = Affect.of(mean, variance)
-    update = _law(config)
-    if update is None or not len(raw):
+    stabilizer = make_stabilizer(config)
+    if stabilizer is None or not len(raw):
         return raw, np.zeros(raw.mean.shape, dtype=bool)
-    timing = Timing(config.frame_rate, config.max_gap, config.max_hold)
+    timing, errors = stabilizer.timing, stabilizer.autocorrelation
     times = None if timestamp is None else np.asarray(timestamp)[None]
     sequences = Sequences.of(np.asarray(mean)[None], np.asarray(variance)[None], times, timing=timing)
-    result = Smooth.gather(run(update, sequences, 1, timing=timing))
-    return Affect(result.mean[0, 0], result.variance[0, 0], result.valid[0, 0]), result.held[0, 0]
+    frames = list(run(stabilizer.filter_update, sequences, 1, timing=timing, autocorrelation=errors))
+    level, spread, valid, held = (
+        np.stack([getattr(frame, name)[0, 0] for frame in frames]) for name in ("mean", "variance", "valid", "held")
+    )
+    return Affect.of(level, spread, valid), held
 
 
-def _law(config: StabilizerConfig) -> FilterUpdate | None:
-    stabilizer = make_stabilizer(config)
-    return None if stabilizer is None else stabilizer.filter_update
+def _autocorrelation(config: StabilizerConfig) -> Autocorrelation | None:
+    if config.autocorrelation is None:
+        return None
+    parts = (config.autocorrelation, config.autocorrelated_share, config.level_variance)
+    return Autocorrelation(*map(_array, parts))
+
+
+def _array(value: float | tuple[float, float] | None) -> Any:
+    return None if value is None else np.asarray(value, dtype=np.float64)

@@ -13,10 +13,10 @@ from emofuse.stabilizer.steps import Timing
 from emofuse.stabilizer.sweeps import AXIS_COUNT, Sequences
 from emofuse.stabilizer.updates import KalmanUpdate, State, advance
 
-MIN, GREATEST = 1e-8, 1.0
-"""Bounds of the search, reference units squared per frame; the range [-1, 1] has a greatest variance of 1."""
+MIN, GREATEST = 1e-8, 100.0
+"""Bounds of the search, reference units squared per second; [-1, 1] has a greatest variance of 1, once a frame."""
 
-GRID = 33
+GRID = 41
 
 
 def log_likelihood(process_variance: ArrayLike, sequences: Sequences, timing: Timing | None = None) -> np.ndarray:
@@ -26,7 +26,7 @@ def log_likelihood(process_variance: ArrayLike, sequences: Sequences, timing: Ti
     sequence, or after a gap, fixes the level and adds nothing (a diffuse start).
 
     Args:
-        process_variance: (C,).
+        process_variance: (C,), reference units squared per second.
         sequences: S of them; samples of unknown variance are left out.
         timing: gaps.
 
@@ -39,37 +39,38 @@ def log_likelihood(process_variance: ArrayLike, sequences: Sequences, timing: Ti
     candidates = np.asarray(process_variance, dtype=np.float64)[:, None, None]
     update = KalmanUpdate(candidates)
     shape = (len(candidates), len(sequences.lengths), AXIS_COUNT)
-    start = state = State.initial(shape, None, None)
+    start = state = State.initial(shape)
     restarts = timing.restarts(sequences.elapsed)
+    elapsed = np.where(restarts, 0.0, sequences.elapsed)[:, :, None]
     total = np.zeros(shape)
     for t in range(sequences.mean.shape[1]):
         inside = (t < sequences.lengths)[:, None]
         sample = np.where(inside, sequences.mean[:, t], np.nan)
         state = state.restarted(restarts[:, t, None], start)
-        spread = state.variance + candidates + sequences.variance[:, t]
-        after, held = advance(update, state, sample, sequences.variance[:, t], 0.0)
+        spread = state.variance + candidates * elapsed[:, t] + sequences.variance[:, t]
+        after, held = advance(update, state, sample, sequences.variance[:, t], elapsed[:, t])
         term = -0.5 * (np.log(2 * np.pi * spread) + (sample - state.mean) ** 2 / spread)
         total += np.where(state.started & ~held, term, 0.0)
         state = after
     return total.sum(axis=1)
 
 
-def fit_process_variance(sequences: Sequences | Iterable[Sequences], timing: Timing | None = None) -> np.ndarray:
+def fit_process_variance(groups: Iterable[Sequences], timing: Timing | None = None) -> np.ndarray:
     """The process variance under which the sequences are likeliest.
 
     A grid over the whole range finds the neighbourhood, a bounded search the maximum.
 
     Args:
-        sequences: of the valid split, in one or several groups; their variances count as measurement noise.
+        groups: sequences side by side; their variances count as measurement noise.
         timing: gaps.
 
     Returns:
-        (2,), valence and arousal, reference units squared per frame.
+        (2,), valence and arousal, reference units squared per second.
 
     Raises:
         DataError: if an axis has no two samples that follow each other.
     """
-    groups = [sequences] if isinstance(sequences, Sequences) else list(sequences)
+    groups = list(groups)
 
     def likelihood(candidates: np.ndarray) -> np.ndarray:
         return np.sum([log_likelihood(candidates, group, timing) for group in groups], axis=0)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from OneEuroFilter import OneEuroFilter
 
 from emofuse.affect import Affect
 from emofuse.errors import ConfigError
-from emofuse.stabilizer.updates import EmaUpdate, FilterUpdate, KalmanUpdate, OneEuroUpdate, State, advance
+from emofuse.stabilizer.autocorrelation import Autocorrelation, FilterError, propagate
+from emofuse.stabilizer.updates import FilterUpdate, State, advance
 
 AXIS_COUNT = 2
 
@@ -22,7 +22,7 @@ class Timing:
 
     Attributes:
         frame_rate: frames per second where a frame carries no timestamp.
-        max_gap: a frame more than this many seconds after the one before starts anew, and so
+        max_gap: a frame more than this many seconds after the one before starts again, and so
             does one before it (a seek).
         max_hold: a level older than this many seconds is no longer given out as valid.
     """
@@ -31,13 +31,8 @@ class Timing:
     max_gap: float = 1.0
     max_hold: float = 5.0
 
-    def __post_init__(self) -> None:
-        for name in ("frame_rate", "max_gap", "max_hold"):
-            if not getattr(self, name) > 0:
-                raise ConfigError(f"{name} must be positive; got {getattr(self, name)}")
-
     def restarts(self, elapsed: np.ndarray | float) -> np.ndarray:
-        """Where so much time has gone by, or time has run backwards, that a filter starts anew."""
+        """Where so much time has gone by, or time has run backwards, that a filter starts again."""
         return (np.asarray(elapsed) > self.max_gap) | (np.asarray(elapsed) < 0)
 
 
@@ -77,24 +72,27 @@ class Window:
 
 
 class Stabilizer:
-    """The state of one sequence under one filter; the base of the filters below.
+    """The state of one sequence under one filter.
+
+    Args:
+        update: the filter.
+        timing: gaps, holds and the frame rate.
+        autocorrelation: of the samples' errors; None = not known, and the variance given is that of raw samples.
 
     Attributes:
         held: bool, shape (2,): where the last sample was held.
-        window: the last outputs; `window.jitter` and `window.variance` say how calm they are.
     """
 
-    def __init__(self, update: FilterUpdate, timing: Timing, window: int, initial: State) -> None:
-        self.filter_update, self.timing, self._initial = update, timing, initial
-        self._time: float | None = None
-        self._frames = window
+    def __init__(self, update: FilterUpdate, timing: Timing, autocorrelation: Autocorrelation | None = None) -> None:
+        self.filter_update, self.timing, self.autocorrelation = update, timing, autocorrelation
+        self._start = State.initial((AXIS_COUNT,)), FilterError.initial((AXIS_COUNT,))
         self.reset()
 
     def reset(self) -> None:
         """Forget everything, as before the first frame."""
-        self._state, self._time = self._initial, None
+        self._time: float | None = None
         self.held = np.zeros(AXIS_COUNT, dtype=bool)
-        self.window = Window(self._frames)
+        self._state, self._error = self._start
 
     def update(self, mean: ArrayLike, variance: ArrayLike, timestamp: float | None = None) -> Affect:
         """The smoothed estimate after one more frame.
@@ -113,13 +111,13 @@ class Stabilizer:
         mean, variance = _pair(mean, "mean"), _pair(variance, "variance")
         elapsed = self._elapse(timestamp)
         if self.timing.restarts(elapsed):
-            self._restart()
+            self._state, self._error = self._start
             elapsed = 0.0
-        self._state, self.held = self._advance(mean, variance, elapsed)
+        self._state, self.held = advance(self.filter_update, self._state, mean, variance, elapsed)
         valid = self._state.started & (self._state.age <= self.timing.max_hold)
-        smoothed = Affect.of(self._state.mean, self._state.variance, valid)
-        self.window.append(smoothed.mean)
-        return smoothed
+        gain, process = self._state.gain, self.filter_update.process_variance
+        self._error = propagate(self._error, gain, variance, elapsed, process, self.autocorrelation)
+        return Affect.of(self._state.mean, self._error.variance, valid)
 
     def _elapse(self, timestamp: float | None) -> float:
         """Seconds since the frame before, moving the clock to this frame."""
@@ -129,127 +127,6 @@ class Stabilizer:
             return 0.0 if before is None else usual
         self._time = float(timestamp)
         return 0.0 if before is None else self._time - before
-
-    def _restart(self) -> None:
-        self._state = self._initial
-
-    def _advance(self, mean: np.ndarray, variance: np.ndarray, elapsed: float) -> tuple[State, np.ndarray]:
-        return advance(self.filter_update, self._state, mean, variance, elapsed)
-
-
-class GatedEma(Stabilizer):
-    """Exponential moving average behind a gate on the variance.
-
-    Args:
-        alpha: weight of the new sample, 0 to 1.
-        uncertainty_threshold: on the variance, per axis (a float, or shape (2,)); a sample above it is held.
-        window: frames that `Stabilizer.window` looks back on.
-        soft: weigh uncertain samples down instead of holding them.
-        time_constant: seconds; takes the place of alpha, and means the same at any frame rate.
-        process_variance: growth of the output's variance per held frame, reference units squared.
-        timing: gaps, holds and the frame rate.
-
-    >>> filter = GatedEma(alpha=0.7, uncertainty_threshold=0.4)
-    >>> frames = [([0.2, 0.2], [0.05, 0.05]), ([0.9, 0.3], [0.6, 0.05])]
-    >>> [filter.update(mean, variance).mean.round(3).tolist() for mean, variance in frames]
-    [[0.2, 0.2], [0.2, 0.27]]
-    """
-
-    def __init__(
-        self,
-        alpha: float = 0.7,
-        uncertainty_threshold: float | np.ndarray = 0.4,
-        window: int = 60,
-        *,
-        soft: bool = False,
-        time_constant: float | None = None,
-        process_variance: float | np.ndarray = 0.01,
-        timing: Timing | None = None,
-    ) -> None:
-        update = EmaUpdate(alpha, uncertainty_threshold, process_variance, time_constant, soft)
-        super().__init__(update, timing or Timing(), window, State.initial((AXIS_COUNT,), None, None))
-
-
-class LocalLevelKalman(Stabilizer):
-    """Kalman filter of the local level model, with the sample's variance as measurement noise.
-
-    Args:
-        process_variance: variance of the level's step per frame, a float or shape (2,), as from `fit_process_variance`.
-        initial_mean: the level before the first frame; by default the first sample is the level.
-        initial_variance: its variance; needed with `initial_mean`.
-        window: frames that `Stabilizer.window` looks back on.
-        timing: gaps, holds and the frame rate.
-    """
-
-    def __init__(
-        self,
-        process_variance: float | np.ndarray,
-        initial_mean: float | np.ndarray | None = None,
-        initial_variance: float | np.ndarray | None = None,
-        window: int = 60,
-        *,
-        timing: Timing | None = None,
-    ) -> None:
-        if (initial_mean is None) != (initial_variance is None):
-            raise ConfigError("initial_mean and initial_variance go together: give both or neither")
-        initial = State.initial((AXIS_COUNT,), initial_mean, initial_variance)
-        super().__init__(KalmanUpdate(np.asarray(process_variance)), timing or Timing(), window, initial)
-
-
-class OneEuro(Stabilizer):
-    """The One-Euro filter of the package OneEuroFilter on both axes; it adapts to speed, not to uncertainty.
-
-    Args:
-        min_cutoff: cutoff at rest, Hz; less removes more jitter.
-        beta: rise of the cutoff with speed; more means less lag.
-        derivative_cutoff: cutoff of the speed's own low pass, Hz.
-        window: frames that `Stabilizer.window` looks back on.
-        process_variance: growth of the output's variance per held frame, reference units squared.
-        timing: gaps, holds and the frame rate.
-    """
-
-    def __init__(
-        self,
-        min_cutoff: float = 1.0,
-        beta: float = 0.5,
-        derivative_cutoff: float = 1.0,
-        window: int = 60,
-        *,
-        process_variance: float | np.ndarray = 0.01,
-        timing: Timing | None = None,
-    ) -> None:
-        timing = timing or Timing()
-        update = OneEuroUpdate(min_cutoff, beta, derivative_cutoff, timing.frame_rate, process_variance)
-        self._euro = update
-        super().__init__(update, timing, window, State.initial((AXIS_COUNT,), None, None))
-
-    def _restart(self) -> None:
-        super()._restart()
-        self._filters = _one_euro_filters(self._euro)
-
-    def reset(self) -> None:
-        """Forget everything, as before the first frame."""
-        super().reset()
-        self._filters = _one_euro_filters(self._euro)
-
-    def _advance(self, mean: np.ndarray, variance: np.ndarray, elapsed: float) -> tuple[State, np.ndarray]:
-        """The update gives the variance, the package the mean.
-
-        The package takes a timestamp of 0 for none, so it is told the rate instead.
-        """
-        state, held = super()._advance(mean, variance, elapsed)
-        level = self._state.mean.copy()
-        for axis in np.flatnonzero(~held):
-            age = self._state.age[axis] + elapsed
-            if self._state.started[axis] and age > 0:
-                self._filters[axis].setFrequency(1 / age)
-            level[axis] = self._filters[axis](float(mean[axis]))
-        return replace(state, mean=level), held
-
-
-def _one_euro_filters(update: OneEuroUpdate) -> list[OneEuroFilter]:
-    settings = (float(update.frame_rate), float(update.min_cutoff), float(update.beta), float(update.derivative_cutoff))
-    return [OneEuroFilter(*settings) for _ in range(AXIS_COUNT)]
 
 
 def _pair(values: ArrayLike, name: str) -> np.ndarray:

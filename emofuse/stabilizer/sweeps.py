@@ -11,11 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from emofuse.affect import Affect
-from emofuse.stabilizer.steps import Timing
-from emofuse.stabilizer.updates import EmaUpdate, FilterUpdate, KalmanUpdate, OneEuroUpdate, State, advance
-
-AXIS_COUNT = 2
+from emofuse.stabilizer.autocorrelation import Autocorrelation, FilterError, propagate
+from emofuse.stabilizer.steps import AXIS_COUNT, Timing
+from emofuse.stabilizer.updates import FilterUpdate, State, advance
 
 
 @dataclass(frozen=True)
@@ -74,7 +72,7 @@ class Frame:
     Attributes:
         index: the place of the frame in its sequence.
         mean: (C, S, 2), the level; read it where `valid`.
-        variance: (C, S, 2), its variance.
+        variance: (C, S, 2), its variance; NaN where `run` was not asked for it.
         held: (C, S, 2) bool, where the sample was held.
         valid: (C, S, 2) bool; false after the end of a sequence too.
     """
@@ -84,31 +82,6 @@ class Frame:
     variance: np.ndarray
     held: np.ndarray
     valid: np.ndarray
-
-
-@dataclass(frozen=True)
-class Smooth:
-    """SmoothedSequences sequences.
-
-    Attributes:
-        mean: (C, S, T, 2), NaN where not valid.
-        variance: (C, S, T, 2), NaN where unknown.
-        held: (C, S, T, 2) bool.
-        valid: (C, S, T, 2) bool.
-    """
-
-    mean: np.ndarray
-    variance: np.ndarray
-    held: np.ndarray
-    valid: np.ndarray
-
-    @classmethod
-    def gather(cls, frames: Iterator[Frame]) -> Smooth:
-        """All frames of `frames` in one; mind that this is configurations x frames in size."""
-        kept = [(f.mean, f.variance, f.held, f.valid) for f in frames]
-        mean, variance, held, valid = (np.stack(column, axis=2) for column in zip(*kept, strict=True))
-        smoothed = Affect.of(mean, variance, valid)
-        return cls(smoothed.mean, smoothed.variance, held, smoothed.valid)
 
 
 def elapsed_seconds(timestamps: np.ndarray, frame_rate: float) -> np.ndarray:
@@ -136,31 +109,37 @@ def run(
     configurations: int,
     *,
     timing: Timing | None = None,
-    initial: State | None = None,
+    autocorrelation: Autocorrelation | None = None,
+    variances: bool = True,
 ) -> Iterator[Frame]:
     """Every frame in turn, for all configurations and sequences; nothing is kept.
 
     Args:
         update: with parameters that broadcast to (C, S, 2), as from `per_configuration`.
-        sequences: what to steady.
+        sequences: what to smooth.
         configurations: C.
         timing: gaps and holds.
-        initial: the state before the first frame, shape (C, S, 2).
+        autocorrelation: of the samples' errors, parts of shape (2,) or floats; None = not known.
+        variances: whether to follow the variance of the level; without, a sweep of means saves a third of its time.
     """
     timing = timing or Timing()
     shape = (configurations, len(sequences.lengths), AXIS_COUNT)
-    start = State.initial(shape, None, None) if initial is None else initial
-    state = start
+    start, calm = State.initial(shape), FilterError.initial(shape)
+    state, error, unknown = start, calm, np.full(shape, np.nan)
     restarts = timing.restarts(sequences.elapsed)
     elapsed = np.where(restarts, 0.0, sequences.elapsed)
     for t in range(sequences.mean.shape[1]):
         if restarts[:, t].any():
-            state = state.restarted(restarts[:, t, None], start)
+            again = restarts[:, t, None]
+            state, error = state.restarted(again, start), error.restarted(again, calm)
         inside = (t < sequences.lengths)[:, None]
         sample = np.where(inside, sequences.mean[:, t], np.nan)
-        state, held = advance(update, state, sample, sequences.variance[:, t], elapsed[:, t, None])
+        spread, since = sequences.variance[:, t], elapsed[:, t, None]
+        state, held = advance(update, state, sample, spread, since)
+        if variances:
+            error = propagate(error, state.gain, spread, since, update.process_variance, autocorrelation)
         valid = state.started & (state.age <= timing.max_hold) & inside
-        yield Frame(t, state.mean, state.variance, held & inside, valid)
+        yield Frame(t, state.mean, error.variance if variances else unknown, held & inside, valid)
 
 
 def per_configuration(values: ArrayLike) -> np.ndarray:
@@ -169,89 +148,3 @@ def per_configuration(values: ArrayLike) -> np.ndarray:
     if array.ndim not in (1, 2) or (array.ndim == 2 and array.shape[1] != AXIS_COUNT):
         raise ValueError(f"parameters must have shape (C,) or (C, 2); got {array.shape}")
     return array.reshape(len(array), 1, -1)
-
-
-def run_ema(
-    mean: ArrayLike,
-    variance: ArrayLike,
-    timestamps: ArrayLike | None,
-    lengths: ArrayLike | None,
-    alpha: ArrayLike,
-    threshold: ArrayLike,
-    *,
-    time_constant: ArrayLike | None = None,
-    process_variance: ArrayLike = (0.01,),
-    soft: bool = False,
-    timing: Timing | None = None,
-) -> Smooth:
-    """`GatedEma` for configurations x sequences x frames.
-
-    Args:
-        mean: (S, T, 2), reference scale.
-        variance: (S, T, 2), reference units squared.
-        timestamps: (S, T) seconds, or None.
-        lengths: (S,), or None.
-        alpha: (C,) or (1,), weight of the new sample.
-        threshold: (C,) or (1,), or (C, 2) for one per axis, on the variance.
-        time_constant: (C,) or (1,) seconds; takes the place of alpha.
-        process_variance: (C,) or (1,), growth of the variance per held frame.
-        soft: the soft gate.
-        timing: gaps, holds and the frame rate.
-    """
-    tau = None if time_constant is None else per_configuration(time_constant)
-    weight, gate, growth = (per_configuration(p) for p in (alpha, threshold, process_variance))
-    update = EmaUpdate(weight, gate, growth, tau, soft)
-    count = max(len(p) for p in (weight, gate, growth, tau) if p is not None)
-    sequences = Sequences.of(mean, variance, timestamps, lengths, timing=timing)
-    return Smooth.gather(run(update, sequences, count, timing=timing))
-
-
-def run_kalman(
-    mean: ArrayLike,
-    variance: ArrayLike,
-    timestamps: ArrayLike | None,
-    lengths: ArrayLike | None,
-    process_variance: ArrayLike,
-    *,
-    initial_mean: float | np.ndarray | None = None,
-    initial_variance: float | np.ndarray | None = None,
-    timing: Timing | None = None,
-) -> Smooth:
-    """`LocalLevelKalman` for configurations x sequences x frames; arguments as for `run_ema`.
-
-    Args:
-        process_variance: (C,), or (C, 2) for one per axis, variance of the level's step per frame.
-        initial_mean: the level before the first frame, a float or (2,); by default the first sample.
-        initial_variance: its variance.
-    """
-    parts = per_configuration(process_variance)
-    sequences = Sequences.of(mean, variance, timestamps, lengths, timing=timing)
-    shape = (len(parts), len(sequences.lengths), AXIS_COUNT)
-    initial = State.initial(shape, initial_mean, initial_variance)
-    return Smooth.gather(run(KalmanUpdate(parts), sequences, len(parts), timing=timing, initial=initial))
-
-
-def run_one_euro(
-    mean: ArrayLike,
-    variance: ArrayLike,
-    timestamps: ArrayLike | None,
-    lengths: ArrayLike | None,
-    min_cutoff: ArrayLike,
-    beta: ArrayLike,
-    *,
-    derivative_cutoff: ArrayLike = (1.0,),
-    process_variance: ArrayLike = (0.01,),
-    timing: Timing | None = None,
-) -> Smooth:
-    """`OneEuro` for configurations x sequences x frames; arguments as for `run_ema`.
-
-    Args:
-        min_cutoff: (C,) or (1,) Hz.
-        beta: (C,) or (1,).
-        derivative_cutoff: (C,) or (1,) Hz.
-    """
-    rest, rise, speed, growth = (per_configuration(p) for p in (min_cutoff, beta, derivative_cutoff, process_variance))
-    update = OneEuroUpdate(rest, rise, speed, (timing or Timing()).frame_rate, growth)
-    count = max(len(p) for p in (rest, rise, speed, growth))
-    sequences = Sequences.of(mean, variance, timestamps, lengths, timing=timing)
-    return Smooth.gather(run(update, sequences, count, timing=timing))

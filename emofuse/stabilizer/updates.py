@@ -6,8 +6,9 @@ The same functions serve one frame of one sequence (shape (2,)) and a whole swee
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -15,11 +16,7 @@ from emofuse.errors import ConfigError
 
 Array = np.ndarray
 
-
-def _check(name: str, value: Array | float, *, low: float = 0, high: float = np.inf, positive: bool = False) -> None:
-    array = np.asarray(value, dtype=np.float64)
-    if not (((array > low) if positive else (array >= low)) & (array <= high)).all():
-        raise ConfigError(f"{name} must lie in {'(' if positive else '['}{low:g}, {high:g}]; got {value}")
+FILTERS = ("ema", "soft_ema", "kalman", "one_euro", "none")
 
 
 @dataclass(frozen=True)
@@ -28,11 +25,13 @@ class State:
 
     Attributes:
         mean: the level s; 0 before the first sample.
-        variance: its variance P, reference units squared; NaN = unknown.
+        variance: its variance P if errors are independent, which sets a Kalman gain; reference units squared, NaN =
+            unknown.
         age: seconds since the last sample that was let in.
         started: whether there is a level at all.
         speed: One-Euro's low-passed speed, reference units per second.
         rate: One-Euro's last known sampling rate, Hz.
+        gain: K of the last sample, 0 where it was held.
     """
 
     mean: Array
@@ -41,18 +40,17 @@ class State:
     started: Array
     speed: Array
     rate: Array
+    gain: Array
 
     @classmethod
-    def initial(cls, shape: tuple[int, ...], mean: Array | float | None, variance: Array | float | None) -> State:
-        """The state before the first frame; with `mean` None the first sample becomes the level."""
-        level = np.broadcast_to(0.0 if mean is None else np.asarray(mean, dtype=np.float64), shape).copy()
-        spread = np.broadcast_to(0.0 if variance is None else np.asarray(variance, dtype=np.float64), shape).copy()
-        started = np.full(shape, mean is not None)
-        return cls(level, spread, np.zeros(shape), started, np.zeros(shape), np.full(shape, np.nan))
+    def initial(cls, shape: tuple[int, ...]) -> State:
+        """The state before the first frame; the first sample let in becomes the level."""
+        zero, started = np.zeros(shape), np.zeros(shape, dtype=bool)
+        return cls(zero, zero, zero, started, zero, np.full(shape, np.nan), zero)
 
     def restarted(self, where: Array, initial: State) -> State:
         """This state with `initial` put in `where` (broadcasts to the state's shape)."""
-        fields = ("mean", "variance", "age", "started", "speed", "rate")
+        fields = ("mean", "variance", "age", "started", "speed", "rate", "gain")
         return State(**{name: np.where(where, getattr(initial, name), getattr(self, name)) for name in fields})
 
 
@@ -64,11 +62,13 @@ class Sample:
         mean: reference scale; 0 where there is none.
         variance: reference units squared; NaN = unknown.
         present: where there is a sample.
+        elapsed: seconds since the frame before.
     """
 
     mean: Array
     variance: Array
     present: Array
+    elapsed: Array | float
 
 
 class FilterUpdate(Protocol):
@@ -76,7 +76,7 @@ class FilterUpdate(Protocol):
 
     @property
     def process_variance(self) -> Array | float:
-        """Growth of the variance per held frame (Kalman: per frame), reference units squared."""
+        """Variance of the level's step in a second, reference units squared."""
 
     def gain(self, state: State, sample: Sample) -> tuple[Array | float, Array, State]:
         """The gain K of the new sample, where it is held, and the state with P just before it; `age` has advanced."""
@@ -97,13 +97,6 @@ class EmaUpdate:
     time_constant: Array | float | None = None
     soft: bool = False
 
-    def __post_init__(self) -> None:
-        _check("alpha", self.alpha, high=1, positive=True)
-        _check("uncertainty_threshold", self.threshold, positive=True)
-        _check("process_variance", self.process_variance)
-        if self.time_constant is not None:
-            _check("time_constant", self.time_constant, positive=True)
-
     def gain(self, state: State, sample: Sample) -> tuple[Array | float, Array, State]:
         """See `FilterUpdate.gain`."""
         alpha = self.alpha if self.time_constant is None else -np.expm1(-state.age / self.time_constant)
@@ -117,18 +110,15 @@ class EmaUpdate:
 class KalmanUpdate:
     """The local level model: x = level + noise of the sample's variance, the level a random walk.
 
-    P- = P + Q, K = P- / (P- + v): an uncertain sample counts little and a missing one nothing, so no
+    P- = P + Q dt, K = P- / (P- + v): an uncertain sample counts little and a missing one nothing, so no
     gate is needed. A sample of unknown variance counts as missing.
     """
 
     process_variance: Array | float
 
-    def __post_init__(self) -> None:
-        _check("process_variance", self.process_variance)
-
     def gain(self, state: State, sample: Sample) -> tuple[Array | float, Array, State]:
         """See `FilterUpdate.gain`."""
-        prior = state.variance + self.process_variance
+        prior = state.variance + self.process_variance * sample.elapsed
         total = prior + sample.variance
         held = ~(sample.present & (sample.variance >= 0))
         gain = np.divide(prior, total, out=np.ones(total.shape), where=total > 0)
@@ -142,21 +132,15 @@ class OneEuroUpdate:
     f_c = min_cutoff + beta |speed|, K = 1 / (1 + rate / (2 pi f_c)); the speed is low-passed at
     `derivative_cutoff`.
 
-    Source: Casiez, Roussel & Vogel 2012, algorithm 1; the recursion of the package OneEuroFilter,
-    where the speed is taken from the previous filtered value.
+    Source: Casiez, Roussel & Vogel 2012, algorithm 1; the speed is taken from the previous filtered value, as in the
+    authors' package OneEuroFilter.
     """
 
     min_cutoff: Array | float = 1.0
     beta: Array | float = 0.0
     derivative_cutoff: Array | float = 1.0
-    frame_rate: float = 30.0
+    frame_rate: Array | float = 30.0
     process_variance: Array | float = 0.0
-
-    def __post_init__(self) -> None:
-        _check("min_cutoff", self.min_cutoff, positive=True)
-        _check("beta", self.beta)
-        _check("derivative_cutoff", self.derivative_cutoff, positive=True)
-        _check("process_variance", self.process_variance)
 
     def gain(self, state: State, sample: Sample) -> tuple[Array | float, Array, State]:
         """See `FilterUpdate.gain`."""
@@ -172,6 +156,30 @@ class OneEuroUpdate:
         return gain, ~seen, after
 
 
+def filter_update(name: str, parameter: Callable[[str], Any]) -> FilterUpdate:
+    """The filter of an option's name; `none` takes every sample as it is.
+
+    Args:
+        name: ema, soft_ema, kalman, one_euro or none.
+        parameter: gives an option of `StabilizerConfig` by its name, as an array that broadcasts to the state's shape.
+
+    Raises:
+        ConfigError: for an unknown name or a parameter out of range.
+    """
+    growth = parameter("process_variance")
+    if name == "none":
+        return EmaUpdate(1.0, np.inf, growth)
+    if name in ("ema", "soft_ema"):
+        alpha, threshold, tau = (parameter(each) for each in ("alpha", "uncertainty_threshold", "time_constant"))
+        return EmaUpdate(alpha, threshold, growth, tau, name == "soft_ema")
+    if name == "kalman":
+        return KalmanUpdate(growth)
+    if name == "one_euro":
+        at_rest, rise, of_speed = (parameter(each) for each in ("min_cutoff", "beta", "derivative_cutoff"))
+        return OneEuroUpdate(at_rest, rise, of_speed, parameter("frame_rate"), growth)
+    raise ConfigError(f"unknown filter {name!r}; known: {', '.join(FILTERS)}")
+
+
 def low_pass_gain(cutoff: Array | float, rate: Array | float) -> Array | float:
     """Weight of the new sample in a first-order low pass; cutoff and rate in Hz."""
     return 1 / (1 + rate / (2 * np.pi * cutoff))
@@ -183,8 +191,8 @@ def advance(
     """One frame further.
 
     The level moves by K (x - s). Its variance becomes K^2 v + (1 - K)^2 P (independent noise; for the
-    Kalman gain this is (1 - K) P), and where the sample is held P grows by the process variance while
-    the level stays as it was.
+    Kalman gain this is (1 - K) P), and where the sample is held P grows by the process variance of the time
+    elapsed while the level stays as it was.
 
     Args:
         update: the filter.
@@ -197,7 +205,7 @@ def advance(
         The state after the frame, and where the sample was held.
     """
     present = np.isfinite(mean)
-    sample = Sample(np.where(present, mean, 0.0), np.where(variance >= 0, variance, np.nan), present)
+    sample = Sample(np.where(present, mean, 0.0), np.where(variance >= 0, variance, np.nan), present, elapsed)
     aged = replace(state, age=state.age + elapsed)
     gain, held, prior = update.gain(aged, sample)
     held = np.broadcast_to(held, state.mean.shape)
@@ -205,12 +213,13 @@ def advance(
     level = state.mean + gain * (sample.mean - state.mean)
     spread = gain**2 * sample.variance + (1 - gain) ** 2 * prior.variance
     spread = np.where(np.isnan(prior.variance), sample.variance, spread)
-    spread = np.where(held, state.variance + update.process_variance, spread)
+    spread = np.where(held, state.variance + update.process_variance * elapsed, spread)
     after = replace(
         prior,
         mean=level,
         variance=spread,
         age=np.where(held, aged.age, 0.0),
         started=state.started | ~held,
+        gain=gain,
     )
     return after, held

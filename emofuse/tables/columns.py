@@ -39,7 +39,7 @@ def rows_fingerprint(table: pa.Table, split: str) -> str:
 
 
 def group_names(table: pa.Table) -> np.ndarray:
-    """The unit that must not be taken apart, as its number: `group`, else the sequence, else the row itself."""
+    """The number of each row's group: of `group`, else of the sequence, else of the row itself."""
     names = texts(table, "sample_id")
     for better in ("sequence", "group"):
         found = texts(table, better)

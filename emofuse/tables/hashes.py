@@ -1,4 +1,4 @@
-"""Hashes by which rows and images are known again, and tables by their values."""
+"""Hashes that identify rows, images and the values of tables."""
 
 from __future__ import annotations
 

@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from emofuse.affect import AXES
 from emofuse.errors import DataError
+from emofuse.tables.extra import plain_extra
 
 METADATA_KEY = b"emofuse"
 SPLITS = ("train", "valid", "test")
@@ -46,10 +47,13 @@ MANIFEST = pa.schema(
         _field("arousal", pa.float32()),
         _field("valence_std", pa.float32()),
         _field("arousal_std", pa.float32()),
+        _field("valence_n", pa.int32()),
+        _field("arousal_n", pa.int32()),
         _field("person_box", pa.list_(pa.float32())),
     ]
 )
 """One row per image, frame or person in it; labels on the reference scale, null where there is none.
+`*_std` is the standard deviation between the raters of a label and `*_n` how many they were.
 `person_box` is left, top, right, bottom of the rated person: only a face in it is evaluated."""
 
 PERCEIVED = pa.schema(
@@ -89,7 +93,8 @@ FUSED = pa.unify_schemas(
         ),
     ]
 )
-"""Predictions with the fusion: here `scene_*` and `face_*` are as fused, after calibration and recalibration.
+"""Predictions with the fusion: here `scene_*` and `face_*` are as fused, after calibration and recalibration:
+they may leave [-1, 1], as in the predictions, and what is joined of them (`fused_*`, `smoothed_*`) does not.
 A `gate_*` is true where that gate shut the face out; `fused_*_low` and `_high` are a calibration's conformal interval
 of the confidence asked for, null without one."""
 
@@ -104,13 +109,17 @@ METRICS = pa.schema(
         _field("value", pa.float64()),
         _field("ci_low", pa.float64()),
         _field("ci_high", pa.float64()),
+        _field("df", pa.float64()),
         _field("n", pa.int64(), nullable=False),
         _field("n_groups", pa.int64(), nullable=False),
+        _field("n_effective_groups", pa.float64()),
     ]
 )
+"""`df` are the degrees of freedom of the interval; `n_effective_groups` groups of equal size say as much."""
 
 COMPARISONS = pa.schema(
     [
+        _field("family", pa.string(), nullable=False),
         _field("a", pa.string(), nullable=False),
         _field("b", pa.string(), nullable=False),
         _field("split", pa.string(), nullable=False),
@@ -121,12 +130,45 @@ COMPARISONS = pa.schema(
         _field("difference", pa.float64()),
         _field("ci_low", pa.float64()),
         _field("ci_high", pa.float64()),
+        _field("confidence", pa.float64(), nullable=False),
         _field("p", pa.float64()),
         _field("p_holm", pa.float64()),
-        _field("better", pa.string()),
+        _field("df", pa.float64()),
+        _field("n", pa.int64(), nullable=False),
+        _field("n_groups", pa.int64(), nullable=False),
+        _field("n_effective_groups", pa.float64()),
+        _field("mde", pa.float64()),
+        _field("margin", pa.float64()),
+        _field("verdict", pa.string()),
     ]
 )
-"""`difference` is metric(a) - metric(b); `better` names the better system, or is null where none is shown."""
+"""`difference` is metric(a) - metric(b), `mde` the difference that such data would show 8 times of 10.
+
+A declared comparison (family primary, baseline or calibration) has a `verdict` on a: better, worse, equivalent,
+not_worse or inconclusive; its interval is at the `confidence` that Holm's correction within the family leaves it. An
+exploratory one has none, nor `p_holm` and `margin`."""
+
+SUBGROUPS = pa.schema(
+    [
+        _field("by", pa.string(), nullable=False),
+        _field("kind", pa.string(), nullable=False),
+        _field("value", pa.string()),
+        _field("against", pa.string()),
+        _field("system", pa.string(), nullable=False),
+        _field("axis", pa.string(), nullable=False),
+        _field("metric", pa.string(), nullable=False),
+        _field("estimate", pa.float64()),
+        _field("ci_low", pa.float64()),
+        _field("ci_high", pa.float64()),
+        _field("df", pa.float64()),
+        _field("n", pa.int64(), nullable=False),
+        _field("n_groups", pa.int64(), nullable=False),
+        _field("pairs", pa.int64()),
+    ]
+)
+"""One row per column `by`, and in it per `kind`: "subgroup" is the metric among rows whose column holds `value`,
+"macro" the mean over its values, and "gap" the largest difference between two, `value` less `against`, whose interval
+holds for all `pairs` of values and axes at once."""
 
 
 def conform(table: pa.Table, schema: pa.Schema, what: str, *, required: Iterable[str] = ()) -> pa.Table:
@@ -169,6 +211,16 @@ def conform(table: pa.Table, schema: pa.Schema, what: str, *, required: Iterable
     return pa.Table.from_arrays([*columns, *(table.column(name) for name in extra)], schema=full)
 
 
+def conform_manifest(table: pa.Table) -> pa.Table:
+    """A manifest, or a part of one, with the columns of `MANIFEST` and then those of the user's own as plain types.
+
+    Raises:
+        DataError: as `conform`, and for a column of the user's own that is nested or has a name of `FUSED`.
+    """
+    table = conform(table, MANIFEST, "manifest", required=("uri",))
+    return plain_extra(table, MANIFEST.names, FUSED.names, "manifest")
+
+
 def refuse_code(table: pa.Table, what: str) -> pa.Table:
     """`table`, where all of its columns are plain data.
 
@@ -200,9 +252,9 @@ def check_manifest(table: pa.Table) -> pa.Table:
 
     Raises:
         DataError: for missing columns, no rows, repeated ids, unknown splits, labels off the scale, frames or
-            times that cannot be, or boxes that are none.
+            times that cannot be, boxes that are none, or further columns that cannot go along.
     """
-    table = conform(table, MANIFEST, "manifest", required=("uri",))
+    table = conform_manifest(table)
     if table.num_rows == 0:
         raise DataError("the manifest has no rows")
     counts = table.column("sample_id").value_counts()

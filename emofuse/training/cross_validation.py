@@ -104,18 +104,3 @@ def fitting(config: TrainingConfig, *, seed: int = 0) -> Fit:
         return PhaseTrainer(rows.rows(train), rows.rows(held), plain, seed=seed).train_phase_0().head
 
     return fit
-
-
-def best_of(configs: list[TrainingConfig], *, seed: int = 0) -> Fit:
-    """Train each way on four fifths of the groups, and return the head that errs least on the fifth."""
-
-    def fit(rows: FeatureSet) -> Head:
-        train, held = group_folds(rows.group, FOLDS, seed)[0]
-        fitted, stopping = rows.rows(train), rows.rows(held)
-        plain = [replace(config, unfrozen_epochs=0) for config in configs]
-        heads = [PhaseTrainer(fitted, stopping, config, seed=seed).train_phase_0().head for config in plain]
-        truth, features = rows.labels[held], rows.features[held]
-        errors = [((predict(head, features)[0] - truth) ** 2 / rows.labels.var(0)).sum() for head in heads]
-        return heads[int(np.argmin(errors))]
-
-    return fit

@@ -16,6 +16,7 @@ from emofuse.affect import AXES
 from emofuse.errors import DataError
 from emofuse.experts.backbone import Backbone
 from emofuse.io.images import MediaError, content_hash, read_bytes
+from emofuse.io.storage import replacing
 from emofuse.runs import run as runs
 from emofuse.tables import schema
 from emofuse.training.image_source import Box, FeatureSource, prepared
@@ -110,10 +111,8 @@ def features_of(manifest: pa.Table, backbone: Backbone, source: FeatureSource, c
     cached = path.is_file()
     if not cached:
         parts = {value: part for value, part in zip(keys, zip(uris, persons, strict=True), strict=True) if value}
-        cache.mkdir(parents=True, exist_ok=True)
-        beside = path.with_suffix(".part")
-        pq.write_table(_compute(parts, backbone, source), beside)
-        beside.replace(path)
+        with replacing(path) as pending:
+            pq.write_table(_compute(parts, backbone, source), pending)
     columns: dict[str, list[Any]] = {"person": persons, "content_hash": hashes}
     return _join(manifest, columns, keys, pq.read_table(path), key, cached, left_out)
 

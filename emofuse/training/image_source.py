@@ -36,13 +36,19 @@ class FeatureSource:
     media: MediaConfig = field(default_factory=MediaConfig)
     compute: ComputeConfig = field(default_factory=ComputeConfig)
 
+    def decode(self, data: bytes) -> DecodedImage:
+        """A file's bytes as the image that is cut and prepared: a scene as it is served, a face from full size."""
+        if self.cut == "scene":
+            return self.preprocessing.decode(data, self.media)
+        return decode_image(data, self.media)
+
     def cutter(self) -> Cutter:
         """The function that takes the evaluated part out of a decoded image."""
         if self.cut == "scene":
             return lambda image, _: image.rgb
         from emofuse.experts.face.finder import FaceFinder
 
-        finder = FaceFinder(self.face)
+        finder = FaceFinder(self.face, self.compute)
 
         def main_face(image: DecodedImage, person: Box | None) -> np.ndarray | None:
             crops = finder(image.rgb, image.scale, person).crops
@@ -61,10 +67,9 @@ def prepared(
         source: how images are read, cut and prepared.
     """
     cut = source.cutter()
-    least = source.preprocessing.min_side if source.cut == "scene" else None
     for value, (uri, person) in parts.items():
         try:
-            part = cut(decode_image(read_bytes(uri, source.media), source.media, least), person)
+            part = cut(source.decode(read_bytes(uri, source.media)), person)
         except MediaError as error:
             yield value, None, error.kind
             continue

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from emofuse.io.images import MediaError
+from emofuse.io.storage import replacing
 from emofuse.runs import run as runs
 from emofuse.training.features import FeatureSet
 from emofuse.training.image_source import FeatureSource, prepared
@@ -56,14 +57,12 @@ class ImageStore:
 
     def _write(self) -> None:
         size = self._source.preprocessing.size
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        beside = self._path.with_suffix(".part")
         shape = (len(self._parts), size, size, 3)
-        store = np.lib.format.open_memmap(beside, mode="w+", dtype=np.uint8, shape=shape)
-        for place, (_, image, reason) in enumerate(prepared(self._parts, self._source)):
-            if image is None:
-                uri, _ = list(self._parts.values())[place]
-                raise MediaError("changed", f"{uri} could be used before, now: {reason}")
-            store[place] = image
-        store.flush()
-        beside.replace(self._path)
+        with replacing(self._path) as pending:
+            store = np.lib.format.open_memmap(pending, mode="w+", dtype=np.uint8, shape=shape)
+            for place, (_, image, reason) in enumerate(prepared(self._parts, self._source)):
+                if image is None:
+                    uri, _ = list(self._parts.values())[place]
+                    raise MediaError("changed", f"{uri} could be used before, now: {reason}")
+                store[place] = image
+            store.flush()

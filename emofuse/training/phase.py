@@ -15,7 +15,9 @@ from torch import nn
 
 from emofuse.affect import AXES
 from emofuse.experts.head import Head
-from emofuse.training.schedule import set_one_cycle
+from emofuse.io.checkpoints import read_plain
+from emofuse.io.storage import replacing
+from emofuse.training.schedule import one_cycle
 
 
 class Rows(Protocol):
@@ -142,6 +144,9 @@ class Phase:
         self.optimizer = torch.optim.AdamW(
             [{"params": group} for group in groups], lr=plan.rates[0], weight_decay=plan.weight_decay
         )
+        self._steps = math.ceil(len(train) / plan.batch_size)
+        self._schedule = one_cycle(self.optimizer, plan.rates, plan.epochs * self._steps) if plan.epochs else None
+        self._rate = math.nan
         self.state = PhaseState()
         self._checkpoint = checkpoint
         if checkpoint is not None and checkpoint.is_file():
@@ -167,7 +172,6 @@ class Phase:
     def _epoch(self, epoch: int) -> float:
         """Mean training loss of one epoch; its order and dropout follow from seed and epoch alone."""
         plan, count = self.plan, len(self.train_rows)
-        steps = math.ceil(count / plan.batch_size)
         rng = np.random.default_rng([plan.seed, epoch])
         total, device = 0.0, next(self.model.parameters()).device
         # Normalisation layers of a backbone keep their running statistics: batches here are small.
@@ -175,12 +179,13 @@ class Phase:
         self.head.train()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(rng.integers(2**62)))
-            for k, (inputs, labels) in enumerate(self.train_rows.batches(plan.batch_size, rng)):
-                set_one_cycle(self.optimizer, plan.rates, ((epoch - 1) * steps + k) / (plan.epochs * steps))
+            for inputs, labels in self.train_rows.batches(plan.batch_size, rng):
                 loss = loss_of(self.head, self.model(inputs.to(device)), labels.to(device))
                 self.optimizer.zero_grad()
                 loss.backward()
                 self.optimizer.step()
+                self._rate = self.optimizer.param_groups[-1]["lr"]
+                self._schedule.step()  # type: ignore[union-attr]
                 total += float(loss.detach()) * len(labels)
         return total / count
 
@@ -190,9 +195,7 @@ class Phase:
         valid_loss, errors = evaluate(self.model, self.head, self.valid_rows, plan.batch_size)
         row = {"phase": plan.name, "epoch": state.epoch, "train_loss": train_loss, "valid_loss": valid_loss}
         row |= {f"mae_{axis}": error for axis, error in zip(AXES, errors, strict=True)}
-        state.history.append(
-            row | {"learning_rate": self.optimizer.param_groups[-1]["lr"] if state.epoch else math.nan}
-        )
+        state.history.append(row | {"learning_rate": self._rate})
         if not len(self.valid_rows) or valid_loss < state.best_loss:
             state.best_loss, state.best_epoch = valid_loss, state.epoch
             state.best = copy.deepcopy(self.model.state_dict())
@@ -202,13 +205,15 @@ class Phase:
 
     def _save(self, path: Path) -> None:
         parts = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(), "state": vars(self.state)}
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside = path.with_name(path.name + ".part")
-        torch.save(parts, beside)
-        beside.replace(path)
+        if self._schedule is not None:
+            parts["schedule"] = self._schedule.state_dict()
+        with replacing(path) as pending:
+            torch.save(parts, pending)
 
     def _resume(self, path: Path) -> None:
-        parts = torch.load(path, map_location="cpu", weights_only=True)
+        parts = read_plain(path)
         self.model.load_state_dict(parts["model"])
         self.optimizer.load_state_dict(parts["optimizer"])
+        if self._schedule is not None:
+            self._schedule.load_state_dict(parts["schedule"])
         self.state = PhaseState(**parts["state"])

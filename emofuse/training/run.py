@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from emofuse.config import TrainingConfig, at_least
+from emofuse.config import TrainingConfig
 from emofuse.errors import ConfigError, DataError
 from emofuse.experts.backbone import Backbone, load_backbone
 from emofuse.experts.device import device_of
@@ -25,6 +25,7 @@ from emofuse.io.malloc import reuse_memory
 from emofuse.runs import run as runs
 from emofuse.tables import schema
 from emofuse.tables.columns import both, texts
+from emofuse.tables.splits import splits_needed
 from emofuse.training.artifacts import held_out_predictions, make_card, write_range_test, write_run
 from emofuse.training.features import FeatureSet, features_of
 from emofuse.training.image_source import FeatureSource
@@ -92,22 +93,15 @@ def check_training(table: pa.Table, plan: TrainPlan) -> None:
         ConfigError: for an option that cannot be.
         DataError: if no row to train on has both labels, or one of them has no group.
     """
-    training = plan.training
     device_of(plan.compute)
-    at_least(1, plan, "training", "batch_size", "epochs", "patience", "depth_groups")
-    at_least(1, plan, "compute", "batch_size", "threads")
-    if training.learning_rate is not None and not training.learning_rate > 0:
-        raise ConfigError(f"training.learning_rate must be positive; got {training.learning_rate:g}")
-    if training.weight_decay < 0:
-        raise ConfigError(f"training.weight_decay must not be negative; got {training.weight_decay:g}")
-    if training.dropout is not None and not 0 <= training.dropout < 1:
-        raise ConfigError(f"training.dropout must lie in [0, 1); got {training.dropout:g}")
+    if not plan.training.epochs:  # cross-validation fits closed forms with none, a run does not
+        raise ConfigError("training.epochs must be at least 1 in a training run; got 0")
     labelled = np.isfinite(both(table)).all(axis=1)
     fitted = labelled & ((texts(table, "split") == "train") | (plan.rows == "all"))
     if not fitted.any():
         raise DataError(
             f"no row to train on: of {table.num_rows} rows {labelled.sum()} have labels on both axes, "
-            f"and {fitted.sum()} of them are among the {plan.rows} rows"
+            f"and {fitted.sum()} of them are among the {plan.rows} rows{splits_needed(table)}"
         )
     if any(group is None for group in texts(table, "group")[fitted]):
         raise DataError("training needs a group for every row, so that no group straddles two splits or folds")

@@ -1,14 +1,13 @@
-"""The one-cycle schedule and discriminative rates, with fastai's numbers.
+"""The one-cycle schedule with fastai's numbers, on torch's scheduler, and discriminative rates.
 
 Source: Smith (2018); `fit_one_cycle` and `even_mults` of fastai 2.8.
 """
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import torch
+from torch.optim.lr_scheduler import OneCycleLR
 
 DIV = 25.0
 DIV_FINAL = 1e5
@@ -16,31 +15,28 @@ PCT_START = 0.25
 MOMENTUM = (0.95, 0.85)
 
 
-def _cosine(start: float, end: float, position: float) -> float:
-    return start + (1 + math.cos(math.pi * (1 - position))) * (end - start) / 2
+def one_cycle(optimizer: torch.optim.Optimizer, peaks: list[float], steps: int) -> OneCycleLR:
+    """One cycle of an Adam's rates over `steps` steps: peak/25 up to the peak in a quarter, down to peak/100000.
 
+    Beta 1 mirrors the rate, .95 to .85 and back. Step it after each step of the optimizer.
 
-def one_cycle_rate(peak: float, position: float) -> float:
-    """The learning rate at `position` in [0, 1]: peak/25 up to the peak over a quarter, down to peak/100000."""
-    if position < PCT_START:
-        return _cosine(peak / DIV, peak, position / PCT_START)
-    return _cosine(peak, peak / DIV_FINAL, (position - PCT_START) / (1 - PCT_START))
-
-
-def one_cycle_momentum(position: float) -> float:
-    """The momentum (beta 1) at `position` in [0, 1]: the mirror of the rate, .95 to .85 and back."""
-    high, low = MOMENTUM
-    if position < PCT_START:
-        return _cosine(high, low, position / PCT_START)
-    return _cosine(low, high, (position - PCT_START) / (1 - PCT_START))
-
-
-def set_one_cycle(optimizer: torch.optim.Optimizer, peaks: list[float], position: float) -> None:
-    """Give each parameter group of an Adam its rate and beta 1 for the step at `position`, step / steps, in [0, 1)."""
-    momentum = one_cycle_momentum(position)
-    for group, peak in zip(optimizer.param_groups, peaks, strict=True):
-        group["lr"] = one_cycle_rate(peak, position)
-        group["betas"] = (momentum, group["betas"][1])
+    Args:
+        optimizer: its rates and betas are set.
+        peaks: of each parameter group.
+        steps: of the whole cycle, at least 1.
+    """
+    # fastai's step k stands at k / steps of the cycle, and its end belongs to no step. torch's last of n steps stands
+    # at the end, and its peak at pct_start * n - 1: with one step more, and the peak moved, the two are the same.
+    return OneCycleLR(
+        optimizer,
+        max_lr=peaks,
+        total_steps=steps + 1,
+        pct_start=(PCT_START * steps + 1) / (steps + 1),
+        div_factor=DIV,
+        final_div_factor=DIV_FINAL / DIV,
+        max_momentum=MOMENTUM[0],
+        base_momentum=MOMENTUM[1],
+    )
 
 
 def discriminative_rates(rate: float, groups: int) -> list[float]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -17,10 +16,12 @@ from ray.tune.schedulers import ASHAScheduler
 
 from emofuse.config import TrainingConfig
 from emofuse.errors import DataError
+from emofuse.experts.device import resolve_device
 from emofuse.inference.cluster import ray_cluster
 from emofuse.training.features import FeatureSet
 from emofuse.training.plan import Search
 from emofuse.training.trainer import PhaseTrainer
+from emofuse.tuning.trials import fit
 
 GRACE = 3
 """Epochs before ASHA may stop a trial: the first quarter of one cycle is spent warming up."""
@@ -90,7 +91,6 @@ class Searcher:
     def _fit(
         self, rows: FeatureSet, valid: FeatureSet, config: TrainingConfig, centre: float, seed: int, gpus: float
     ) -> tune.ResultGrid:
-        os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # else Tune prints its own tables whatever `verbose` says
         # One copy in the object store; every trial maps it and none carries it.
         data = ray.put((rows, valid))
         trainable = tune.with_parameters(trial, data=[data], config=config, seed=seed)
@@ -104,13 +104,8 @@ class Searcher:
             reuse_actors=self.reuse,
             max_concurrent_trials=self.concurrent,
         )
-        tuner = tune.Tuner(
-            tune.with_resources(trainable, {"cpu": 1, "gpu": gpus}),
-            param_space=search_space(centre),
-            tune_config=options,
-            run_config=tune.RunConfig(name="tune", storage_path=str(self.folder.absolute()), verbose=0),
-        )
-        return tuner.fit()
+        resources = {"cpu": 1, "gpu": gpus}
+        return fit(trainable, resources, search_space(centre), options, str(self.folder.absolute()), self.trials)
 
 
 def search_space(centre: float) -> dict[str, Any]:
@@ -148,7 +143,7 @@ def trial(values: dict[str, Any], data: Any, config: TrainingConfig, seed: int) 
         tune.report({**row, "best_valid_loss": best})
 
     plain = replace(chosen_config(config, values), unfrozen_epochs=0, patience=max(config.epochs, 1))
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = resolve_device("auto")  # what Ray has given this trial
     PhaseTrainer(rows, valid, plain, seed=seed, device=device).train_phase_0(report)
 
 

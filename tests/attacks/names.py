@@ -11,7 +11,7 @@ import pyarrow as pa
 from broken import encoded, scene
 
 from attacks.common import Owner, attack, refused
-from emofuse.config import EvaluationConfig, MediaConfig, StatisticsConfig
+from emofuse.config import EvaluationConfig, MediaConfig
 from emofuse.io import storage
 from emofuse.io.images import read_bytes
 from emofuse.runs import run as runs
@@ -40,7 +40,7 @@ def hostile_names(folder: Path) -> str:
     script = "<script>fetch('http://evil')</script>\"'><img src=x onerror=alert(1)>"
     table = predictions([f"{script}{i}" for i in range(6)], uri=f"javascript:alert(1)//{script}", group=script)
     table = schema.with_metadata(table, dataset={"title": script, "licence": script, "label_note": script})
-    evaluated = evaluate_table(table, EvaluationConfig(statistics=StatisticsConfig(resamples=20)))
+    evaluated = evaluate_table(table, EvaluationConfig())
     run = Run(str(folder / "run"))
     storage.write_table(storage.join(run.fused, "part-0.parquet"), evaluated.fused)
     storage.write_table(run.metrics, evaluated.metrics)
@@ -112,10 +112,7 @@ def hostile_ids(folder: Path) -> str:
     name = commit(str(folder / "predictions"), table, {})
     assert len(name) < 60
     assert [path.name for path in (folder / "predictions").iterdir()] == [name]
-    assert (
-        evaluate_table(table, EvaluationConfig(statistics=StatisticsConfig(resamples=20))).fused.num_rows
-        == table.num_rows
-    )
+    assert evaluate_table(table, EvaluationConfig()).fused.num_rows == table.num_rows
     return f"evaluated; the file is called {name}"
 
 

@@ -10,6 +10,7 @@ from emofuse.config import CalibrationSweepConfig
 from emofuse.tuning.calibration import CrossValidationData, sweep
 from emofuse.tuning.calibration.losses import dealt
 
+pytestmark = pytest.mark.slow
 PROOF = Path(__file__).resolve().parents[1] / "proof" / "calibration.py"
 
 
@@ -93,7 +94,7 @@ def test_coverage_holds_on_held_out_groups(results, axis, system):
 
 def test_the_verdict_on_variances_is_in_the_table(results):
     assert results["intervals"]["from answers, affine", "valence", "nll"]["verdict"] == "better"
-    assert results["intervals"]["from answers, affine", "arousal", "nll"]["verdict"] in ("better", "not shown")
+    assert results["intervals"]["from answers, affine", "arousal", "nll"]["verdict"] in ("better", "equivalent")
 
 
 def test_groups_share_neither_query_nor_file(proof):

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+pytestmark = pytest.mark.slow
 PROOF = Path(__file__).resolve().parents[1] / "proof" / "fusion_on_oasis.py"
 
 

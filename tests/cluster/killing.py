@@ -33,7 +33,7 @@ if folder := os.environ.get("{calls}"):
 
     class Counting(importlib.abc.MetaPathFinder):
         def find_spec(self, name, path, target=None):
-            if name != "emofuse.inference.run":
+            if name != "emofuse.inference.predictor":
                 return None
             sys.meta_path.remove(self)
             spec = importlib.util.find_spec(name)

@@ -42,7 +42,7 @@ def test_no_id_group_or_image_is_in_two_splits(made: list[Row], published: bool)
     rows["valence"] = rows["arousal"] = np.linspace(0, 1, len(rows))
     if published:
         rows["split"] = [split for _, _, split in made]
-    built = assemble(rows, ORIGIN, root, Report(read=len(rows)), seed=0)
+    built = assemble(rows, ORIGIN, root, Report(read=len(rows)))
     table = check_manifest(built.table).to_pandas()
     assert table.sample_id.is_unique
     table["content"] = [made[int(uri[-7:-4])][1] for uri in table.uri]
@@ -59,8 +59,8 @@ def test_the_order_of_the_rows_does_not_matter() -> None:
     root = root_of(list(range(60)))
     rng = np.random.default_rng(0)
     rows = pd.DataFrame({"path": list(root.sizes), "valence": rng.random(60), "arousal": rng.random(60)})
-    one = assemble(rows, ORIGIN, root, Report(), seed=0).table
-    other = assemble(rows.sample(frac=1, random_state=1), ORIGIN, root, Report(), seed=0).table
+    one = assemble(rows, ORIGIN, root, Report()).table
+    other = assemble(rows.sample(frac=1, random_state=1), ORIGIN, root, Report()).table
     assert one.equals(other)
 
 
@@ -68,4 +68,4 @@ def test_nothing_left_is_a_data_error_that_says_why() -> None:
     root, report = root_of([1]), Report(read=2)
     rows = report.drop(pd.DataFrame({"path": ["a", "b"]}), [True, True], "lost")
     with pytest.raises(DataError, match=r"no image of made is left below memory://made: lost: 2 \(first: a\)"):
-        assemble(rows, ORIGIN, root, report, seed=0)
+        assemble(rows, ORIGIN, root, report)

@@ -5,14 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
-from emofuse.datasets import CONVERTERS
-from emofuse.datasets.base import MISSING, NO_LABEL, ONE_LABEL, REPEATED, STRADDLING
+from emofuse.datasets import CONVERTERS, with_splits
+from emofuse.datasets.base import ALONE, MISSING, NO_LABEL, ONE_LABEL, REPEATED, STRADDLING, Built
+from emofuse.datasets.splits import shares
 from emofuse.errors import ConfigError, DataError
 from emofuse.tables import schema
 
 build = CONVERTERS["csv"]
+
+
+def dealt(built: Built, words: str = "70/15/15") -> Built:
+    return with_splits(built, shares(words), 0)
 
 
 def write(folder: Path, name: str, text: str) -> None:
@@ -33,7 +39,8 @@ def test_ratings_become_reference_units_and_paths_addresses(tmp_path: Path, make
     assert (rows["ü.jpg"]["valence"], rows["ü.jpg"]["arousal"]) == (0.5, -0.5)
     assert rows["f#g.jpg"]["valence_std"] == 0.5
     assert all(Path(row["uri"]).is_file() for row in rows.values())
-    assert set(built.table.column("split").to_pylist()) == set(schema.SPLITS)
+    assert set(built.table.column("split").to_pylist()) == {None}
+    assert f"5 {ALONE}" in built.report.notes
     about = schema.read_metadata(built.table.schema)
     assert about["source_units"] == {"scale": "oasis", "valence": [1, 7], "arousal": [1, 7]}
     assert (built.report.read, built.report.kept, built.report.dropped) == (5, 5, {})
@@ -44,7 +51,7 @@ def test_ids_are_the_same_wherever_the_folder_lies(tmp_path: Path, make_image) -
         for i in range(4):
             make_image(f"{root}/{i}.jpg", look=i)
         write(tmp_path / root, "x.csv", "image_path,valence,arousal\n" + "".join(f"{i}.jpg,0,0\n" for i in range(4)))
-    one, other = (build(str(tmp_path / root), scale="reference").table for root in ("here", "some/where else"))
+    one, other = (dealt(build(str(tmp_path / root), scale="reference")).table for root in ("here", "some/where else"))
     for column in ("sample_id", "split", "group"):
         assert one.column(column).equals(other.column(column))
     assert not one.column("uri").equals(other.column("uri"))
@@ -96,24 +103,28 @@ def test_split_files_are_kept_and_the_later_split_keeps_a_shared_image(tmp_path:
     assert built.report.dropped == {REPEATED: 1, STRADDLING: 1}
 
 
-def test_without_a_valid_split_a_part_of_train_becomes_it(tmp_path: Path, make_image) -> None:
+def test_where_shares_are_asked_for_a_part_of_train_becomes_a_valid_split_that_is_not_published(
+    tmp_path: Path, make_image
+) -> None:
     for i in range(40):
         make_image(f"{i}.jpg")
     lines = "".join(f"{i}.jpg,{(i % 5) / 4},{(i % 3) / 2},{'test' if i >= 30 else 'train'}\n" for i in range(40))
     write(tmp_path, "x.csv", "image_path,valence,arousal,split\n" + lines)
-    split = build(str(tmp_path), scale="unit").table.column("split").to_pylist()
+    built = build(str(tmp_path), scale="unit")
+    assert built.table.column("split").to_pylist().count("valid") == 0
+    split = dealt(built).table.column("split").to_pylist()
     assert split.count("test") == 10
     assert 4 <= split.count("valid") <= 7
 
 
 def test_images_of_the_same_bytes_share_a_group_and_a_split(tmp_path: Path, make_image) -> None:
     rng = np.random.default_rng(0)
-    looks = rng.integers(0, 25, 60)
+    looks = rng.integers(0, 150, 60)
     for i, look in enumerate(looks):
         make_image(f"{i:02}.png", look=int(look))
     lines = "".join(f"{i:02}.png,{rng.uniform()},{rng.uniform()},g{i // 2}\n" for i in range(60))
     write(tmp_path, "x.csv", "image_path,valence,arousal,group\n" + lines)
-    rows = build(str(tmp_path), scale="unit").table.to_pylist()
+    rows = dealt(build(str(tmp_path), scale="unit")).table.to_pylist()
     for key in (
         lambda r: r["group"],
         lambda r: looks[int(Path(r["uri"]).stem)],
@@ -143,6 +154,48 @@ def test_a_image_shared_by_two_published_splits_costs_only_itself(tmp_path: Path
         "d0": ("c", "valid"),
         "e0": ("e", None),
     }
+
+
+def test_published_splits_are_not_dealt_anew_and_too_few_groups_are_told(tmp_path: Path, make_image) -> None:
+    for i in range(3):
+        make_image(f"{i}.jpg", look=i)
+    head = "image_path,valence,arousal"
+    write(tmp_path, "x.csv", f"{head},split\n0.jpg,0,0,train\n1.jpg,0,0,valid\n2.jpg,0,0,\n")
+    with pytest.raises(ConfigError, match=r"splits of its own \(train, valid\): leave --split out"):
+        dealt(build(str(tmp_path), scale="unit"))
+    write(tmp_path, "x.csv", f"{head},group\n0.jpg,0,0,a\n1.jpg,0,0,a\n2.jpg,0,0,b\n")
+    with pytest.raises(DataError, match=r"2 group\(s\) are too few for train, valid, test"):
+        dealt(build(str(tmp_path), scale="unit"))
+    halves = dealt(build(str(tmp_path), scale="unit"), "0/50/50").table
+    assert sorted(halves.column("split").to_pylist()) in (["test", "test", "valid"], ["test", "valid", "valid"])
+    assert schema.read_metadata(halves.schema)["split_shares"] == {"valid": 0.5, "test": 0.5}
+
+
+@pytest.mark.parametrize("words", ["70", "70/15/15/0", "70/15/16", "71/14/15", "a/b/c", "100/0/0", "-10/60/50", ""])
+def test_shares_that_cannot_be_are_one_clear_line(words: str) -> None:
+    with pytest.raises(ConfigError, match="as 70/15/15 or 0/50/50; got"):
+        shares(words)
+
+
+def test_other_columns_go_along_as_text_numbers_and_booleans(tmp_path: Path, make_image) -> None:
+    for i in range(3):
+        make_image(f"{i}.jpg", look=i)
+    head = "image_path,valence,arousal,gender,age,score,id,old,empty,status,path\n"
+    rows = "0.jpg,0,0,f,20,0.5,007,true,,x,y\n1.jpg,0,0, m ,31,1,008,FALSE,,x,y\n2.jpg,0,0,,,,009,,,x,y\n"
+    write(tmp_path, "x.csv", head + rows)
+    built = build(str(tmp_path), scale="unit")
+    own = built.table.select([name for name in built.table.column_names if name not in schema.MANIFEST.names])
+    assert own.to_pydict() == {
+        "gender": ["f", "m", None],
+        "age": [20, 31, None],
+        "score": [0.5, 1.0, None],
+        "id": ["007", "008", "009"],
+        "old": [True, False, None],
+        "empty": [None, None, None],
+    }
+    kinds = (pa.string(), pa.int64(), pa.float64(), pa.string(), pa.bool_(), pa.string())
+    assert [own.schema.field(name).type for name in ("gender", "age", "score", "id", "old", "empty")] == list(kinds)
+    assert "left out, since emofuse uses the name: column status, path" in built.report.notes
 
 
 @pytest.mark.parametrize(

@@ -62,7 +62,7 @@ def test_images_beside_the_tables_are_used_where_they_are(tmp_path: Path, make_i
     assert built.report.dropped == {MISSING: 1}
     assert rows["p 4.jpg"]["valence"] == 0
     assert rows["p 4.jpg"]["group"] == rows["p 5.jpg"]["group"]
-    assert {row["split"] for row in rows.values()} == {"train", "valid", "test"}
+    assert {row["split"] for row in rows.values()} == {None}
 
 
 def test_a_folder_of_images_with_metadata(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Somebody else's predictions as a predictions table."""
+"""External predictions as a predictions table."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from emofuse.datasets import CONVERTERS
+from emofuse.datasets import CONVERTERS, with_splits
 from emofuse.datasets.base import REPEATED, STRADDLING
 from emofuse.datasets.predictions import Columns
+from emofuse.datasets.splits import shares
 from emofuse.errors import ConfigError, DataError
 from emofuse.tables import schema
 
@@ -31,7 +32,7 @@ COLUMNS = Columns(
     face=("fv", "fa"),
     face_spread=("fs_v", "fs_a"),
     group="who",
-    split="part",
+    split_column="part",
 )
 
 
@@ -82,7 +83,8 @@ def test_variances_are_in_squared_units(tmp_path: Path) -> None:
 def test_emonet_on_findingemo(shared_data: Path) -> None:
     columns = Columns(face=("emonet_valence", "emonet_arousal"))
     built = build(str(shared_data / "emonet_on_findingemo/predictions.parquet"), scale="findingemo", columns=columns)
-    rows = built.table.to_pandas()
+    assert set(built.table.column("split").to_pylist()) == {None}
+    rows = with_splits(built, shares("70/15/15"), 0).table.to_pandas()
     assert len(rows) == 13_789
     assert rows.status.value_counts().to_dict() == {"no_face": 8_545, "ok": 5_244}
     # The table's own means: emonet_valence -0.574755 on -3…3, arousal label 2.922619 on 0…6.

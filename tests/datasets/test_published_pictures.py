@@ -12,14 +12,16 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from emofuse.datasets import CONVERTERS
+from emofuse.datasets import CONVERTERS, with_splits
 from emofuse.datasets.affectnet import UNCERTAIN
 from emofuse.datasets.base import MISSING, STRADDLING
 from emofuse.datasets.emotic import UNRATED
 from emofuse.datasets.findingemo import query_of
 from emofuse.datasets.folder import OTHER
+from emofuse.datasets.splits import shares
 from emofuse.errors import DataError
 from emofuse.tables import schema
+from emofuse.tables.columns import texts
 
 OASIS_HEAD = ",Theme,Category,Source,Valence_mean,Valence_SD,Valence_N,Arousal_mean,Arousal_SD,Arousal_N"
 
@@ -53,13 +55,14 @@ def test_oasis_as_published_with_old_line_ends_and_trailing_spaces(tmp_path: Pat
         "Happy face",
     ]
     assert rows["Acorns 2.jpg"]["category"] == "Object"
-    assert rows["Acorns 1.jpg"]["valence_raters"] == 102
+    assert rows["Acorns 1.jpg"]["valence_n"] == 102
     assert built.report.dropped == {MISSING: 1}
 
 
 def test_oasis_of_the_development_data(shared_data: Path) -> None:
     built = CONVERTERS["oasis"](str(shared_data / "oasis"))
-    table = built.table.to_pandas()
+    assert set(built.table.column("split").to_pylist()) == {None}
+    table = with_splits(built, shares("70/15/15"), 0).table.to_pandas()
     assert (built.report.read, built.report.kept, len(table)) == (551, 551, 551)
     assert table.groupby("group").split.nunique().max() == 1
     share = table.split.value_counts(normalize=True)
@@ -261,7 +264,10 @@ def test_affectnet_csv_drops_what_is_marked_invalid(tmp_path: Path, make_image) 
     assert built.report.dropped == {UNCERTAIN: 1, MISSING: 1, STRADDLING: 1}
     assert rows["24.jpg"]["valence"] == pytest.approx(0.8)
     assert {rows[f"{i}.jpg"]["split"] for i in range(26, 30)} == {rows["copy.JPG"]["split"]} == {"test"}
-    assert sum(row["split"] == "valid" for row in rows.values()) in range(3, 7)
+    assert {row["split"] for row in rows.values()} == {"train", "test"}
+    dealt = texts(with_splits(built, shares("70/15/15"), 0).table, "split")
+    assert (dealt == "valid").sum() in range(3, 7)
+    assert (dealt == "test").sum() == 5
 
 
 def test_affectnet_arrays_hold_numbers_or_text_but_never_objects(tmp_path: Path, make_image) -> None:

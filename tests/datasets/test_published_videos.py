@@ -11,10 +11,11 @@ import av
 import numpy as np
 import pytest
 
-from emofuse.datasets import CONVERTERS
+from emofuse.datasets import CONVERTERS, with_splits
 from emofuse.datasets.affwild2 import NO_FRAME, TWO_PERSONS
 from emofuse.datasets.base import MISSING
 from emofuse.datasets.frames import UNREADABLE
+from emofuse.datasets.splits import shares
 from emofuse.datasets.veatic import NO_VIDEO
 from emofuse.datasets.videos import OTHER
 from emofuse.errors import ConfigError, DataError
@@ -103,7 +104,7 @@ def test_afewva_groups_clips_by_actor(tmp_path: Path, make_image) -> None:
     assert rows.groupby("sequence").group.first().to_dict() == {
         "001": "A. Smith", "002": "A. Smith", "003": "B. Lee", "004": "clip 004",
     }  # fmt: skip
-    assert rows.groupby("group").split.nunique().max() == 1
+    assert rows.split.isna().all()
     assert len(CONVERTERS["afewva"](str(tmp_path), every=2).table) == 8
 
 
@@ -145,6 +146,9 @@ def test_affwild2_videos_keep_unlabelled_frames_without_a_label(tmp_path: Path, 
     np.testing.assert_allclose(first.timestamp, np.arange(6) / 10)
     assert built.report.dropped == {TWO_PERSONS: 1, "annotated video missing": 1}
     assert set(rows[rows.sequence == "5"].split) == {"test"}
+    assert set(rows[rows.sequence != "5"].split) == {"train"}
+    rows = with_splits(built, shares("70/15/15"), 0).table.to_pandas()
+    assert set(rows[rows.sequence == "5"].split) == {"test"}
     assert set(rows[rows.sequence != "5"].split) == {"train", "valid"}
     assert rows.groupby("sequence").split.nunique().max() == 1
 
@@ -182,6 +186,7 @@ def test_veatic_ratings_have_no_header_and_clips_stay_whole(tmp_path: Path, make
         mine = rows[rows.sequence == clip][["valence", "arousal"]].to_numpy(float)
         np.testing.assert_array_equal(mine, [[0.5, 0.25], [-1, 0], [1, -0.25], last])
     assert built.report.dropped == {NO_VIDEO: 1}
+    rows = with_splits(built, shares("70/15/15"), 0).table.to_pandas()
     assert rows.groupby("sequence").split.nunique().max() == 1
     assert set(rows.split) == {"train", "valid", "test"}
 

@@ -14,6 +14,8 @@ from emofuse.datasets.base import content_keys
 from emofuse.datasets.root import Root
 from emofuse.tables.schema import SPLITS
 
+THREE = splits.shares("70/15/15")
+
 
 @st.composite
 def labelled_groups(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
@@ -29,7 +31,7 @@ def labelled_groups(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
 @given(labelled_groups(), st.integers(0, 5))
 def test_a_group_is_in_one_split_and_every_split_has_rows(data: tuple[np.ndarray, np.ndarray], seed: int) -> None:
     labels, groups = data
-    split = splits.assign(labels, groups, seed)
+    split = splits.assign(labels, groups, seed, THREE)
     if len(np.unique(groups)) < 3:
         assert split is None
         return
@@ -37,7 +39,7 @@ def test_a_group_is_in_one_split_and_every_split_has_rows(data: tuple[np.ndarray
     assert set(split) == set(SPLITS)
     for group in np.unique(groups):
         assert len(set(split[groups == group])) == 1
-    np.testing.assert_array_equal(split, splits.assign(labels, groups, seed))
+    np.testing.assert_array_equal(split, splits.assign(labels, groups, seed, THREE))
 
 
 @pytest.mark.parametrize("rows_per_group", [1, 4])
@@ -46,8 +48,8 @@ def test_shares_are_70_15_15_and_labels_alike(rows_per_group: int) -> None:
     groups = np.repeat(np.arange(400), rows_per_group).astype(str)
     centre = np.repeat(rng.uniform(-0.8, 0.8, (400, 2)), rows_per_group, axis=0)
     labels = centre + rng.normal(0, 0.1, centre.shape)
-    split = splits.assign(labels, groups, seed=0)
-    for name, share in splits.FRACTIONS.items():
+    split = splits.assign(labels, groups, 0, THREE)
+    for name, share in THREE.items():
         mine = split == name
         assert np.mean(mine) == pytest.approx(share, abs=0.02)
         # The spread of labels is .47; unstratified means of 60 groups would differ by .06 (1 standard error).
@@ -57,15 +59,15 @@ def test_shares_are_70_15_15_and_labels_alike(rows_per_group: int) -> None:
 def test_many_single_rows_among_groups_are_dealt_with_the_same_shares() -> None:
     groups = np.r_[np.repeat(np.arange(100), 5), np.arange(1000, 1500)].astype(str)
     labels = np.random.default_rng(0).uniform(-1, 1, (1000, 2))
-    split = splits.assign(labels, groups, seed=1)
+    split = splits.assign(labels, groups, 1, THREE)
     for part in (slice(0, 500), slice(500, 1000)):
-        for name, share in splits.FRACTIONS.items():
+        for name, share in THREE.items():
             assert np.mean(split[part] == name) == pytest.approx(share, abs=0.04)
 
 
 def test_another_seed_is_another_deal() -> None:
     labels, groups = np.random.default_rng(0).uniform(-1, 1, (300, 2)), np.arange(300).astype(str)
-    assert (splits.assign(labels, groups, 0) != splits.assign(labels, groups, 1)).mean() > 0.2
+    assert (splits.assign(labels, groups, 0, THREE) != splits.assign(labels, groups, 1, THREE)).mean() > 0.2
 
 
 def test_groups_that_share_a_image_are_joined_however_far_the_chain_goes() -> None:

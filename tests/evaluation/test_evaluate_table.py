@@ -1,22 +1,23 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
 from emofuse.calibration import fit_calibration
-from emofuse.config import EvaluationConfig, FusionConfig, StabilizerConfig, StatisticsConfig
+from emofuse.config import CalibrationConfig, EvaluationConfig, FusionConfig, StabilizerConfig, StatisticsConfig
 from emofuse.errors import ConfigError, DataError
-from emofuse.evaluation.evaluate_table import evaluate_table
-from emofuse.evaluation.statistics import better
+from emofuse.evaluation.evaluate_table import EvaluationResult, evaluate_table
+from emofuse.evaluation.rows import rows_sentence
 from emofuse.fusion.select import recalibrated
 from emofuse.metrics import accuracy
 from emofuse.tables.columns import both, column, texts
 from emofuse.tables.schema import COMPARISONS, FUSED, METRICS, PREDICTIONS, conform, read_metadata, with_metadata
 
-QUICK = EvaluationConfig(statistics=StatisticsConfig(resamples=200))
+QUICK = EvaluationConfig()
 CARDS = {
     "scene": {"variance_scale": [2.0, 2.0], "pooled_error": [0.1, 0.1]},
     "face": {"variance_scale": [1.0, 1.0], "pooled_error": [0.2, 0.2]},
@@ -82,7 +83,7 @@ def test_the_cards_scale_variances_before_they_weigh() -> None:
 def test_a_missing_face_passes_the_scene_through_unchanged() -> None:
     done = evaluate_table(predictions(), QUICK).fused
     alone = column(done, "face_count") == 0
-    np.testing.assert_array_equal(both(done, "fused")[alone], both(done, "scene")[alone])
+    np.testing.assert_array_equal(both(done, "fused")[alone], np.clip(both(done, "scene")[alone], -1, 1))
     np.testing.assert_array_equal(both(done, "fused", "variance")[alone], both(done, "scene", "variance")[alone])
 
 
@@ -106,35 +107,142 @@ def test_metrics_are_those_of_the_rows_with_prediction_and_label() -> None:
     assert value(done.metrics, "fused", "mae", subset="face")["n"] == 60
 
 
-def test_fusing_two_independent_experts_is_shown_to_help_where_there_is_a_face() -> None:
-    # A permutation p cannot fall below 1 / (1 + resamples), and Holm multiplies it: few resamples show nothing.
-    done = evaluate_table(predictions(1200), replace(QUICK, statistics=StatisticsConfig(resamples=4000)))
-    rows = [r for r in done.comparisons.to_pylist() if (r["a"], r["b"], r["metric"]) == ("fused", "scene", "mae")]
-    faces = [row for row in rows if row["subset"] == "face"]
-    assert {row["axis"] for row in faces} == {"valence", "arousal"}
-    assert all(row["better"] == "fused" and row["difference"] < 0 for row in faces)
+def compared(done: EvaluationResult, **wanted: object) -> list[dict]:
+    return [row for row in done.comparisons.to_pylist() if all(row[key] == each for key, each in wanted.items())]
 
 
-@pytest.mark.parametrize(
-    ("metric", "interval", "p", "expected"),
-    [
-        ("mae", (-0.2, -0.1), 0.01, "a"),
-        ("mae", (0.1, 0.2), 0.01, "b"),
-        ("ccc", (0.1, 0.2), 0.01, "a"),
-        ("ccc", (-0.2, -0.1), 0.01, "b"),
-        ("mae", (-0.2, 0.1), 0.01, None),
-        ("mae", (-0.2, -0.1), 0.2, None),
-        ("mae", (float("nan"), float("nan")), float("nan"), None),
-    ],
-)
-def test_a_verdict_knows_its_direction(metric: str, interval: tuple[float, float], p: float, expected: str) -> None:
-    assert better("a", "b", metric, interval, p) == expected
+def test_fusing_two_independent_experts_is_shown_to_help_where_a_face_was_used() -> None:
+    table = predictions(1200)
+    rows = compared(evaluate_table(table, QUICK), family="primary")
+    assert [(row["a"], row["b"], row["axis"], row["subset"]) for row in rows] == [
+        ("fused", "scene", "valence", "face"),
+        ("fused", "scene", "arousal", "face"),
+    ]
+    for row in rows:
+        assert row["verdict"] == "better"
+        assert row["difference"] < 0
+        assert row["ci_low"] < row["difference"] < row["ci_high"] < 0
+        # 300 groups of four rows, two of which have a face.
+        assert (row["n"], row["n_groups"], row["n_effective_groups"]) == (600, 300, pytest.approx(300))
+        assert row["df"] == pytest.approx(299)
+        assert row["p_holm"] >= row["p"]
 
 
-def test_test_is_evaluated_by_default_and_constants_come_from_train() -> None:
+def test_verdicts_are_on_declared_comparisons_alone_and_each_is_made_once() -> None:
     table = predictions(240, splits=True)
     done = evaluate_table(table, QUICK)
+    families = {row["family"] for row in compared(done)}
+    assert families == {"primary", "baseline", "exploratory"}
+    for row in compared(done):
+        judged = row["family"] != "exploratory"
+        assert (row["verdict"] is not None) == (row["p_holm"] is not None) == (row["margin"] is not None) == judged
+        assert judged or row["confidence"] == 0.95
+    keys = [tuple(row[name] for name in ("subset", "a", "b", "axis", "metric", "in_sample")) for row in compared(done)]
+    assert len(keys) == len(set(keys))
+    assert {(row["b"], row["subset"]) for row in compared(done, family="baseline")} <= {
+        ("constant_mean", "all"),
+        ("constant_median", "all"),
+    }
+
+
+def test_systems_of_the_same_numbers_are_not_compared() -> None:
+    done = evaluate_table(predictions(), replace(QUICK, fusion=FusionConfig(method="fixed")))
+    assert compared(done, a="fused", b="fixed_60_40") == []
+    assert compared(done, a="fused", b="scene", subset="no_face") == []
+    shut = evaluate_table(predictions(), replace(QUICK, fusion=FusionConfig(min_face_score=0.95)))
+    assert compared(shut, family="primary") == []
+    assert value(shut.metrics, "fused", "mae", subset="face") is None
+
+
+def test_no_verdict_depends_on_the_options_of_another_question() -> None:
+    table = in_sequences(predictions(90))
+    each = [
+        evaluate_table(table, replace(QUICK, stabilizer=StabilizerConfig(filter=name)))
+        for name in ("ema", "kalman", "none")
+    ]
+    first, *others = ([row for row in compared(done) if row["verdict"]] for done in each)
+    assert first
+    assert all(first == other for other in others)
+
+
+def test_options_of_the_statistics_reach_the_verdicts() -> None:
+    table = predictions(1200)
+    wide = StatisticsConfig(margin=0.5, min_effect=0.4, confidence=0.9)
+    rows = compared(evaluate_table(table, replace(QUICK, statistics=wide)), family="primary")
+    assert [row["verdict"] for row in rows] == ["equivalent", "equivalent"]
+    assert {row["margin"] for row in rows} == {0.5}
+    assert all(row["confidence"] in (pytest.approx(0.9), pytest.approx(0.95)) for row in rows)
+
+
+@pytest.mark.parametrize(("loss", "metric"), [("mse", "rmse"), ("mae", "mae"), ("ccc", "ccc")])
+def test_a_calibration_is_judged_in_the_metric_it_was_fitted_for(tmp_path: Path, loss: str, metric: str) -> None:
+    table = predictions(400, splits=True)
+    valid = texts(table, "split") == "valid"
+    experts = {name: (both(table, name)[valid], both(table, name, "variance")[valid]) for name in ("scene", "face")}
+    config = CalibrationConfig(loss=loss)
+    calibration = fit_calibration(both(table)[valid], experts, config, split="valid", fingerprint="")
+    calibration.save(tmp_path / "calibration.json")
+    done = evaluate_table(table, replace(QUICK, calibration=str(tmp_path / "calibration.json")))
+    rows = compared(done, family="calibration")
+    assert [(row["a"], row["b"], row["metric"]) for row in rows] == [("fused", "fused_raw", metric)] * 2
+
+
+def test_what_a_human_reaches_stands_among_the_systems() -> None:
+    table = predictions(400)
+    for name, values in {"valence_std": np.full(400, 0.3), "valence_n": np.full(400, 100)}.items():
+        at = table.schema.get_field_index(name)
+        table = table.set_column(at, name, pa.array(values, table.schema.field(at).type))
+    metrics = evaluate_table(table, QUICK).metrics
+    # SE = .3 / sqrt(100); r = sqrt(1 - SE^2 / var), MAE = sqrt(2/pi) SE; one rater errs by .3 sqrt(1 + 1/99).
+    variance = both(table)[:, 0].var(ddof=1)
+    perfect, rater = (value(metrics, name, "mae") for name in ("ceiling", "one_rater"))
+    assert perfect["value"] == pytest.approx(0.03 * np.sqrt(2 / np.pi), rel=1e-5)
+    assert rater["value"] == pytest.approx(0.3 * np.sqrt((1 + 1 / 99) * 2 / np.pi), rel=1e-5)
+    assert value(metrics, "ceiling", "pearson")["value"] == pytest.approx(np.sqrt(1 - 0.03**2 / variance), rel=1e-5)
+    assert (perfect["n"], perfect["n_groups"], perfect["ci_low"]) == (400, 100, None)
+    assert value(metrics, "ceiling", "mae", axis="arousal") is None
+
+
+def marked(table: pa.Table, in_sample: np.ndarray) -> pa.Table:
+    return table.set_column(table.schema.get_field_index("in_sample"), "in_sample", pa.array(in_sample))
+
+
+def test_every_labelled_row_that_nothing_was_fitted_on_is_evaluated_whatever_its_split() -> None:
+    table = predictions(240, splits=True)
+    table = table.set_column(table.schema.get_field_index("valence"), "valence", pa.nulls(240, pa.float32()))
+    arousal = column(table, "arousal").copy()
+    arousal[:10] = np.nan
+    table = table.set_column(table.schema.get_field_index("arousal"), "arousal", pa.array(arousal, from_pandas=True))
+    done = evaluate_table(table, QUICK)
+    assert done.split == "held_out"
+    assert value(done.metrics, "scene", "mae", axis="arousal")["n"] == 230
+    assert done.rows == {"split": "held_out", "evaluated": 230, "left_out": {"without a label": 10}}
+    assert rows_sentence(done.rows) == "230 labelled rows evaluated (held_out); left out: 10 without a label"
+
+
+def test_where_train_was_fitted_on_valid_is_not_held_out_either() -> None:
+    table = predictions(240, splits=True)
+    done = evaluate_table(marked(table, texts(table, "split") == "train"), QUICK)
+    assert value(done.metrics, "scene", "mae")["n"] == 80
+    assert set(done.metrics.column("in_sample").to_pylist()) == {False}
+    assert done.rows["left_out"] == {
+        "an expert was fitted on": 80,
+        "of valid, by which an expert's training was chosen": 80,
+    }
+
+
+def test_where_everything_was_fitted_on_all_rows_stand_apart_and_none_are_evaluated() -> None:
+    done = evaluate_table(marked(predictions(), np.ones(120, dtype=bool)), QUICK)
+    assert done.split == "all"
+    assert set(done.metrics.column("in_sample").to_pylist()) == {True}
+    assert done.rows == {"split": "all", "evaluated": 0, "left_out": {"an expert was fitted on": 120}}
+
+
+def test_a_split_may_be_named_and_constants_come_from_train() -> None:
+    table = predictions(240, splits=True)
+    done = evaluate_table(table, replace(QUICK, split="test"))
     assert done.split == "test"
+    assert done.rows["left_out"] == {"of other splits": 160}
     assert set(done.metrics.column("split").to_pylist()) == {"test"}
     assert value(done.metrics, "scene", "mae")["n"] == 80
     train = texts(table, "split") == "train"
@@ -157,12 +265,12 @@ def test_shuffling_test_labels_changes_no_estimate() -> None:
 
 def test_rows_an_expert_was_trained_on_stay_out_of_every_headline() -> None:
     table = predictions()
-    seen = np.arange(120) < 40
-    table = table.set_column(table.schema.get_field_index("in_sample"), "in_sample", pa.array(seen))
-    done = evaluate_table(table, QUICK)
+    done = evaluate_table(marked(table, np.arange(120) < 40), replace(QUICK, split="all"))
     assert value(done.metrics, "scene", "mae", in_sample=False)["n"] == 80
     assert value(done.metrics, "scene", "mae", in_sample=True)["n"] == 40
     assert set(done.comparisons.column("in_sample").to_pylist()) == {False, True}
+    assert {row["family"] for row in compared(done, in_sample=True)} == {"exploratory"}
+    assert all(row["n"] == 40 for row in compared(done, family="primary"))
 
 
 def test_data_without_labels_gets_everything_that_needs_none() -> None:
@@ -215,7 +323,7 @@ def test_a_calibration_serves_conformal_intervals_of_what_it_fuses(tmp_path) -> 
     experts = {name: (both(table, name)[rows], both(table, name, "variance")[rows]) for name in ("scene", "face")}
     path = tmp_path / "calibration.json"
     fit_calibration(both(table)[rows], experts, split="valid", fingerprint="f").save(path)
-    config = replace(QUICK, calibration=str(path), statistics=StatisticsConfig(resamples=200, confidence=0.8))
+    config = replace(QUICK, calibration=str(path), statistics=StatisticsConfig(confidence=0.8))
     done = evaluate_table(table, config).fused
     truth, low, high = (
         both(done, name, end) if end else both(done) for name, end in (("", ""), ("fused", "low"), ("fused", "high"))
@@ -229,19 +337,24 @@ def test_a_calibration_serves_conformal_intervals_of_what_it_fuses(tmp_path) -> 
     other = evaluate_table(table, replace(config, fusion=FusionConfig(method="equal"))).fused
     assert np.isnan(both(other, "fused", "low")).all()
     with pytest.raises(ConfigError, match="no interval of level"):
-        evaluate_table(table, replace(config, statistics=StatisticsConfig(resamples=200, confidence=0.999)))
+        evaluate_table(table, replace(config, statistics=StatisticsConfig(confidence=0.999)))
 
 
-def test_sequences_are_smoothed_in_order_however_the_rows_come() -> None:
-    table = predictions(90)
-    frames = np.arange(90) % 30
-    names = np.array([f"clip{i // 30}" for i in range(90)], dtype=object)
+def in_sequences(table: pa.Table) -> pa.Table:
+    """The rows as frames of clips of 30, at 25 a second."""
+    frames = np.arange(table.num_rows) % 30
+    names = np.array([f"clip{i // 30}" for i in range(table.num_rows)], dtype=object)
     for name, values in (
         ("sequence", pa.array(names)),
         ("frame_index", pa.array(frames)),
         ("timestamp", pa.array(frames / 25.0)),
     ):
         table = table.set_column(table.schema.get_field_index(name), name, values)
+    return table
+
+
+def test_sequences_are_smoothed_in_order_however_the_rows_come() -> None:
+    table = in_sequences(predictions(90))
     config = replace(QUICK, stabilizer=StabilizerConfig(alpha=0.5, uncertainty_threshold=10.0))
     done = evaluate_table(table, config)
     shuffled = evaluate_table(table.take(np.random.default_rng(1).permutation(90)), config)
@@ -253,7 +366,7 @@ def test_sequences_are_smoothed_in_order_however_the_rows_come() -> None:
     jitter = value(done.metrics, "smoothed", "jitter", subset="sequences")
     assert jitter["value"] < value(done.metrics, "fused", "jitter", subset="sequences")["value"]
     assert jitter["n_groups"] == 3
-    # METHODS: frames to 90 % of a step are ceil(ln .1 / ln(1 - alpha)).
+    # docs/methods.md: frames to 90 % of a step are ceil(ln .1 / ln(1 - alpha)).
     assert value(done.metrics, "smoothed", "response_time", subset="sequences")["value"] == 4
 
 
@@ -277,7 +390,7 @@ def test_labels_of_one_axis_alone_make_its_constants() -> None:
     table = predictions(splits=True)
     place = table.schema.get_field_index("arousal")
     table = table.set_column(place, "arousal", pa.nulls(table.num_rows, pa.float32()))
-    done = evaluate_table(table, QUICK)
+    done = evaluate_table(table, replace(QUICK, split="test"))
     train = both(table)[texts(table, "split") == "train", 0]
     test = both(table)[texts(table, "split") == "test", 0]
     found = value(done.metrics, "constant_mean", "mae")

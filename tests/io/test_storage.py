@@ -5,7 +5,9 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import boto3
 import numpy as np
@@ -177,10 +179,11 @@ def test_what_is_not_there_or_not_served_is_one_line(s3: Server, monkeypatch: py
         scan_manifest("gopher://host/manifest.parquet")
 
 
+@pytest.mark.slow
 def test_a_whole_run_on_s3_with_a_image_that_stays_unreadable(
     s3: Server, image: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from emofuse.evaluate import Evaluation
+    from emofuse.pipeline import evaluate
 
     good = [put(f"images/{i}.png", encoded(scene(i), "PNG")) for i in range(2)]
     stuck = put("images/stuck.png", encoded(scene(9), "PNG"))
@@ -194,10 +197,9 @@ def test_a_whole_run_on_s3_with_a_image_that_stays_unreadable(
     inference_config = InferenceConfig(
         media=MediaConfig(retries=1), compute=ComputeConfig(batch_size=2, rows_per_block=2, device="cpu")
     )
-    evaluation_config = EvaluationConfig(statistics=StatisticsConfig(resamples=50))
-    run = Evaluation(inference_config, evaluation_config, f"s3://{BUCKET}/runs/first").evaluate(
-        f"s3://{BUCKET}/manifest.parquet", local=True
-    )
+    evaluation_config = EvaluationConfig(statistics=StatisticsConfig(gallery=5))
+    options: dict[str, Any] = {"inference": inference_config, "evaluation": evaluation_config, "local": True}
+    run = evaluate(f"s3://{BUCKET}/manifest.parquet", out=f"s3://{BUCKET}/runs/first", **options)
     assert run.finished
     assert run.load()["counts"]["out"] == len(rows)
     out = {row["sample_id"]: row for row in storage.read_table(run.predictions).to_pylist()}
@@ -214,12 +216,13 @@ def test_a_whole_run_on_s3_with_a_image_that_stays_unreadable(
 
     local = tmp_path / "local.parquet"
     pq.write_table(table.slice(0, 2), local)
-    again = Evaluation(inference_config, evaluation_config, str(tmp_path / "run")).evaluate(str(local), local=True)
+    again = evaluate(str(local), out=str(tmp_path / "run"), **options)
     columns = ["sample_id", "scene_valence", "scene_arousal", "scene_valence_variance"]
     both = [storage.read_table(each.predictions).select(columns).sort_by("sample_id") for each in (run, again)]
     assert both[0].slice(0, 2).equals(both[1])
 
 
+@pytest.mark.ray
 def test_workers_on_ray_find_the_storage_by_the_same_environment(s3: Server, image: str) -> None:
     """In a cluster of its own: workers have the environment that their cluster was started with."""
     import subprocess
@@ -249,3 +252,18 @@ def test_a_large_table_is_written_in_row_groups(tmp_path: Path) -> None:
     address = str(tmp_path / "large.parquet")
     storage.write_table(address, pa.table({"n": range(storage.ROW_GROUP + 1)}))
     assert pq.ParquetFile(address).num_row_groups == 2
+
+
+def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
+    target = tmp_path / "folder" / "table.bin"
+    with storage.replacing(target) as pending:
+        pending.write_bytes(b"one")
+        assert storage.names(str(target.parent)) == [], "a reader passes over what is not done"
+    for stops in (RuntimeError, KeyboardInterrupt):
+        with suppress(stops), storage.replacing(target) as pending:
+            pending.write_bytes(b"half")
+            raise stops
+    with pytest.raises(DataError, match=r"cannot write .*table.bin: No space left"), storage.replacing(target):
+        raise OSError(28, "No space left on device")
+    assert target.read_bytes() == b"one"
+    assert [path.name for path in target.parent.iterdir()] == ["table.bin"]

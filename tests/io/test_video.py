@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from fractions import Fraction
-from itertools import pairwise
 from pathlib import Path
 
 import av
@@ -15,7 +14,7 @@ from PIL import Image
 from emofuse.config import MediaConfig
 from emofuse.errors import ConfigError
 from emofuse.io.images import DecodedImage, MediaError
-from emofuse.io.video import VideoReader, enumerate_frames, frames_of, index_frames, probe, read_frames, segments
+from emofuse.io.video import VideoReader, index_frames, read_frames
 
 WIDTH, HEIGHT, FRAMES, RATE = 96, 64, 60, 25
 
@@ -62,6 +61,12 @@ def greys(frames) -> list[int]:
     return [int(np.median(frame.rgb[HEIGHT // 2 :])) for frame in frames]
 
 
+def frames_of(uri, indices, timestamps=None, config=None):
+    """One run of frames by a reader of its own."""
+    with VideoReader(config) as reader:
+        yield from reader.read(uri, indices, timestamps)
+
+
 def assert_shows(found, i):
     assert isinstance(found, DecodedImage), found
     assert abs(int(np.median(found.rgb)) - level(i)) < 8
@@ -74,13 +79,6 @@ def test_frames_come_in_order_with_their_times(clip):
     np.testing.assert_allclose(greys(frames), [level(i) for i in range(FRAMES)], atol=8)
     assert frames[0].rgb.shape == (HEIGHT, WIDTH, 3)
     assert frames[0].rgb.dtype == np.uint8
-
-
-def test_the_header_says(clip):
-    info = probe(clip)
-    assert (info.width, info.height, info.rotation, info.frames, info.codec) == (WIDTH, HEIGHT, 0, FRAMES, "h264")
-    assert info.duration == pytest.approx(FRAMES / RATE)
-    assert info.fps == pytest.approx(RATE)
 
 
 MAKES = {
@@ -131,14 +129,14 @@ def test_runs_of_rows_cover_every_frame_once(clip):
 
 class TestSampling:
     def test_every_kth(self, clip):
-        assert enumerate_frames(clip, every=20) == [(0, 0.0), (20, 0.8), (40, 1.6)]
+        assert index_frames(clip).sample(every=20).tolist() == [0, 20, 40]
 
     def test_frames_per_second(self, clip):
         """One frame from each fifth of a second: every fifth of 25."""
-        assert [i for i, _ in enumerate_frames(clip, fps=5)] == list(range(0, FRAMES, 5))
+        assert index_frames(clip).sample(fps=5).tolist() == list(range(0, FRAMES, 5))
 
     def test_a_rate_above_the_videos_gives_every_frame(self, clip):
-        assert [i for i, _ in enumerate_frames(clip, fps=1000)] == list(range(FRAMES))
+        assert index_frames(clip).sample(fps=1000).tolist() == list(range(FRAMES))
 
     def test_a_segment_samples_what_the_whole_does(self, clip):
         whole = [f.frame_index for f in read_frames(clip, fps=7)]
@@ -161,25 +159,7 @@ class TestSampling:
     )
     def test_nonsense_is_refused(self, clip, options, words):
         with pytest.raises(ConfigError, match=words):
-            enumerate_frames(clip, **options)
-
-
-def test_segments_cover_the_video_and_end_at_keyframes(clip):
-    index = index_frames(clip)
-    parts = segments(index, 10)
-    assert parts[0][0] == 0
-    assert parts[-1][1] == FRAMES
-    assert all(a[1] == b[0] for a, b in pairwise(parts))
-    assert all(index.keyframe[start] for start, _ in parts)
-    with pytest.raises(ConfigError):
-        segments(index, 0)
-
-
-def test_a_long_stretch_without_a_keyframe_is_cut_nevertheless(tmp_path):
-    path = write(tmp_path / "long.mkv", g=600, frames=50, **{"x264-params": "scenecut=0"})
-    index = index_frames(path)
-    index.keyframe[1:] = False
-    assert segments(index, 10) == [(0, 10), (10, 20), (20, 30), (30, 40), (40, 50)]
+            index_frames(clip).sample(**options)
 
 
 def cut(path, target, fraction):
@@ -246,7 +226,7 @@ class TestBroken:
             stream = out.add_stream("ffv1", rate=RATE)
             stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
             out.start_encoding()
-        for look in (index_frames, probe, enumerate_frames, lambda p: list(read_frames(p))):
+        for look in (index_frames, lambda p: list(read_frames(p))):
             with pytest.raises(MediaError, match="no frame"):
                 look(str(path))
 
@@ -275,7 +255,7 @@ class TestBroken:
     def test_a_header_that_never_came(self, tmp_path):
         path = cut(write(tmp_path / "tail.mp4"), tmp_path / "headless.mp4", 0.5)
         with pytest.raises(MediaError, match="not a video"):
-            probe(path)
+            index_frames(path)
 
     def test_sound_alone(self, tmp_path):
         path = tmp_path / "sound.mka"
@@ -325,10 +305,8 @@ class TestOddMakes:
     def test_a_rotation_flag(self, tmp_path, rotation, corner):
         """Turned counter-clockwise by the flag, the bright corner goes from top left to bottom left at 90."""
         path = write(tmp_path / "turned.mp4", frames=3, rotation=rotation, crf=5)
-        info, frame = probe(path), next(read_frames(path))
+        frame = next(read_frames(path))
         expected = (HEIGHT, WIDTH) if abs(rotation) == 90 else (WIDTH, HEIGHT)
-        assert (info.width, info.height) == expected
-        assert info.rotation == rotation % 360
         assert frame.rgb.shape[:2] == expected[::-1]
         assert frame.rgb.flags.c_contiguous
         bright = {place: int(frame.rgb[place].mean()) for place in ((0, 0), (0, -1), (-1, 0), (-1, -1))}
@@ -370,10 +348,10 @@ def test_indices_must_increase_and_times_match(clip):
 def test_the_real_clips(shared_data, name, count, size):
     """Counts of the data set's own description; times as ffprobe would give them."""
     path = str(shared_data / "clips" / name)
-    index, info = index_frames(path), probe(path)
+    index = index_frames(path)
     assert len(index) == count
     assert index.broken is None
-    assert (info.width, info.height) == size
+    assert next(read_frames(path)).rgb.shape[:2] == size[::-1]
     with av.open(path) as container:
         times = [p.pts * p.time_base for p in container.demux(video=0) if p.pts is not None]
     np.testing.assert_allclose(index.timestamps, np.array(sorted(times), dtype=float), atol=1e-12)

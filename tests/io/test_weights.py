@@ -68,6 +68,7 @@ def test_a_download_is_whole_verified_and_done_once(publisher: str, own_cache: P
     assert path.read_bytes() == CONTENT
     assert own_cache in path.parents
     assert [p.name for p in path.parent.iterdir()] == ["whole.bin"]
+    assert path.stat().st_mode & 0o044, "a cache may be shared"
     assert resolve(address) == path
     assert Publisher.asked == ["/whole.bin"]
 
@@ -94,6 +95,18 @@ def test_a_failed_download_leaves_nothing(
 def test_an_unreachable_publisher_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"could not fetch http://127.0.0.1:9/x: .*refused.*put it at"):
         download("http://127.0.0.1:9/x", tmp_path / "x")
+
+
+def test_a_failed_download_shows_no_secret_of_its_address(publisher: str, capfd: pytest.CaptureFixture[str]) -> None:
+    for address in (
+        f"{publisher}/absent?token=hush",
+        "http://127.0.0.1:9/x?token=hush",
+        f"{publisher}/short?token=hush",
+    ):
+        with pytest.raises(CheckpointError, match="could not fetch") as caught:
+            resolve(address)
+        assert "hush" not in str(caught.value)
+    assert "hush" not in "".join(capfd.readouterr())
 
 
 @pytest.mark.parametrize(("value", "expected"), [("1", True), ("true", True), ("", False), ("0", False), ("no", False)])

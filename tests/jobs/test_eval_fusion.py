@@ -1,4 +1,4 @@
-"""The main job as people run it: a process, its output, its exit status, its files."""
+"""`emofuse evaluate` as people run it: its output, its exit status, its files; as a process where that matters."""
 
 from __future__ import annotations
 
@@ -10,22 +10,32 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from rich.console import Console
 
+from emofuse.config import ComputeConfig, InferenceConfig
+from emofuse.errors import DataError
 from emofuse.experts.card import embedded_head
 from emofuse.io import storage
+from emofuse.pipeline import evaluate, predict
+from emofuse.runs.run import Run
 from emofuse.tables.schema import FUSED, PREDICTIONS
+from tests.commandline import run_command
 
 JOB = Path(__file__).resolve().parents[2] / "jobs" / "eval_fusion.py"
-QUICK = ("--local", "--compute.batch-size", "4", "--statistics.resamples", "100")
+QUICK = ("--local", "--compute.batch-size", "4")
 
 
-def run(*arguments: object, cwd: Path, check: int | None = 0) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "COLUMNS": "100"} | {"OMP_NUM_THREADS": "1"}
-    environment.pop("EMOFUSE_RUNS", None)
+def process(*arguments: object, cwd: Path, check: int) -> None:
+    """The job as a file, as `ray job submit` runs it."""
+    environment = {key: value for key, value in os.environ.items() if key != "EMOFUSE_RUNS"}
     command = [sys.executable, str(JOB), *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=environment, timeout=300)
-    if check is not None:
-        assert done.returncode == check, done.stdout + done.stderr
+    assert done.returncode == check, done.stdout + done.stderr
+
+
+def run(*arguments: object, cwd: Path, check: int = 0) -> subprocess.CompletedProcess[str]:
+    done = run_command("evaluate", *arguments, cwd=cwd)
+    assert done.returncode == check, done.stdout + done.stderr
     return done
 
 
@@ -33,11 +43,11 @@ def run(*arguments: object, cwd: Path, check: int | None = 0) -> subprocess.Comp
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which the job has run without arguments but those that make it quick."""
     folder = tmp_path_factory.mktemp("work")
-    run(*QUICK, "--out", "first", cwd=folder)
+    process(*QUICK, "--out", "first", cwd=folder, check=0)
     return folder
 
 
-def test_a_run_leaves_everything_where_design_says(finished: Path) -> None:
+def test_a_run_leaves_everything_where_the_documents_say(finished: Path) -> None:
     first = finished / "first"
     assert {path.name for path in first.iterdir()} == {
         "run.json", "predictions", "fused", "metrics.parquet", "comparisons.parquet", "report.html", "_SUCCESS",
@@ -86,20 +96,26 @@ def test_another_predict_or_evaluate_fingerprint_is_refused_in_the_same_director
         (("--manifest", "words.txt"), "cannot be read as a Parquet manifest"),
         (("--predictions", "absent"), "no predictions at"),
         (("--predictions", "words.txt"), "cannot be read as Parquet"),
-        (("--manifest", "m.parquet", "--predictions", "p"), "give one of them"),
+        (("--manifest", "m.parquet", "--predictions", "p"), "--manifest would have no effect"),
         (("--scene.head", "absent.safetensors"), "no head at"),
         (("--face.expert", "emonet"), "CC BY-NC-ND"),
         (("--face.expert", "emonet", "--face.checkpoint", "absent.pth"), "absent.pth"),
         (("--face.expert", "emonet", "--face.checkpoint", "words.txt"), "words.txt (11 bytes) is truncated or not a"),
         (("--face.detector", "nothing"), "face.detector must be one of"),
         (("--out", "occupied"), "holds no run"),
-        (("--scene.backbone", "timm:resnet18"), "was trained on the backbone"),
+        (("--address", "auto"), "give one of them"),
+        (("--predictions", "p", "--face.views", "3"), "--face.views would have no effect"),
+        (("--predictions", "p", "--scene.passes", "3", "--address", "a"), "--address, --scene.passes would have"),
+        (("--fusion.min-face-score", "2"), "fusion.min_face_score must be at least 0 and at most 1; got 2"),
         (("--calibration", "words.txt"), "words.txt"),
         (("--fusion.method", "constant"), "give a calibration"),
-        (("--statistics.confidence", "95"), "within (0, 1)"),
-        (("--statistics.resamples", "0"), "at least 20"),
+        (("--statistics.confidence", "95"), "above 0.5 and below 1"),
+        (("--statistics.margin", "0"), "must be above 0"),
+        (("--statistics.min-effect", "-1"), "at least 0"),
         (("--split", "valid"), "no row belongs to split 'valid'"),
         (("--stabilizer.alpha", "7"), "alpha"),
+        (("--stabilizer.autocorrelation", "7"), "stabilizer.autocorrelation must be"),
+        (("--stabilizer.file", "words.txt"), "words.txt"),
         (("--compute.batch-size", "0"), "compute.batch_size must be at least 1"),
         (("--compute.actors", "-2"), "compute.actors must be at least 1"),
         (("--face.min-score", "2"), "face.min_score"),
@@ -125,7 +141,7 @@ def test_a_process_that_read_parquet_ends_with_its_own_status(finished: Path) ->
     # Threads of pyarrow and torch that outlive the interpreter abort about every third such process.
     for i in range(6):
         absent = ("--calibration", "absent.json", "--out", f"never-{i}")
-        run("--predictions", "first", *absent, cwd=finished, check=1)
+        process("--predictions", "first", *absent, cwd=finished, check=1)
 
 
 def test_a_wrong_option_is_told_by_the_command_line(tmp_path: Path) -> None:
@@ -133,11 +149,22 @@ def test_a_wrong_option_is_told_by_the_command_line(tmp_path: Path) -> None:
     assert "--face.views" in done.stderr + done.stdout
 
 
-def test_help_names_every_stage(tmp_path: Path) -> None:
-    text = run("--help", cwd=tmp_path).stdout
-    for option in ("--manifest", "--scene.head", "--face.checkpoint", "--face.detector", "--fusion.method", "--local"):
-        assert option in text
-    assert "Does adding the face to the scene" in text
+@pytest.mark.parametrize("address", [None, "auto"])
+def test_no_cluster_is_joined_for_what_cannot_be_run(address: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("emofuse.pipeline.joined", lambda _: pytest.fail("joined"))
+    with pytest.raises(DataError, match="no manifest at"):
+        evaluate("absent.parquet", address=address)
+
+
+def test_predictions_alone_are_taken_up_by_an_evaluation(finished: Path, tmp_path: Path) -> None:
+    inference, out = InferenceConfig(compute=ComputeConfig(batch_size=4)), str(tmp_path / "run")
+    predicted = predict(out=out, inference=inference, local=True, console=Console(quiet=True))
+    stored = storage.read_table(str(finished / "first" / "predictions"))
+    assert predicted.sort_by("sample_id").equals(stored.sort_by("sample_id"))
+    assert not Run(out).finished
+    evaluated = evaluate(out=out, inference=inference, local=True, console=Console(quiet=True))
+    assert evaluated.finished
+    assert evaluated.read_metrics().num_rows
 
 
 def test_relative_output_is_refused_in_a_submitted_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -20,20 +18,19 @@ from emofuse.config import (
     CalibrationConfig,
     CalibrationSweepConfig,
     EvaluationConfig,
-    InferenceConfig,
     StatisticsConfig,
 )
 from emofuse.errors import ConfigError, DataError
-from emofuse.evaluate import Evaluation
 from emofuse.evaluation.evaluate_table import evaluate_table
 from emofuse.io import storage
+from emofuse.pipeline import re_evaluate
 from emofuse.runs.run import Run, predictions_of
 from emofuse.tables.columns import column, texts
 from emofuse.tuning.calibration.losses import CrossValidationData
 from emofuse.tuning.calibration.run import CalibrationJob
+from tests.commandline import run_command
 from tests.tuning.miscalibrated import OVERCONFIDENCE, SCALE, SHIFT, table
 
-JOB = Path(__file__).resolve().parents[2] / "jobs" / "fit_calibration.py"
 FEW = CalibrationSweepConfig(
     means=("identity", "affine"),
     losses=("mse",),
@@ -46,7 +43,7 @@ FEW = CalibrationSweepConfig(
     min_luma=(),
     folds=3,
 )
-EVALUATION = EvaluationConfig(statistics=StatisticsConfig(resamples=200, gallery=0))
+EVALUATION = EvaluationConfig(statistics=StatisticsConfig(gallery=0))
 SWEPT = CalibrationJob(options=FEW, evaluation_config=EVALUATION, local=True)
 AS_IT_IS = replace(SWEPT, tune=False, layers=CalibrationConfig(variance="scaling"))
 
@@ -101,7 +98,7 @@ def test_a_run_holds_all_it_promises(run: Run) -> None:
     assert {"fused", "predictions", "run.json"} <= there
     assert run.finished
     record = run.load()
-    assert record["split"] == "test"
+    assert record["split"] == "held_out"
     assert set(record["fitted_on"]) == {"split", "fingerprint", "rows", "groups"}
     assert record["fitted_on"]["split"] == "valid"
     assert {name: each["mean"] for name, each in record["chosen"]["layers"].items()} == dict.fromkeys(SCALE, "affine")
@@ -153,9 +150,15 @@ def test_without_a_test_split_a_part_of_valid_is_set_aside_to_say_it(tmp_path: P
     assert all(each["verdict"] == "better" for each in record["helped"])
 
 
-def test_the_main_job_gives_the_same_numbers_with_the_file(run: Run, tmp_path: Path) -> None:
+def test_the_main_job_gives_the_same_numbers_with_the_file(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     evaluation_config = replace(EVALUATION, calibration=f"{run.address}/calibration.json")
-    again = Evaluation(InferenceConfig(), evaluation_config, str(tmp_path / "again")).re_evaluate(run.predictions)
+    loaded = []
+    load = Calibration.load.__func__  # type: ignore[attr-defined]
+    monkeypatch.setattr(Calibration, "load", classmethod(lambda cls, path: loaded.append(path) or load(cls, path)))
+    again = re_evaluate(run.predictions, out=str(tmp_path / "again"), evaluation=evaluation_config)
+    assert loaded == [evaluation_config.calibration], "a calibration is read once a run"
     assert pq.read_table(again.metrics).equals(pq.read_table(run.metrics))
     assert pq.read_table(again.comparisons).equals(pq.read_table(run.comparisons))
 
@@ -173,7 +176,7 @@ def test_rows_it_was_fitted_on_are_known_in_another_cut_of_the_data_and_in_anoth
     valid = texts(rows, "split") == "valid"
     fewer = rows.filter(pa.array(np.arange(rows.num_rows) != np.flatnonzero(valid)[0]))
     dealt = changed(fewer, "split", lambda values: [{"valid": "test", "test": "valid"}.get(v, v) for v in values])
-    evaluation_config = replace(EVALUATION, calibration=f"{run.address}/calibration.json")
+    evaluation_config = replace(EVALUATION, calibration=f"{run.address}/calibration.json", split="test")
     assert all(evaluate_table(dealt, evaluation_config).metrics.column("in_sample").to_pylist())
     marks = evaluate_table(dealt, evaluation_config).fused
     np.testing.assert_array_equal(column(marks, "in_sample") > 0, texts(marks, "split") == "test")
@@ -192,7 +195,7 @@ def test_an_unfinished_run_is_not_fitted_on(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="90 of 91 predictions: it is not finished"):
         SWEPT.run(part.address, str(tmp_path / "a"))
     with pytest.raises(DataError, match="90 of 91 predictions: it is not finished"):
-        Evaluation(InferenceConfig(), EVALUATION, str(tmp_path / "b")).re_evaluate(part.predictions)
+        re_evaluate(part.predictions, out=str(tmp_path / "b"), evaluation=EVALUATION)
 
 
 def test_a_calibration_is_read_from_wherever_it_was_written(run: Run) -> None:
@@ -234,8 +237,8 @@ def test_only_valid_is_fitted_on(split: str, tmp_path: Path) -> None:
 
 def test_without_valid_rows_the_job_says_so_in_one_line(tmp_path: Path) -> None:
     rows = changed(table(90), "split", lambda values: ["train" if v == "valid" else v for v in values])
-    command = [sys.executable, str(JOB), "--predictions", written(rows, tmp_path), "--out", str(tmp_path / "run")]
-    done = subprocess.run([*command, "--local"], capture_output=True, text=True, timeout=120)
+    predictions = written(rows, tmp_path)
+    done = run_command("calibrate", "--predictions", predictions, "--out", tmp_path / "run", "--local")
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
     assert "'valid'" in done.stderr

@@ -1,9 +1,8 @@
-"""The job as people call it: a process with a command line, a file, an exit status."""
+"""`emofuse prepare`: what it writes, what it tells, its exit status."""
 
 from __future__ import annotations
 
 import subprocess
-import sys
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -11,13 +10,11 @@ import pytest
 
 from emofuse.datasets import CONVERTERS
 from emofuse.tables import schema
-
-JOB = Path(__file__).resolve().parents[2] / "jobs" / "prepare_dataset.py"
+from tests.commandline import run_command
 
 
 def call(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(JOB), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=120, check=False)
+    return run_command("prepare", *arguments, cwd=cwd)
 
 
 def test_the_demo_says_what_it_is(tmp_path: Path) -> None:
@@ -40,12 +37,14 @@ def test_a_table_is_prepared_and_what_was_dropped_is_told(tmp_path: Path) -> Non
         Image.new("RGB", (4, 4), (i, 0, 0)).save(tmp_path / f"{i}.png")
     lines = "".join(f"{i}.png,{i / 10},0.5,g{i}\n" for i in range(7))
     (tmp_path / "x.csv").write_text("image_path,valence,arousal,group\n" + lines)
-    done = call("csv", "--root", ".", "--scale", "unit", "--out", "m.parquet", "--seed", "3", cwd=tmp_path)
+    done = call("csv", "--root", ".", "--scale", "unit", "--out", "m.parquet",
+                "--split", "50/25/25", "--seed", "3", cwd=tmp_path)  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "1: image missing (first: 6.png)" in done.stdout
     table = pq.read_table(tmp_path / "m.parquet")
     assert all(Path(uri).is_absolute() for uri in table.column("uri").to_pylist())
     assert schema.read_metadata(table.schema)["split_seed"] == 3
+    assert set(table.column("split").to_pylist()) == set(schema.SPLITS)
 
 
 @pytest.mark.parametrize(("step", "narrow"), [(0.25, False), (0.05, True)])
@@ -81,6 +80,7 @@ def test_predictions_are_named_on_the_command_line(tmp_path: Path) -> None:
     [
         (["folder", "--root", "/no/such/folder"], "no folder at /no/such/folder"),
         (["csv", "--root", ".", "--scale", "percent"], "unknown scale 'percent'"),
+        (["demo", "--split", "70/15/16"], "--split takes the shares of train, valid, test in steps of 5 %"),
         (["videos", "--root", ".", "--fps", "5", "--every", "2"], "not both"),
         (["folder", "--root", "gopher://x/y"], "gopher"),
     ],
@@ -100,8 +100,6 @@ def test_a_place_that_cannot_be_written_is_a_user_error(tmp_path: Path) -> None:
     assert "cannot write" in done.stderr
 
 
-def test_help_names_every_data_set_and_the_file_is_executable() -> None:
+def test_help_names_every_data_set() -> None:
     told = call("--help").stdout
     assert all(f"• {name} " in told for name in CONVERTERS)
-    assert JOB.read_text().startswith("#!/usr/bin/env python\n")
-    assert JOB.stat().st_mode & 0o111

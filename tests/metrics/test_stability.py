@@ -5,6 +5,7 @@ import pytest
 from scipy.signal import lfilter
 
 from emofuse.affect import Affect
+from emofuse.config import StabilizerConfig
 from emofuse.metrics.stability import (
     hold_rate,
     jitter,
@@ -16,7 +17,7 @@ from emofuse.metrics.stability import (
     step_response,
     window_variance,
 )
-from emofuse.stabilizer import GatedEma, LocalLevelKalman, OneEuro
+from emofuse.stabilizer import make_stabilizer
 
 # An exponential moving average of white noise with weight alpha of the new sample has jitter alpha / sqrt(2 - alpha)
 # of the input's, and needs ceil(log .1 / log(1 - alpha)) frames to nine tenths of a step.
@@ -41,7 +42,7 @@ def test_exponential_moving_average(alpha, reduction, frames):
     assert 100 * jitter_reduction(noise, ema(noise, alpha)) == pytest.approx(reduction, abs=0.3)
     step = np.repeat([0.0, 1.0], [5, 60])
     assert response_time(ema(step, alpha), 5) == frames
-    assert response_time(GatedEma(alpha=alpha)) == pytest.approx([frames, frames])
+    assert response_time(make_stabilizer(StabilizerConfig(alpha=alpha))) == pytest.approx([frames, frames])
 
 
 def test_ramp_shows_the_lag():
@@ -117,9 +118,11 @@ def test_response_of_filters():
     q = 0.02 / 0.05
     gain = (np.sqrt(q * q + 4 * q) - q) / 2
     expected = np.ceil(np.log(0.1) / np.log(1 - gain))
-    np.testing.assert_array_equal(response_time(LocalLevelKalman(process_variance=0.02)), [expected, expected])
+    kalman = make_stabilizer(StabilizerConfig(filter="kalman", process_variance=0.02 * 30))
+    np.testing.assert_array_equal(response_time(kalman), [expected, expected])
     # Less smoothing at speed: a rise of beta shortens the response.
-    slow, quick = (response_time(OneEuro(min_cutoff=0.5, beta=beta))[0] for beta in (0.0, 2.0))
+    euro = [StabilizerConfig(filter="one_euro", min_cutoff=0.5, beta=beta) for beta in (0.0, 2.0)]
+    slow, quick = (response_time(make_stabilizer(config))[0] for config in euro)
     assert quick < slow < np.inf
 
 

@@ -61,7 +61,8 @@ def test_ence_of_twelve(definition, bins, expected):
 
 
 def test_ence_of_equal_width_is_that_of_netcal():
-    regression = pytest.importorskip("netcal.metrics.regression")
+    from netcal.metrics import regression
+
     rng = np.random.default_rng(3)
     sigma = rng.gamma(4, 0.1, 400)
     m = rng.normal(size=400)
@@ -190,7 +191,8 @@ def test_ties_in_variance_are_shared_in_any_order():
 
 def test_half_of_a_conformal_split_is_covered_as_crepes_says():
     # An interval of half-width q sigma covers what crepes' normalised conformal regressor covers.
-    crepes = pytest.importorskip("crepes")
+    import crepes
+
     y, m, v = _sample(400, seed=9)
     fitted = crepes.ConformalRegressor().fit(residuals=(y - m)[:200], sigmas=np.sqrt(v[:200]))
     low, high = fitted.predict_int(m[200:], sigmas=np.sqrt(v[200:]), confidence=0.8).T

@@ -3,7 +3,7 @@
     python tests/proof/calibrated_fusion.py --data DIR [--out DIR] [--cache DIR] [--repeats 5]
 
 The folds, heads and statistics are those of fusion_on_oasis.py, where rules are compared by hand. Here each fold's
-rest goes through the very sweep of jobs/fit_calibration.py: predictions of rows that no head has seen take the
+rest goes through the very sweep of `emofuse calibrate`: predictions of rows that no head has seen take the
 place of a valid split, and what it chooses by its own rule evaluates the fold's photographs of category Person, once.
 Gates are left out, since they ask for scores that stored features do not hold.
 

@@ -7,8 +7,8 @@ are the search queries that found the images, joined where the same file turned 
 seed the groups part into 70 % train, 15 % valid and 15 % test, which is read once. Mean calibrations, of which
 none is chosen, are fitted on train and valid; where variances and intervals follow, means on train and these on valid.
 
-An image is in several seeds' tests; its losses there are averaged, and intervals and p-values come from
-resampling whole groups of these averages: over images, not over seeds, which overlap.
+An image is in several seeds' tests; its losses there are averaged, and intervals and p-values are Student's over
+groups of these averages: over images, not over seeds, which overlap. Systems are one family under Holm's correction.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from emofuse.calibration import (
 )
 from emofuse.calibration.rows import grouped_split
 from emofuse.metrics.accuracy import concordance
-from emofuse.metrics.significance import holm, paired_bootstrap, paired_permutation
+from emofuse.metrics.significance import conclude_family, holm_p, ratio_mean
 from emofuse.metrics.uncertainty import nll_rows
 from emofuse.scales import SCALES
 
@@ -54,8 +54,6 @@ MODELS = {
 }
 BASELINE = "constant median"
 LEVEL = 0.9
-MIN_EFFECT = 1e-3
-"""Differences up to this, in units of the metric, count as none."""
 
 
 def read(data: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -170,37 +168,24 @@ def entry(system: str, axis: str, metric: str, scores: np.ndarray) -> dict[str, 
 
 def compared(losses: Losses, groups: np.ndarray, metric: str, baseline: str) -> list[dict[str, object]]:
     """Lines with intervals, and each system's difference to the baseline with its corrected p and a verdict."""
-    rows = []
+    rows, differences = [], []
     for i, axis in enumerate(AXES):
         base = losses.rows(baseline)[:, i]
-        none = np.zeros_like(base)
         for name, scores in losses.scores.items():
             own = losses.rows(name)[:, i]
-            # An image's mean loss is its distance from no loss at all, and their mean the MAE of that.
-            lift = min(0.0, float(np.nanmin([own, base])))
-            alone = paired_bootstrap(none, own - lift, none, groups=groups, resamples=2000)
+            alone = ratio_mean(own, groups)
             line = entry(name, axis, metric, np.array(scores)[:, i])
-            line |= {
-                "value": alone.difference + lift,
-                "ci_low": alone.ci_low + lift,
-                "ci_high": alone.ci_high + lift,
-                "n_groups": alone.n_groups,
-            }
-            if name != baseline:
-                difference = paired_bootstrap(none, own - lift, base - lift, groups=groups, resamples=2000)
-                p = paired_permutation(none, own - lift, base - lift, groups=groups, resamples=2000).p
-                line |= {"difference": difference.difference, "difference_low": difference.ci_low}
-                line |= {"difference_high": difference.ci_high, "p": p, "baseline": baseline}
+            line |= {"value": alone.estimate, "ci_low": alone.low, "ci_high": alone.high, "n_groups": alone.n_groups}
             rows.append(line)
-    adjusted = holm([float(line.get("p", np.nan)) for line in rows])
-    for line, p in zip(rows, adjusted, strict=True):
-        if "p" in line:
-            shown = p < 0.05
-            better, worse = (
-                shown and line["difference_high"] < -MIN_EFFECT,
-                shown and line["difference_low"] > MIN_EFFECT,
-            )
-            line |= {"p_holm": p, "verdict": "better" if better else "worse" if worse else "not shown"}
+            if name != baseline:
+                line["baseline"] = baseline
+                differences.append(ratio_mean(own - base, groups))
+    said = conclude_family(differences, lower_is_better=True)
+    adjusted = holm_p([each.p for each in differences])
+    judged = (line for line in rows if "baseline" in line)
+    for line, each, p in zip(judged, said, adjusted, strict=True):
+        line |= {"difference": each.difference.estimate, "difference_low": each.low, "difference_high": each.high}
+        line |= {"p": each.difference.p, "p_holm": p, "verdict": each.word}
     return rows
 
 

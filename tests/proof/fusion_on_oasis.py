@@ -6,8 +6,8 @@ Grouped cross-validation of the embedded backbones, five folds, redrawn each rep
 trained; the same training in five inner folds gives predictions of rows no head has seen; on these the calibration
 is fitted and its fusion chosen. Then the fold's photographs of category Person are evaluated, once.
 
-A photograph is evaluated once in every repeat and its losses are averaged; intervals come from resampling whole
-groups of these averages: over photographs, not over repeats, which overlap.
+A photograph is evaluated once in every repeat and its losses are averaged; intervals are Student's over groups of
+these averages: over photographs, not over repeats, which overlap.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from emofuse.calibration import Calibration, fit_calibration
 from emofuse.config import CalibrationConfig, FusionConfig
 from emofuse.datasets import oasis
 from emofuse.fusion.select import fuse
-from emofuse.metrics.significance import paired_bootstrap
+from emofuse.metrics.significance import ratio_mean
 from emofuse.training.cross_validation import predict
 from emofuse.training.features import FeatureSet, features_of
 from emofuse.training.plan import TrainPlan
@@ -210,18 +210,16 @@ def compared(
     for i, axis in enumerate(AXES):
         usable = [name for name in SINGLES if np.isfinite(total[name][rows, i]).all()]
         best = min(usable, key=lambda name: float(total[name][rows, i].mean()))
-        none = np.zeros(len(rows))
         for name, losses in total.items():
             own = losses[rows, i]
             if not np.isfinite(own).all():
                 continue
-            difference = paired_bootstrap(none, own, total[best][rows, i], groups=groups, resamples=5000)
-            alone = paired_bootstrap(none, own, none, groups=groups, resamples=5000)
-            line = {"subset": subset, "system": name, "axis": axis, "mae": alone.difference, "n": len(rows)}
-            line |= {"ci_low": alone.ci_low, "ci_high": alone.ci_high, "n_groups": alone.n_groups, "against": best}
-            line |= {"difference": difference.difference, "difference_low": difference.ci_low}
-            line |= {"difference_high": difference.ci_high, "face_share": share[i] if "chosen" in name else np.nan}
-            lines.append(line | {"within_margin": bool(difference.ci_high < MARGIN)})
+            difference, alone = ratio_mean(own - total[best][rows, i], groups), ratio_mean(own, groups)
+            line = {"subset": subset, "system": name, "axis": axis, "mae": alone.estimate, "n": len(rows)}
+            line |= {"ci_low": alone.low, "ci_high": alone.high, "n_groups": alone.n_groups, "against": best}
+            line |= {"difference": difference.estimate, "difference_low": difference.low}
+            line |= {"difference_high": difference.high, "face_share": share[i] if "chosen" in name else np.nan}
+            lines.append(line | {"within_margin": bool(difference.high < MARGIN)})
     return lines
 
 

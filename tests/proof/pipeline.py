@@ -30,7 +30,7 @@ def manifest_of(data: Path, out: Path) -> Path:
     """OASIS as a manifest."""
     path = out / "oasis.parquet"
     if not path.exists():
-        job("prepare_dataset", "oasis", "--root", data / "oasis", "--out", path)
+        job("prepare_dataset", "oasis", "--root", data / "oasis", "--out", path, "--split", "70/15/15")
     return path
 
 
@@ -41,7 +41,7 @@ def oasis(data: Path, out: Path) -> None:
     for kind in ("scene", "face"):
         heads[kind] = out / f"{kind}-head" / "head.safetensors"
         if not heads[kind].exists():
-            job("train_scene", "--manifest", manifest, "--out", heads[kind].parent, "--input", kind)
+            job("train_scene", "--manifest", manifest, "--out", heads[kind].parent, "--expert", kind)
     options = ("--manifest", manifest, "--scene.head", heads["scene"], "--face.checkpoint", heads["face"])
     job("eval_fusion", *options, "--out", out / "oasis-run")
     record = json.loads((out / "oasis-run" / "run.json").read_text())

@@ -21,7 +21,7 @@ SCRIPTS: dict[str, list[str]] = {
     "calibration": ["calibration.py", "--data", "{data}", "--out", "{out}/calibration"],
     "fusion_on_oasis": ["fusion_on_oasis.py", "--data", "{data}", "--out", "{out}/fusion_on_oasis"],
     "calibrated_fusion": ["calibrated_fusion.py", "--data", "{data}", "--out", "{out}/calibrated_fusion"],
-    "false_positives": ["../metrics/test_false_positives.py", "--repeats", "1000"],
+    "declared_comparisons": ["declared_comparisons.py", "--out", "{out}/declared_comparisons"],
     "stabilizer": ["stabilizer.py", "--out", "{out}/stabilizer"],
     "video": ["video.py", "--out", "{out}/video"],
     "clips": ["clips.py", "--data", "{data}", "--out", "{out}/clips"],

@@ -26,13 +26,13 @@ from rich.table import Table
 
 from emofuse.affect import AXES
 from emofuse.config import ComputeConfig, TrainingConfig
-from emofuse.datasets import oasis
+from emofuse.datasets import oasis, splits, with_splits
 from emofuse.experts.backbone import load_backbone
 from emofuse.experts.head import Head, HeadSpec, closed_form_moments, sampled_moments
 from emofuse.experts.head_expert import head_moments
-from emofuse.metrics.resampling.metric_tables import difference_table, metric_table
+from emofuse.metrics.significance import Inference, accuracy, difference
 from emofuse.training.artifacts import features_from
-from emofuse.training.cross_validation import Estimates, best_of, fitting, out_of_fold, predict
+from emofuse.training.cross_validation import FOLDS, Estimates, Fit, fitting, out_of_fold, predict
 from emofuse.training.features import FeatureSet, features_of
 from emofuse.training.image_source import FeatureSource
 from emofuse.training.image_store import ImageStore
@@ -60,7 +60,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    table = oasis.build(str(options.data / "oasis")).table
+    table = with_splits(oasis.build(str(options.data / "oasis")), splits.shares("70/15/15"), 0).table
     parts: dict[str, Callable[[], None]] = {
         "folds": lambda: folds(table, options.out, options.draws),
         "passes": passes,
@@ -95,6 +95,21 @@ def folds(table: pa.Table, out: Path, draws: int) -> None:
     for name, way in ways.items():
         systems[name] = out_of_fold(rows, way)
     show(rows, systems)
+
+
+def best_of(configs: list[TrainingConfig], *, seed: int = 0) -> Fit:
+    """Train each way on four fifths of the groups, and return the head that errs least on the fifth."""
+
+    def fit(rows: FeatureSet) -> Head:
+        train, held = group_folds(rows.group, FOLDS, seed)[0]
+        fitted, stopping = rows.rows(train), rows.rows(held)
+        plain = [replace(config, unfrozen_epochs=0) for config in configs]
+        heads = [PhaseTrainer(fitted, stopping, config, seed=seed).train_phase_0().head for config in plain]
+        truth, features = rows.labels[held], rows.features[held]
+        errors = [((predict(head, features)[0] - truth) ** 2 / rows.labels.var(0)).sum() for head in heads]
+        return heads[int(np.argmin(errors))]
+
+    return fit
 
 
 def settings(draws: int) -> list[TrainingConfig]:
@@ -141,28 +156,27 @@ def ridge(rows: FeatureSet) -> Estimates:
 
 def show(rows: FeatureSet, systems: dict[str, Estimates]) -> None:
     """Figures with 95 % intervals over groups, and the differences from ridge on the same features."""
-    means = {name: estimates.mean for name, estimates in systems.items()}
-    groups = rows.group.astype(str)
-    found = metric_table(rows.labels, means, groups, metrics=METRICS)
-    compared = difference_table(
-        rows.labels, means, [(name, RIDGE) for name in means if name != RIDGE], groups, metrics=METRICS
-    )
-    by_key = {(row.a, row.axis, row.metric): row for row in compared}
-    for axis in AXES:
+    for k, axis in enumerate(AXES):
         table = Table(
             "", "Pearson r", "CCC", "MAE", "r less ridge's", "MAE less ridge's", title=f"{axis}, {len(rows)} images"
         )
-        for name in means:
-            cells = [row for row in found if row.system == name and row.axis == axis]
-            values = {row.metric: f"{row.value:.3f} [{row.ci_low:.3f}, {row.ci_high:.3f}]" for row in cells}
-            less = [by_key.get((name, axis, metric)) for metric in ("pearson", "mae")]
-            told = ["" if d is None else f"{d.difference:+.3f} [{d.ci_low:+.3f}, {d.ci_high:+.3f}]" for d in less]
-            table.add_row(name, *(values[metric] for metric in METRICS), *told)
+        truth, ridge_mean = rows.labels[:, k], systems[RIDGE].mean[:, k]
+        for name, estimates in systems.items():
+            own = accuracy(truth, estimates.mean[:, k], rows.group)
+            told = [_told(own[metric]) for metric in METRICS]
+            if name != RIDGE:
+                less = difference(truth, estimates.mean[:, k], ridge_mean, rows.group, metrics=("pearson", "mae"))
+                told += [_told(each, "+") for each in less.values()]
+            table.add_row(name, *told)
         console.print(table)
     shipped = systems["linear head, closed form (shipped)"]
     scale, floor = shipped.variance_line
     console.print(f"shipped: mean squared error {shipped.pooled_error}, mean squared z {shipped.mean_squared_z}")
     console.print(f"variance served: {scale} times its own plus {floor}", highlight=False)
+
+
+def _told(found: Inference, sign: str = "") -> str:
+    return f"{found.estimate:{sign}.3f} [{found.low:{sign}.3f}, {found.high:{sign}.3f}]"
 
 
 def passes() -> None:

@@ -63,7 +63,9 @@ def sweep_data(sequences: int, frames: int, seed: int = 0) -> SweepData:
     variance[np.isnan(mean)] = np.nan
     rows = np.split(np.arange(n), sequences)
     time_of = np.tile(np.arange(frames) / 30, sequences)
-    return SweepData(mean, variance, rng.uniform(0.4, 1, n), rng.uniform(20, 220, n), drift, time_of, rows, {})
+    return SweepData(
+        mean, variance, rng.uniform(0.4, 1, n), rng.uniform(20, 220, n), drift, time_of, rows, np.arange(sequences), {}
+    )
 
 
 def stepped(data: SweepData, row: dict, base: StabilizerConfig) -> dict[str, float]:
@@ -104,7 +106,8 @@ def prove(options: Options, folder: Path, console: Console) -> dict:
     facts["compared"] = len(picked)
     facts["largest_difference_to_the_steps"] = worst
     facts["step_form_configuration_frames_per_second"] = len(picked) * data.frames / slow
-    facts["chosen"] = {name: rows[0][name] for name in ("filter", "alpha", "mae", "jitter", "response_time")}
+    chosen = next(row for row in surface.to_pylist() if row["chosen"])
+    facts["chosen"] = {name: chosen[name] for name in ("filter", "alpha", "mae", "jitter", "response_time")}
     return facts
 
 

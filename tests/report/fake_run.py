@@ -7,11 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from PIL import Image, ImageDraw
 
 from emofuse.affect import AXES
+from emofuse.config import StatisticsConfig
+from emofuse.evaluation.statistics import EvaluationRows, System, compare, measure
 from emofuse.tables import schema
+from emofuse.tables.columns import both
 
 SIZE = (320, 240)
 BOX = (100.0, 50.0, 180.0, 150.0)
@@ -50,7 +54,7 @@ def make_run(
     table = _fused(rng, rows, frames, files, face_gain, labels, errors, names or {})
     (folder / "fused").mkdir(exist_ok=True)
     pq.write_table(table, folder / "fused" / "part-00000.parquet")
-    metrics, comparisons = _evaluation(table, labels)
+    metrics, comparisons = _evaluation(table)
     pq.write_table(metrics, folder / "metrics.parquet")
     pq.write_table(comparisons, folder / "comparisons.parquet")
     facts = run_facts(table, demonstration=demonstration)
@@ -152,6 +156,7 @@ def _fused(
         held = video & (index % 11 == 5)
         columns[axis] = _or_null(truth[:, d], np.full(n, labels))
         columns[f"{axis}_std"] = _or_null(np.full(n, 0.3), np.full(n, labels))
+        columns[f"{axis}_n"] = [100 if labels else None] * n
         columns |= _prediction("scene", axis, scene[:, d], scene_variance[:, d], read)
         columns |= _prediction("face", axis, seen[:, d], face_variance[:, d], face)
         columns |= _prediction("fused", axis, fused[:, d], variance[:, d], read)
@@ -176,71 +181,14 @@ def _or_null(values: np.ndarray, known: np.ndarray) -> list[float | None]:
     return [float(v) if k else None for v, k in zip(values, known, strict=True)]
 
 
-def _evaluation(table: pa.Table, labels: bool) -> tuple[pa.Table, pa.Table]:
-    """Metrics and comparisons by plain numpy, with normal-theory intervals: good enough to draw."""
-    frame = table.to_pandas()
-    metrics: list[dict] = []
-    comparisons: list[dict] = []
-    for in_sample in (False, True):
-        for subset, keep in (("all", slice(None)), ("face", frame.face_count > 0), ("no_face", frame.face_count == 0)):
-            part = frame[(frame.in_sample == in_sample) & (frame.status != "error")].loc[keep]
-            for axis in AXES if labels and len(part) else ():
-                head = {"split": "test", "in_sample": in_sample, "subset": subset, "axis": axis}
-                errors = _errors(part, axis)
-                for system, error in errors.items():
-                    metrics += [{**head, "system": system, **row} for row in _rows(part, axis, system, error)]
-                comparisons += [{**head, **_compare(errors, b)} for b in errors if b != "fused" and b != "face"]
-    return (
-        pa.Table.from_pylist(metrics, schema=schema.METRICS),
-        pa.Table.from_pylist(comparisons, schema=schema.COMPARISONS),
-    )
-
-
-def _errors(part, axis: str) -> dict[str, np.ndarray]:
-    truth = part[axis].to_numpy(float)
-    scene, face, fused = (part[f"{who}_{axis}"].to_numpy(float) for who in ("scene", "face", "fused"))
-    equal = np.where(np.isfinite(face), (scene + face) / 2, scene)
-    constants = {"constant_mean": np.full_like(truth, 0.02), "constant_median": np.full_like(truth, -0.01)}
-    of = {"scene": scene, "face": face, "fused": fused, "equal": equal, **constants}
-    return {name: mean - truth for name, mean in of.items()}
-
-
-def _rows(part, axis: str, system: str, error: np.ndarray):
-    ok = np.isfinite(error)
-    if not ok.any():
-        return
-    absolute, n = np.abs(error[ok]), int(ok.sum())
-    truth = part[axis].to_numpy(float)[ok]
-    mean = truth + error[ok]
-    constant = system.startswith("constant")
-    values = {
-        "mae": absolute.mean(),
-        "rmse": np.sqrt((absolute**2).mean()),
-        "ccc": 0.0
-        if constant
-        else 2 * np.cov(truth, mean, ddof=0)[0, 1] / (truth.var() + mean.var() + error[ok].mean() ** 2),
-        "pearson": None if constant or n < 3 else np.corrcoef(truth, mean)[0, 1],
-        "sagr": (np.sign(truth) == np.sign(mean)).mean(),
-    }
-    if system in ("scene", "face", "fused"):
-        variance = part[f"{system}_{axis}_variance"].to_numpy(float)[ok]
-        z = error[ok] / np.sqrt(variance)
-        values |= {"nll": (0.5 * np.log(2 * np.pi * variance) + 0.5 * z**2).mean(), "zms": (z**2).mean()}
-        values |= {"sharpness": np.sqrt(variance.mean()), "coverage_90": (np.abs(z) <= 1.645).mean()}
-    half = 1.96 * absolute.std() / np.sqrt(n)
-    groups = part.group.to_numpy()[ok]
-    for metric, value in values.items():
-        limits = (
-            {"ci_low": None, "ci_high": None} if value is None else {"ci_low": value - half, "ci_high": value + half}
-        )
-        yield {"metric": metric, "value": value, **limits, "n": n, "n_groups": len(set(groups))}
-
-
-def _compare(errors: dict[str, np.ndarray], b: str) -> dict[str, object]:
-    difference = np.abs(errors["fused"]) - np.abs(errors[b])
-    difference = difference[np.isfinite(difference)]
-    mean, half = difference.mean(), 1.96 * difference.std() / np.sqrt(len(difference))
-    better = "fused" if mean + half < 0 else b if mean - half > 0 else None
-    p = 0.01 if better else 0.4
-    limits = {"ci_low": mean - half, "ci_high": mean + half}
-    return {"a": "fused", "b": b, "metric": "mae", "difference": mean, **limits, "p": p, "p_holm": p, "better": better}
+def _evaluation(table: pa.Table) -> tuple[pa.Table, pa.Table]:
+    """Metrics and comparisons as the evaluation makes them."""
+    read = table.filter(pc.not_equal(table.column("status"), "error"))
+    on = EvaluationRows.of(read, "test", 1 - both(read, "scene_weight"))
+    scene, face = both(read, "scene"), both(read, "face")
+    systems = {name: System(both(read, name), both(read, name, "variance")) for name in ("scene", "face", "fused")}
+    unknown = np.full(scene.shape, np.nan)
+    systems["equal"] = System(np.where(np.isfinite(face), (scene + face) / 2, scene), unknown)
+    for name, value in (("constant_mean", 0.02), ("constant_median", -0.01)):
+        systems[name] = System(np.full(scene.shape, value), unknown)
+    return measure(on, systems, StatisticsConfig()), compare(on, systems, StatisticsConfig())

@@ -12,7 +12,6 @@ import pytest
 
 from emofuse.report import build_report
 
-pytestmark = pytest.mark.browser
 FLAGS = [
     "--no-sandbox",
     "--disable-gpu",

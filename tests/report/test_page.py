@@ -185,12 +185,14 @@ def test_scene_only_is_said(make_run: Callable[..., Path], tmp_path: Path) -> No
     assert parsed.words.count("scene only, not fusion") >= 2
 
 
+@pytest.mark.slow
 def test_ten_thousand_rows_are_aggregated(make_run: Callable[..., Path], tmp_path: Path) -> None:
     path = build_report(make_run(tmp_path, rows=10_000))
     assert path.stat().st_size < 4_000_000
     assert "images per cell" in path.read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_sweep_and_agreement_are_drawn_where_they_exist(make_run: Callable[..., Path], tmp_path: Path) -> None:
     run = make_run(tmp_path, rows=200)
     rng = np.random.default_rng(0)
@@ -256,6 +258,7 @@ def test_sweep_alone_says_what_was_chosen(tmp_path: Path) -> None:
     assert "may be concluded" not in parsed.words
 
 
+@pytest.mark.slow
 def test_a_run_that_detected_no_faces_says_nothing_of_them(run_dir: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     shutil.copytree(run_dir, run)

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from rich.console import Console
 
-from emofuse.report.tables import decimal, systems
+from emofuse.report.tables import decimal, interval, systems
 from emofuse.report.terminal import overview, systems_table
 
 
@@ -27,7 +27,7 @@ def test_numbers_are_those_of_the_table(run_dir: Path) -> None:
         for row in systems(metrics, axis, wanted=("mae", "ccc")).rows:
             line = next(line for line in text.split(axis.upper())[1].splitlines() if row.name in line)
             assert all(decimal(cell.value) in line for cell in row.cells if cell)
-            assert f"[{decimal(row.cells[0].low)}, {decimal(row.cells[0].high)}]" in line
+            assert interval(row.cells[0].low, row.cells[0].high) in line
             assert line.split()[-1] == str(row.n)
 
 
@@ -67,7 +67,7 @@ def test_overview_says_what_the_page_says(run_dir: Path) -> None:
     (table,), sentences = overview(run_dir)
     assert "stand-ins, few, and for demonstration only" in printed(table)
     assert [sentence.split(":")[0] for sentence in sentences] == ["Valence", "Arousal"]
-    assert all("face's mean weight" in sentence for sentence in sentences)
+    assert all("face’s mean weight" in sentence for sentence in sentences)
 
 
 def test_overview_of_rows_that_trained_an_expert(run_dir: Path, tmp_path: Path) -> None:

@@ -7,13 +7,18 @@ import math
 import pyarrow as pa
 import pytest
 
+from emofuse.metrics.significance.conclusion import VERDICTS
+from emofuse.metrics.significance.declared import BASELINE, CALIBRATION, EXPLORATORY, PRIMARY
+from emofuse.report import verdicts
 from emofuse.report.terminal import summary_sentences
-from emofuse.report.verdicts import find, p_value, verdicts
+from emofuse.report.verdicts import compared, declared, p_value
 from emofuse.tables import schema
 
 
-def metric(system: str, value: float, *, axis: str = "valence", in_sample: bool = False, n: int = 40) -> dict:
-    where = {"split": "test", "in_sample": in_sample, "subset": "all", "axis": axis, "metric": "mae"}
+def metric(
+    system: str, value: float, *, axis: str = "valence", in_sample: bool = False, n: int = 40, subset: str = "all"
+) -> dict:
+    where = {"split": "test", "in_sample": in_sample, "subset": subset, "axis": axis, "metric": "mae"}
     return {
         "system": system,
         "value": value,
@@ -25,10 +30,13 @@ def metric(system: str, value: float, *, axis: str = "valence", in_sample: bool 
     }
 
 
-def comparison(a: str, b: str, difference: float, better: str | None, *, axis: str = "valence") -> dict:
-    where = {"split": "test", "in_sample": False, "subset": "all", "axis": axis, "metric": "mae"}
-    limits = {"ci_low": difference - 0.01, "ci_high": difference + 0.01, "p": 0.02, "p_holm": 0.04}
-    return {"a": a, "b": b, "difference": difference, "better": better, **limits, **where}
+def comparison(b: str, verdict: str | None, difference: float = -0.05, **other: object) -> dict:
+    family = {"scene": PRIMARY, "fused_raw": CALIBRATION}.get(b, BASELINE) if verdict else EXPLORATORY
+    where = {"split": "test", "in_sample": False, "axis": "valence", "metric": "mae", "family": family}
+    where["subset"] = "face" if family == PRIMARY else "all"
+    sure = {"ci_low": difference - 0.01, "ci_high": difference + 0.01, "confidence": 0.975, "p": 0.02, "p_holm": 0.04}
+    data = {"df": 17.25, "n": 40, "n_groups": 20, "n_effective_groups": 12.4, "mde": 0.021, "margin": 0.01}
+    return {"a": "fused", "b": b, "difference": difference, "verdict": verdict, **sure, **data, **where, **other}
 
 
 def tables(metrics: list[dict], comparisons: list[dict]) -> tuple[pa.Table, pa.Table]:
@@ -38,47 +46,69 @@ def tables(metrics: list[dict], comparisons: list[dict]) -> tuple[pa.Table, pa.T
     )
 
 
-BOTH = [metric("fused", 0.20), metric("scene", 0.25), metric("constant_median", 0.3)]
+FUSED = [metric("fused", 0.21, n=100), metric("fused", 0.20, subset="face")]
 
 
 @pytest.mark.parametrize(
-    ("better", "words"),
+    ("verdict", "words"),
     [
-        ("fused", "fusion is better than the scene alone"),
-        ("scene", "fusion is worse than the scene alone"),
-        (None, "it is not shown that fusion differs from the scene alone"),
+        ("better", "where a face was used, fusion is better than the scene alone"),
+        ("worse", "where a face was used, fusion is worse than the scene alone"),
+        ("equivalent", "fusion and the scene alone are equivalent within ±0.01"),
+        ("not_worse", "not worse than the scene alone by more than 0.01, and not shown to be better"),
+        ("inconclusive", "whether fusion is better or worse than the scene alone is inconclusive"),
     ],
 )
-def test_sentence_follows_the_verdict(better: str | None, words: str) -> None:
-    (said,) = summary_sentences(*tables(BOTH, [comparison("fused", "scene", -0.05, better)]))
+def test_sentence_follows_the_verdict(verdict: str, words: str) -> None:
+    (said,) = summary_sentences(*tables(FUSED, [comparison("scene", verdict)]))
+    assert said.startswith("Valence: ")
     assert words in said
-    assert "Valence" in said
-    assert "40 images in 20 groups" in said
-    assert "fusion 0.200, scene 0.250" in said
-    assert "−0.050, interval −0.060 to −0.040, Holm's p = 0.040" in said
+    assert "Fusion against the scene alone, 40 of 100 images (40 %) where a face was used: " in said
+    assert "mean absolute error 0.200 against 0.250, difference −0.050" in said
+    assert "97.5 % interval [−0.060, −0.040], Holm’s p = 0.040." in said
+    assert "20 groups, which say as much as 12 of equal size, 17.2 degrees of freedom" in said
+    assert "a difference of 0.021 would have been seen 8 times of 10" in said
 
 
-def test_comparison_stored_the_other_way_round_is_turned() -> None:
-    found = verdicts(tables([], [comparison("scene", "fused", 0.05, "fused")])[1])
-    turned = find(found, "fused", "scene", "valence")
-    assert turned is not None
-    assert (turned.difference, turned.low, turned.high) == pytest.approx((-0.05, -0.06, -0.04))
-    assert turned.word == "better"
+def test_every_verdict_has_words_in_every_family() -> None:
+    assert set(verdicts.CLAIMS) == set(verdicts.FAMILIES) == {PRIMARY, BASELINE, CALIBRATION}
+    assert all(set(words) == set(VERDICTS) for words in verdicts.CLAIMS.values())
 
 
-def test_constant_that_is_harder_to_beat_decides() -> None:
-    rows = [*BOTH, metric("constant_mean", 0.31)]
-    pairs = [comparison("fused", "constant_mean", -0.11, "fused"), comparison("fused", "constant_median", -0.02, None)]
-    (said,) = summary_sentences(*tables(rows, pairs))
-    assert "it is not shown to beat a constant" in said
-    assert "Fusion minus constant median: −0.020" in said
+def test_questions_come_in_the_order_of_their_weight_and_exploratory_ones_are_not_said() -> None:
+    rows = [comparison("equal", None), comparison("fused_raw", "better", metric="ccc")]
+    rows += [comparison("constant_mean", "worse"), comparison("scene", "inconclusive")]
+    (said,) = summary_sentences(*tables(FUSED, rows))
+    claim = said.split(". ")[0]
+    assert claim == (
+        "Valence: whether fusion is better or worse than the scene alone is inconclusive; it is worse than a constant; "
+        "the calibration helps"
+    )
+    assert "Fusion against the fusion, raw, 40 images: CCC difference −0.050" in said
+    assert "qual" not in said.replace("equal size", "")
 
 
-def test_errors_in_a_sentence_are_over_the_images_that_it_names() -> None:
-    rows = [metric("fused", 0.57, n=40), metric("constant_median", 0.50, n=100)]
-    (said,) = summary_sentences(*tables(rows, [comparison("fused", "constant_median", 0.09, "constant_median")]))
-    assert "over 40 images in 20 groups: fusion 0.570, constant median 0.480." in said
-    assert "Fusion minus constant median: +0.090" in said
+def test_errors_are_given_only_where_they_are_over_the_images_compared() -> None:
+    (said,) = summary_sentences(*tables(FUSED, [comparison("constant_mean", "better")]))
+    assert "Fusion against the constant mean, 40 images: mean absolute error, difference −0.050" in said
+    assert "0.210" not in said
+
+
+def test_one_group_says_nothing_of_other_images() -> None:
+    nothing = dict.fromkeys(("ci_low", "ci_high", "p", "p_holm", "df", "mde"))
+    one = comparison("scene", "inconclusive", n_groups=1, n_effective_groups=1.0, **nothing)
+    (said,) = summary_sentences(*tables(FUSED, [one]))
+    assert "from 1 group there is no interval" in said
+    assert "nan" not in said
+
+
+def test_rows_of_the_table_keep_their_numbers() -> None:
+    rows = [comparison("equal", None, p_holm=None, margin=None), comparison("scene", "not_worse")]
+    explored, judged = compared(tables([], rows)[1])
+    assert (explored.verdict, explored.word, math.isnan(explored.p_holm)) == ("", "", True)
+    assert (judged.word, judged.df, judged.n_effective_groups) == ("not worse", 17.25, 12.4)
+    assert declared([explored, judged]) == [judged]
+    assert compared(tables([], rows)[1], in_sample=True) == []
 
 
 @pytest.mark.parametrize(
@@ -87,14 +117,14 @@ def test_errors_in_a_sentence_are_over_the_images_that_it_names() -> None:
     ids=["none", "below", "at", "well"],
 )
 def test_scene_only_below_five_per_cent(weight: float, scene_only: bool) -> None:
-    (said,) = summary_sentences(*tables(BOTH, []), face_weight={"valence": weight})
+    (said,) = summary_sentences(*tables(FUSED, []), face_weight={"valence": weight})
     assert ("scene only, not fusion" in said) is scene_only
 
 
 def test_both_axes_in_order() -> None:
     rows = [metric(system, 0.2, axis=axis) for axis in ("arousal", "valence") for system in ("fused", "scene")]
     said = summary_sentences(*tables(rows, []))
-    assert [sentence.split(":")[0] for sentence in said] == ["Valence", "Arousal"]
+    assert said == ["Valence: fusion was compared with nothing.", "Arousal: fusion was compared with nothing."]
 
 
 def test_in_sample_rows_make_no_headline() -> None:

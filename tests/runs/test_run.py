@@ -43,7 +43,7 @@ def test_evaluates_fingerprint_adds_its_own_options_and_the_calibration() -> Non
         runs.evaluation_fingerprint("q", base, None),
         runs.evaluation_fingerprint("p", base, "calibration"),
         runs.evaluation_fingerprint("p", replace(base, split="all"), None),
-        runs.evaluation_fingerprint("p", replace(base, statistics=StatisticsConfig(resamples=9)), None),
+        runs.evaluation_fingerprint("p", replace(base, statistics=StatisticsConfig(margin=0.1)), None),
     }
     assert len(marks) == 5
 

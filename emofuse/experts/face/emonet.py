@@ -10,6 +10,7 @@ from faces in naturalistic conditions, Nature Machine Intelligence 3, 2021.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -136,7 +137,27 @@ def load_emonet(path: str | Path, n_expression: int | None = None, *, sha256: st
         sha256: refuse the file unless its hash, in hexadecimal, begins so.
 
     Raises:
-        CheckpointError: if the file is missing, damaged, holds code, or is not of this network.
+        CheckpointError: as `emonet_tensors`.
+    """
+    found = emonet_tensors(path, n_expression, sha256=sha256)
+    with torch.device("meta"):
+        network = EmoNet(_classes(found))
+    network.load_state_dict(found, assign=True)
+    return network.float().eval().requires_grad_(False)
+
+
+def emonet_tensors(
+    path: str | Path, n_expression: int | None = None, *, sha256: str | None = None
+) -> dict[str, torch.Tensor]:
+    """The tensors of an EmoNet checkpoint, checked for hash, numbers, names and shapes; no network is filled.
+
+    Args:
+        path: as of `load_emonet`.
+        n_expression: as of `load_emonet`.
+        sha256: as of `load_emonet`.
+
+    Raises:
+        CheckpointError: if the file is missing, damaged, holds code, NaN or infinity, or is not of this network.
     """
     file = Path(path)
     if not file.is_file():
@@ -146,16 +167,20 @@ def load_emonet(path: str | Path, n_expression: int | None = None, *, sha256: st
     found = read_tensors(file)
     if all(name.startswith(_PREFIX) for name in found):
         found = {name.removeprefix(_PREFIX): tensor for name, tensor in found.items()}
-    head = found.get(_HEAD)
     if n_expression is None:
-        n_expression = 8 if head is None or head.ndim != 2 else int(head.shape[0]) - 2
+        n_expression = _classes(found)
     if n_expression not in EXPRESSIONS:
         raise CheckpointError(f"{file} is no EmoNet of 5 or 8 classes: its {_HEAD} gives {n_expression}; {_where()}")
     with torch.device("meta"):
-        network = EmoNet(n_expression)
-    check_names(found, network.state_dict(), f"{file} as EmoNet with {n_expression} classes", _where())
-    network.load_state_dict(found, assign=True)
-    return network.float().eval().requires_grad_(False)
+        wanted = EmoNet(n_expression).state_dict()
+    check_names(found, wanted, f"{file} as EmoNet with {n_expression} classes", _where())
+    return found
+
+
+def _classes(found: Mapping[str, torch.Tensor]) -> int:
+    """How many expression classes the last layer has; 8 where there is none, whose lack is then told."""
+    head = found.get(_HEAD)
+    return 8 if head is None or head.ndim != 2 else int(head.shape[0]) - 2
 
 
 def _where() -> str:

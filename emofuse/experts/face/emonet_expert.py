@@ -10,7 +10,7 @@ import torch
 
 from emofuse.affect import Affect
 from emofuse.config import ComputeConfig, FaceConfig
-from emofuse.errors import CheckpointError, ConfigError
+from emofuse.errors import CheckpointError
 from emofuse.experts.device import device_of
 from emofuse.experts.face.alignment import CROP_SIZE
 from emofuse.experts.face.emonet import EXPRESSIONS, EmoNet, load_emonet, missing_message
@@ -38,12 +38,10 @@ class EmoNetExpert:
         """Loads the checkpoint and settles precision and chunk size.
 
         Raises:
-            ConfigError: if `face.views` is not positive.
+            ConfigError: if the device is not here.
             CheckpointError: if the checkpoint is missing or not EmoNet's.
         """
         path = emonet_checkpoint(face)
-        if face.views < 1:
-            raise ConfigError(f"face.views must be at least 1, got {face.views}")
         reuse_memory()
         self._device = device_of(compute)
         network = load_emonet(path).to(self._device).to(memory_format=torch.channels_last)

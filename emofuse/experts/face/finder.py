@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
-from emofuse.config import FaceConfig
+from emofuse.config import ComputeConfig, FaceConfig
 from emofuse.experts.face.alignment import CROP_SIZE, align
 from emofuse.experts.face.detectors import make_detector
 from emofuse.experts.face.detectors.base import Face
+from emofuse.experts.face.detectors.face_alignment import Fan
 from emofuse.experts.face.landmarks import refine_landmarks
-
-if TYPE_CHECKING:
-    from emofuse.experts.face.detectors.face_alignment import Fan
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,24 +64,19 @@ class FaceFinder:
     It holds a detector and is not for several threads at once. A copy in another process loads its own.
     """
 
-    def __init__(self, face: FaceConfig) -> None:
-        """Loads the detector, and FAN where the options ask for it.
+    def __init__(self, face: FaceConfig, compute: ComputeConfig | None = None) -> None:
+        """Loads the detector, and FAN where the options ask for it, on the device of `compute`.
 
         Raises:
             ConfigError: for a detector that does not exist.
             CheckpointError: for weights that are missing or wrong.
         """
-        self._config = face
-        self._detector = make_detector(face)
-        self._fan = _fan(self._detector.fan_reference) if face.landmarks == "fan" else None
+        self._config, self._compute = face, compute or ComputeConfig()
+        self._detector = make_detector(face, self._compute)
+        self._fan = Fan(self._detector.fan_reference, self._compute) if face.landmarks == "fan" else None
 
-    def __reduce__(self) -> tuple[type[FaceFinder], tuple[FaceConfig]]:
-        return FaceFinder, (self._config,)
-
-    @property
-    def torch_network(self) -> bool:
-        """Whether a torch network runs in here: it then belongs in a pool of actors with a share of the GPU."""
-        return self._detector.torch_network or self._fan is not None
+    def __reduce__(self) -> tuple[type[FaceFinder], tuple[FaceConfig, ComputeConfig]]:
+        return FaceFinder, (self._config, self._compute)
 
     def detect(self, rgb: np.ndarray) -> list[Face]:
         """All faces at or above the least score, in pixels of `rgb`, uint8 (H, W, 3); most confident first."""
@@ -138,9 +130,3 @@ class FaceFinder:
         if self._config.landmarks == "none":
             return [replace(face, landmarks=None) for face in faces]
         return [refine_landmarks(rgb, face, self._detector) for face in faces]
-
-
-def _fan(reference: int) -> Fan:
-    from emofuse.experts.face.detectors.face_alignment import Fan
-
-    return Fan(reference)

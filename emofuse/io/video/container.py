@@ -27,31 +27,6 @@ UNTIMED = ("h264", "hevc", "m4v", "mpegvideo", "mpeg")
 
 
 @dataclass(frozen=True)
-class VideoInfo:
-    """What a video's header says; a header may be wrong, `index_frames` looks.
-
-    Attributes:
-        duration: seconds, None where not declared.
-        fps: mean frames per second, None where not declared.
-        frames: number of frames, None where not declared.
-        rotation: degrees counter-clockwise by which a decoded frame is turned to stand upright: 0, 90, 180 or 270.
-        width: of the upright image, pixels.
-        height: of the upright image, pixels.
-        codec: libav's name of the codec.
-        container: libav's name of the container format.
-    """
-
-    duration: float | None
-    fps: float | None
-    frames: int | None
-    rotation: int
-    width: int
-    height: int
-    codec: str
-    container: str
-
-
-@dataclass(frozen=True)
 class Opened:
     """An open container and the one stream of it that is read."""
 
@@ -108,24 +83,6 @@ def open_video(uri: str, config: MediaConfig) -> Iterator[Opened]:
         file.close()
 
 
-def probe(uri: str, config: MediaConfig | None = None) -> VideoInfo:
-    """What the header of a video says.
-
-    Raises:
-        MediaError: see `open_video`; and "no frames" where not even one can be decoded.
-    """
-    with open_video(uri, config or MediaConfig()) as video:
-        stream, container = video.stream, video.container
-        duration = container.duration / av.time_base if container.duration else None
-        declared = stream.frames or None
-        codec, name = stream.codec_context.name, container.format.name
-        rate = float(video.rate) if video.rate else None
-        first = _first_frame(video, uri)
-    turn = quarter_turns(first)
-    width, height = (first.height, first.width) if turn % 2 else (first.width, first.height)
-    return VideoInfo(duration, rate, declared, 90 * turn, width, height, codec, name)
-
-
 def quarter_turns(frame: av.VideoFrame) -> int:
     """Counter-clockwise quarter turns that make a decoded frame stand upright, 0 to 3."""
     return round(frame.rotation / 90) % 4
@@ -135,16 +92,6 @@ def reason(error: Exception) -> str:
     """libav's own words for an error, without the call it came from."""
     text = getattr(error, "strerror", None) or str(error)
     return " ".join(str(text).split())
-
-
-def _first_frame(video: Opened, uri: str) -> av.VideoFrame:
-    for packet in video.container.demux(video.stream):
-        try:
-            for frame in packet.decode():
-                return frame
-        except av.FFmpegError:
-            continue
-    raise MediaError("no frames", f"{display_uri(uri)} holds no frame that can be decoded")
 
 
 def _moving_images(container: InputContainer, uri: str) -> VideoStream:

@@ -1,4 +1,4 @@
-"""From packets to frames: where decoding starts, and what is believed of a damaged file."""
+"""From packets to frames: where decoding starts, and which frames of a damaged file are kept."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from emofuse.io.images import DecodedImage, MediaError
 from emofuse.io.video.container import Opened, quarter_turns, reason
 
 STEPS_BACK = (0.0, 2.0, 10.0, 60.0)
-"""Seconds before a frame at which a keyframe is sought, in turn; after these, decoding begins with the file."""
+"""Seconds before a frame at which a keyframe is searched, in turn; after these, decoding begins with the file."""
 
 Keyed = tuple[int, av.VideoFrame | None]
 """A frame's key, its show time or (where there is none) its number, and the frame; None in place of a damaged one."""
@@ -28,7 +28,7 @@ def keyed_frames(fresh: Callable[[], Opened], first: int, *, ordinal: bool) -> I
     without complaint and show something else. So a frame reads the same wherever decoding began.
 
     Args:
-        fresh: gives the video just opened, anew at each call.
+        fresh: gives the video newly opened at each call.
         first: the key that is wanted first.
         ordinal: keys are numbers of frames, counted from the start of the file.
     """

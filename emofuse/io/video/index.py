@@ -30,7 +30,7 @@ class VideoIndex:
         timestamps: float64 (N,), the same in seconds.
         keyframe: bool (N,), where decoding can start.
         time_base: seconds per unit of `pts`.
-        broken: how and where the file breaks off; None for one that is whole as far as can be told.
+        broken: how and where the file breaks off; None for one that seems whole.
     """
 
     pts: np.ndarray | None
@@ -91,39 +91,6 @@ def index_frames(uri: str, config: MediaConfig | None = None) -> VideoIndex:
         return VideoIndex(pts, seconds, key, video.time_base, broken)
 
 
-def enumerate_frames(
-    uri: str, fps: float | None = None, every: int | None = None, config: MediaConfig | None = None
-) -> list[tuple[int, float]]:
-    """(frame index, timestamp in seconds) of the frames to look at; see `VideoIndex.sample`.
-
-    Raises:
-        MediaError: as `index_frames`.
-        ConfigError: as `VideoIndex.sample`.
-    """
-    index = index_frames(uri, config)
-    return [(int(i), float(index.timestamps[i])) for i in index.sample(fps, every)]
-
-
-def segments(index: VideoIndex, frames: int) -> list[tuple[int, int]]:
-    """Ranges [start, stop) that cover a video, of `frames` frames to twice as many.
-
-    A range ends before a keyframe where one is near, so that no frame has to be decoded twice; the last may be shorter.
-
-    Raises:
-        ConfigError: if `frames` is below 1.
-    """
-    if frames < 1:
-        raise ConfigError(f"a segment has at least 1 frame; got {frames}")
-    keys = np.flatnonzero(index.keyframe)
-    cuts = [0]
-    while cuts[-1] + 2 * frames <= len(index):
-        wanted = cuts[-1] + frames
-        place = np.searchsorted(keys, wanted)
-        near = place < len(keys) and keys[place] < wanted + frames
-        cuts.append(int(keys[place]) if near else wanted)
-    return list(zip(cuts, [*cuts[1:], len(index)], strict=True))
-
-
 class _Packet(NamedTuple):
     pts: int | None
     dts: int | None
@@ -161,7 +128,7 @@ def _by_show_time(packets: list[_Packet], *, whole: bool) -> tuple[np.ndarray, n
 
 
 def _cut_short(video: Opened, packets: list[_Packet]) -> str | None:
-    """Whether the header promised more than there is."""
+    """Whether the header announces more than there is."""
     stream, container = video.stream, video.container
     if stream.frames > len(packets):
         return f"it breaks off: {stream.frames:,} frames declared, {len(packets):,} there,"

@@ -18,7 +18,7 @@ from emofuse.io.video.decode import Keyed, keyed_frames, to_image
 from emofuse.io.video.index import VideoIndex, index_frames
 
 AHEAD = 10.0
-"""Seconds that are decoded through rather than leapt over, when a reader goes on in the same video."""
+"""Seconds that are decoded through rather than leapt over, when a reader continues in the same video."""
 
 Found = tuple[int, DecodedImage | MediaError]
 
@@ -126,7 +126,7 @@ class VideoReader:
     ) -> Iterator[Found]:
         """The images of some frames of one video, each exactly once and in order, or why there is none.
 
-        With the frames' timestamps, as `enumerate_frames` gave them, the file is entered at the
+        With the frames' timestamps, as `index_frames` gave them, the file is entered at the
         keyframe before the first; without them its packets are read first to find out where they are.
 
         Args:
@@ -166,17 +166,6 @@ class VideoReader:
             self.close()
             self._cursor = _Cursor(uri, self._config)
         return self._cursor
-
-
-def frames_of(
-    uri: str,
-    indices: Sequence[int],
-    timestamps: Sequence[float] | None = None,
-    config: MediaConfig | None = None,
-) -> Iterator[Found]:
-    """One run of frames; see `VideoReader.read`."""
-    with VideoReader(config) as reader:
-        yield from reader.read(uri, indices, timestamps)
 
 
 def read_frames(

@@ -29,8 +29,8 @@ def helped(
         table: of `schema.PREDICTIONS`, with rows of valid and, if there are any, of test.
         layers: by expert, as fitted on valid.
         objective: of the sweep; None where nothing was swept and each loss names the metric.
-        config: confidence and resamples.
-        seed: of resamples, and of the part of valid that is set aside where there is no test.
+        config: confidence.
+        seed: of the part of valid that is set aside where there is no test.
 
     Returns:
         As `has_helped`, or for an expert with too few groups `expert` and `unknown`, the reason.
@@ -53,7 +53,6 @@ def helped(
                 groups[used],
                 test[used] if test.any() else None,
                 confidence=config.confidence,
-                resamples=config.resamples,
                 seed=seed,
             )
         except DataError as error:

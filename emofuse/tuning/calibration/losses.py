@@ -27,6 +27,7 @@ from emofuse.fusion.select import can_fuse, fuse
 from emofuse.metrics.uncertainty import crps_rows, nll_rows
 from emofuse.tables.columns import both, column, group_names, texts
 from emofuse.tables.schema import EXPERTS
+from emofuse.tables.splits import splits_needed
 from emofuse.tuning.calibration.grid import Grid, gated
 
 BUNDLES = 40
@@ -85,7 +86,7 @@ class CrossValidationData:
         rows = np.flatnonzero(predicted & (column(table, "in_sample") != 1))
         if not len(rows):
             seen = int((predicted & (column(table, "in_sample") == 1)).sum())
-            advice = "; train that expert on your own train split" if seen else ""
+            advice = "; train that expert on your own train split" if seen else splits_needed(table)
             raise DataError(
                 f"a calibration needs labelled predictions of split {split!r} that no expert was trained on; "
                 f"of {table.num_rows} rows {labelled.sum()} belong to it with a label, {predicted.sum()} of them were "

@@ -21,6 +21,8 @@ from emofuse.config import CalibrationConfig, CalibrationSweepConfig, Evaluation
 from emofuse.errors import ConfigError, DataError
 from emofuse.evaluation.checks import check_evaluation
 from emofuse.evaluation.evaluate_table import EvaluationResult, evaluate_table
+from emofuse.evaluation.rows import rows_sentence
+from emofuse.fusion.select import chosen_fusion
 from emofuse.inference import sink
 from emofuse.inference.manifest import check_whole
 from emofuse.inference.progress import timed
@@ -121,7 +123,7 @@ class CalibrationJob:
         # Not before: a directory is claimed for a fit that can be made, or the corrected one would be refused.
         run.save(record)
         layers: CalibrationConfig | Layers = self.layers
-        fusion = self.fusion
+        fusion = chosen_fusion(self.fusion, None)
         with timed(record, "fit", len(sweep_data)):
             if self.tune:
                 where = None if self.local else run.address
@@ -152,7 +154,7 @@ class CalibrationJob:
         # The report shows the experts before and after, so the run keeps what they said before.
         storage.write_table(storage.join(run.predictions, "part-0.parquet"), table)
         evaluated.write(run)
-        record["split"] = evaluated.split
+        record |= {"split": evaluated.split, "rows": evaluated.rows}
         run.save(record)
         with timed(record, "report", table.num_rows):
             build_report(run.address, config=self.evaluation_config.statistics, media=self.media)
@@ -166,7 +168,8 @@ class CalibrationJob:
     def _tell(self, run: Run, note: str | None) -> Run:
         metrics, comparisons = storage.read_table(run.metrics), storage.read_table(run.comparisons)
         record = run.load()
-        lines = sweep_sentences(record) + list(summary_sentences(metrics, comparisons))
+        lines = [*sweep_sentences(record), rows_sentence(record.get("rows", {}))]
+        lines += summary_sentences(metrics, comparisons)
         if metrics.num_rows:
             self.console.print(systems_table(metrics))
         lines += helped_sentences(record.get("helped", []))
@@ -187,11 +190,11 @@ def _check_groups(table: pa.Table, split: str) -> None:
         DataError: naming one that is.
     """
     names, splits = group_names(table), texts(table, "split")
-    shared = np.isin(names, names[splits == split]) & (splits == "test")
+    shared = np.isin(names, names[splits == split]) & (splits != split)
     if shared.any():
-        first = texts(table, "group")[shared][0]
+        first, other = texts(table, "group")[shared][0], splits[shared][0] or "rows of no split"
         raise DataError(
-            f"{split} and test share {len(np.unique(names[shared]))} group(s), first {first!r}; split by group anew"
+            f"{split} and {other} share {len(np.unique(names[shared]))} group(s), first {first!r}; split by group anew"
         )
 
 

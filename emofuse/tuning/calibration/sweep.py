@@ -19,8 +19,6 @@ import pyarrow as pa
 
 from emofuse.affect import AXES
 from emofuse.config import CalibrationConfig, CalibrationSweepConfig, FusionConfig
-from emofuse.errors import EmofuseError
-from emofuse.io import storage
 from emofuse.tables.schema import EXPERTS
 from emofuse.tuning.calibration.choice import layers_table, measured, surface_table
 from emofuse.tuning.calibration.grid import (
@@ -80,6 +78,7 @@ def sweep(
         ConfigError: if the options leave nothing to try.
         DataError: if nothing can be fitted.
         EmofuseError: if a trial failed.
+        KeyboardInterrupt: if fewer trials ended than there are tasks.
     """
     if storage_path is None:
         return staged(sweep_data, options, lambda tasks: [task(sweep_data) for task in tasks])
@@ -200,13 +199,8 @@ def tuned(sweep_data: CrossValidationData, tasks: Sequence[Task], storage_path: 
 
     Raises:
         EmofuseError: if a trial failed.
+        KeyboardInterrupt: if fewer trials ended than there are tasks.
     """
-    from emofuse.tuning.calibration.trials import run_trials
+    from emofuse.tuning.trials import run_tasks
 
-    parts, errors = run_trials(sweep_data, tasks, storage_path)
-    if errors:
-        raise EmofuseError(f"{len(errors)} of {len(tasks)} trials failed, first: {errors[0]}")
-    # Tune's own files, five a trial, say nothing that the tables do not.
-    files, path = storage.filesystem(storage.join(storage_path, "tune"))
-    files.rm(path, recursive=True)
-    return parts
+    return run_tasks(tasks, sweep_data, storage_path)[0]

@@ -1,4 +1,4 @@
-"""The configurations of a sweep: parameters of each filter, as arrays that a update takes."""
+"""The configurations of a sweep: parameters of each filter, as arrays that an update takes."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ import numpy as np
 
 from emofuse.config import FusionConfig, StabilizerConfig, SweepConfig
 from emofuse.stabilizer.sweeps import per_configuration
-from emofuse.stabilizer.updates import EmaUpdate, FilterUpdate, KalmanUpdate, OneEuroUpdate
-
-GATES = ("min_face_score", "max_face_std", "min_luma")
+from emofuse.stabilizer.tuned import GATES
+from emofuse.stabilizer.updates import FilterUpdate, filter_update
 
 
 @dataclass(frozen=True)
@@ -49,22 +48,14 @@ class Grid:
         """All configurations as one update, parameters of shape (C, 1, ·)."""
         configs = self.configs(base)
 
-        def parameter(name: str) -> np.ndarray:
+        def parameter(name: str) -> np.ndarray | None:
+            if getattr(base, name) is None:
+                return None
             # One column for both axes where they agree, so that shapes stay small.
             values = np.array([np.broadcast_to(getattr(config, name), 2) for config in configs], dtype=np.float64)
             return per_configuration(values[:, 0] if (values[:, 0] == values[:, 1]).all() else values)
 
-        growth = parameter("process_variance")
-        if self.filter == "none":
-            return EmaUpdate(np.ones((len(self), 1, 1)), np.inf, growth)
-        if self.filter == "kalman":
-            return KalmanUpdate(growth)
-        if self.filter == "one_euro":
-            cutoffs = parameter("min_cutoff"), parameter("beta"), parameter("derivative_cutoff")
-            return OneEuroUpdate(*cutoffs, frame_rate=base.frame_rate, process_variance=growth)
-        tau = None if base.time_constant is None else parameter("time_constant")
-        thresholds = parameter("uncertainty_threshold")
-        return EmaUpdate(parameter("alpha"), thresholds, growth, tau, self.filter == "soft_ema")
+        return filter_update(self.filter, parameter)
 
 
 def filter_grids(sweep: SweepConfig, variance: np.ndarray, process_variance: np.ndarray) -> list[Grid]:

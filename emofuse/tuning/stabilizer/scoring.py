@@ -7,10 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from emofuse.metrics.accuracy import concordance_of_moments
 from emofuse.stabilizer.steps import AXIS_COUNT, Timing
 from emofuse.stabilizer.sweeps import Frame, Sequences, run
 from emofuse.stabilizer.updates import FilterUpdate
 
+SUMS = ("error", "n", "moved", "steps")
+"""What is summed for each bundle of groups."""
 SETTLED, FOLLOWED, SHARE = 200, 300, 0.9
 """Frames before and after the step that times a response, and the share of it to be reached."""
 
@@ -22,10 +25,12 @@ class Pack:
     Attributes:
         sequences: S of them.
         truth: (S, T, 2), NaN where there is no label.
+        bundle: (S,), in which bundle of groups each sequence is counted.
     """
 
     sequences: Sequences
     truth: np.ndarray
+    bundle: np.ndarray
 
     @property
     def frames(self) -> int:
@@ -40,6 +45,7 @@ def pack(
     timestamp: np.ndarray,
     rows: Sequence[np.ndarray],
     timing: Timing,
+    bundle: np.ndarray,
 ) -> list[Pack]:
     """Sequences side by side, those of similar length together, so that at most half of a pack is padding.
 
@@ -50,22 +56,26 @@ def pack(
         timestamp: (N,) seconds, NaN where unknown.
         rows: of each sequence its rows, in order.
         timing: the frame rate where there are no timestamps.
+        bundle: of each sequence its bundle of groups, integers.
     """
-    by_length = sorted((r for r in rows if len(r)), key=len, reverse=True)
-    groups: list[list[np.ndarray]] = []
+    by_length = sorted((k for k, r in enumerate(rows) if len(r)), key=lambda k: len(rows[k]), reverse=True)
+    groups: list[list[int]] = []
     for one in by_length:
-        if not groups or 2 * len(one) < len(groups[-1][0]):
+        if not groups or 2 * len(rows[one]) < len(rows[groups[-1][0]]):
             groups.append([])
         groups[-1].append(one)
     packs = []
-    for group in groups:
+    for numbers in groups:
+        group = [rows[k] for k in numbers]
         m, v, y, t = (_padded(values, group) for values in (mean, variance, truth, timestamp))
         lengths = np.array([len(one) for one in group])
-        packs.append(Pack(Sequences.of(m, v, t, lengths, timing=timing), y))
+        packs.append(Pack(Sequences.of(m, v, t, lengths, timing=timing), y, bundle[numbers]))
     return packs
 
 
-def score(update: FilterUpdate, packs: Sequence[Pack], configurations: int, timing: Timing) -> dict[str, np.ndarray]:
+def score(
+    update: FilterUpdate, packs: Sequence[Pack], configurations: int, timing: Timing
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Stability and error of every configuration over all sequences.
 
     Args:
@@ -77,20 +87,26 @@ def score(update: FilterUpdate, packs: Sequence[Pack], configurations: int, timi
     Returns:
         Arrays (C, 2), per axis: `jitter` (mean absolute step per frame), `hold_rate`, `coverage` (outputs per
         frame), `mae` and `ccc` (pooled over all labelled frames with an output; NaN without labels), `labelled`.
+        And the sums of each bundle, (C, B, 2): `error` over `n` labelled frames, `moved` over `steps`.
     """
     totals = _Totals((configurations, AXIS_COUNT))
+    count = 1 + max(int(each.bundle.max()) for each in packs)
+    sums = {name: np.zeros((count, configurations, AXIS_COUNT)) for name in SUMS}
     for each in packs:
         part = _Totals((configurations, len(each.sequences.lengths), AXIS_COUNT))
         known = np.isfinite(each.truth)
         labels = np.where(known, each.truth, 0.0)
         before: Frame | None = None
-        for frame in run(update, each.sequences, configurations, timing=timing):
+        for frame in run(update, each.sequences, configurations, timing=timing, variances=False):
             part.add_stability(frame, before)
             if known[:, frame.index].any():
                 part.add_error(frame, labels[:, frame.index], known[:, frame.index])
             before = frame
         totals.add(part)
-    return totals.figures(sum(each.frames for each in packs))
+        for name, values in sums.items():
+            np.add.at(values, each.bundle, part[name].swapaxes(0, 1))
+    by_bundle = {name: values.swapaxes(0, 1) for name, values in sums.items()}
+    return totals.metrics(sum(each.frames for each in packs)), by_bundle
 
 
 def response_frames(
@@ -113,7 +129,7 @@ def response_frames(
     timing = Timing(frame_rate=frame_rate, max_gap=2 / frame_rate, max_hold=len(level) / frame_rate)
     step = Sequences.of(mean, np.broadcast_to(variance, mean.shape), timing=timing)
     reached = np.full((configurations, AXIS_COUNT), np.inf)
-    for frame in run(update, step, configurations, timing=timing):
+    for frame in run(update, step, configurations, timing=timing, variances=False):
         if frame.index >= SETTLED:
             # The last digit must not decide whether nine tenths are reached.
             there = (frame.mean[:, 0] / height >= SHARE - 1e-12) & frame.valid[:, 0] & np.isinf(reached)
@@ -128,6 +144,9 @@ class _Totals:
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         self._sums = {name: np.zeros(shape) for name in self.NAMES}
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self._sums[name]
 
     def add_stability(self, frame: Frame, before: Frame | None) -> None:
         self._sums["outputs"] += frame.valid
@@ -154,18 +173,18 @@ class _Totals:
         for name, values in part._sums.items():
             self._sums[name] += values.sum(axis=1)
 
-    def figures(self, frames: int) -> dict[str, np.ndarray]:
+    def metrics(self, frames: int) -> dict[str, np.ndarray]:
         t = self._sums
         with np.errstate(divide="ignore", invalid="ignore"):
             n = t["n"]
             covariance = t["sy"] / n - t["s"] / n * t["y"] / n
-            spread = t["ss"] / n - (t["s"] / n) ** 2 + t["yy"] / n - (t["y"] / n) ** 2
+            spreads = t["yy"] / n - (t["y"] / n) ** 2, t["ss"] / n - (t["s"] / n) ** 2
             return {
                 "jitter": t["moved"] / t["steps"],
                 "hold_rate": t["held"] / frames,
                 "coverage": t["outputs"] / frames,
                 "mae": t["error"] / n,
-                "ccc": 2 * covariance / (spread + (t["s"] / n - t["y"] / n) ** 2),
+                "ccc": concordance_of_moments(*spreads, covariance, (t["s"] - t["y"]) / n),
                 "labelled": n,
             }
 

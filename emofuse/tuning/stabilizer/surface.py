@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,17 +12,18 @@ import pyarrow as pa
 from emofuse.affect import AXES
 from emofuse.calibration import Calibration
 from emofuse.calibration.served import known_together
-from emofuse.config import FusionConfig, StabilizerConfig, SweepConfig
+from emofuse.config import FusionConfig, StabilizerConfig
 from emofuse.errors import DataError
 from emofuse.evaluation.sequences import in_order
 from emofuse.fusion.gating import gate
 from emofuse.fusion.parameters import FusionParameters
 from emofuse.fusion.select import fuse
 from emofuse.metrics.stability import frame_rate
-from emofuse.stabilizer import Timing
-from emofuse.tables.columns import both, column, texts
+from emofuse.stabilizer import Autocorrelation, Timing, fit_autocorrelation, fit_level_variance
+from emofuse.stabilizer.tuned import GATES
+from emofuse.tables.columns import both, column, group_names, texts
 from emofuse.tables.schema import EXPERTS, read_metadata
-from emofuse.tuning.stabilizer.grid import GATES, Grid
+from emofuse.tuning.stabilizer.grid import Grid
 from emofuse.tuning.stabilizer.scoring import Pack, pack, response_frames, score
 
 ELEMENTS = 65_536
@@ -55,6 +56,7 @@ class SweepData:
         truth: (N, 2), NaN where there is no label, or an expert was trained on the image.
         timestamp: (N,) seconds.
         rows: of each sequence its rows, in order.
+        groups: (S,), of each sequence the group that is never taken apart.
         known: of the experts together.
     """
 
@@ -65,20 +67,21 @@ class SweepData:
     truth: np.ndarray
     timestamp: np.ndarray
     rows: list[np.ndarray]
+    groups: np.ndarray
     known: FusionParameters
 
     @classmethod
     def of(cls, fused: pa.Table, split: str, calibration: Calibration | None) -> SweepData:
-        """The sequences of a split.
+        """The sequences of a split; "all" is all but test.
 
         Raises:
             DataError: if there are none.
         """
-        table = fused if split == "all" else fused.filter(pa.array(texts(fused, "split") == split))
+        table = rows_of(fused, split)
         rows = list(in_order(table).values())
         if not rows:
             raise DataError(f"no row of split {split!r} belongs to a sequence; the stabilizer is tuned on videos")
-        trained = column(table, "in_sample") == 1
+        trained, names = column(table, "in_sample") == 1, group_names(table)
         return cls(
             np.stack([both(table, name) for name in EXPERTS]),
             np.stack([both(table, name, "variance") for name in EXPERTS]),
@@ -87,6 +90,7 @@ class SweepData:
             np.where(trained[:, None], np.nan, both(table)),
             column(table, "timestamp"),
             rows,
+            np.array([names[mine[0]] for mine in rows]),
             known_together(read_metadata(fused.schema).get("experts") or {}, calibration),  # type: ignore[arg-type]
         )
 
@@ -112,17 +116,44 @@ class SweepData:
         joined = fuse(mean, self.variance, fusion, self.known)
         return np.clip(joined.mean, -1, 1), joined.variance
 
-    def packs(self, fusion: FusionConfig, timing: Timing) -> tuple[list[Pack], np.ndarray]:
-        """The fused sequences side by side, and the median variance of each axis."""
+    def packs(self, fusion: FusionConfig, timing: Timing, bundle: np.ndarray) -> tuple[list[Pack], np.ndarray]:
+        """The fused sequences side by side, each in its bundle of groups, and the median variance of each axis."""
         mean, variance = self.fused(fusion)
         usual = np.nanmedian(variance[np.concatenate(self.rows)], axis=0)
-        return pack(mean, variance, self.truth, self.timestamp, self.rows, timing), usual
+        return pack(mean, variance, self.truth, self.timestamp, self.rows, timing, bundle), usual
+
+    def autocorrelations(self, fusion: FusionConfig, frame_rate: float) -> dict[str, Autocorrelation]:
+        """Of the errors of each expert and of the fusion, on labelled frames; empty where too few are side by side."""
+        level = fit_level_variance(self.truth, self.timestamp, self.rows, frame_rate)
+        if level is None:
+            return {}
+        series = dict(zip(EXPERTS, zip(self.mean, self.variance, strict=True), strict=True))
+        series["fused"] = self.fused(fusion)
+        found = {
+            name: fit_autocorrelation(mean - self.truth, variance, self.timestamp, self.rows, frame_rate)
+            for name, (mean, variance) in series.items()
+        }
+        return {name: replace(each, level_variance=level) for name, each in found.items() if each is not None}
+
+
+def rows_of(fused: pa.Table, split: str) -> pa.Table:
+    """The rows of a split; "all" is all but test, which is read once."""
+    splits = texts(fused, "split")
+    return fused.filter(pa.array(splits != "test" if split == "all" else splits == split))
 
 
 def surface_of(
-    sweep_data: SweepData, fusions: Sequence[FusionConfig], grid: Grid, base: StabilizerConfig, step: float
+    sweep_data: SweepData,
+    fusions: Sequence[FusionConfig],
+    grid: Grid,
+    base: StabilizerConfig,
+    step: float,
+    bundle: np.ndarray | None = None,
 ) -> list[dict[str, Any]]:
     """One row for each fusion and configuration of one filter: its parameters and what it does.
+
+    `numerator` and `denominator` of a row are the sums of its loss, (B, 2), in each bundle of groups: errors over
+    labelled frames, without labels steps over pairs of frames.
 
     Args:
         sweep_data: the sequences.
@@ -130,97 +161,38 @@ def surface_of(
         grid: of one filter.
         base: options that are not swept.
         step: height of the step that times a response, reference units.
+        bundle: (S,), of each sequence its bundle; by default one for all.
     """
+    bundle = np.zeros(len(sweep_data.rows), dtype=np.int64) if bundle is None else bundle
+    above, below = ("error", "n") if sweep_data.labelled else ("moved", "steps")
     rate = sweep_data.frame_rate(base.frame_rate)
     # Doing nothing gives nothing out where nothing came in.
     timing = Timing(rate, base.max_gap, 1e-9 if grid.filter == "none" else base.max_hold)
     rows: list[dict[str, Any]] = []
     for fusion in fusions:
-        packs, usual = sweep_data.packs(fusion, timing)
+        packs, usual = sweep_data.packs(fusion, timing, bundle)
         widest = max(len(each.sequences.lengths) for each in packs)
         for block in grid.blocks(max(1, ELEMENTS // (2 * widest))):
             update = block.update(base)
-            figures = score(update, packs, len(block), timing)
-            figures["response_time"] = response_frames(update, len(block), usual, rate, step)
+            metrics, sums = score(update, packs, len(block), timing)
+            metrics["response_time"] = response_frames(update, len(block), usual, rate, step)
             gates = {name: getattr(fusion, name) for name in GATES}
             rows += [
-                _row(block.filter, options | gates, {name: values[c] for name, values in figures.items()})
+                _row(block.filter, options | gates, {name: values[c] for name, values in metrics.items()})
+                | {"numerator": sums[above][c], "denominator": sums[below][c]}
                 for c, options in enumerate(block.rows)
             ]
     return rows
 
 
-def evaluated(rows: list[dict[str, Any]], sweep: SweepConfig, frame_rate: float, *, labelled: bool) -> pa.Table:
-    """The surface with what is minimised, what may be chosen, and which configurations nothing beats.
-
-    The objective is the error where there are labels, else the jitter of configurations that respond in time. One
-    that answers too seldom has none either way. So a frozen output cannot win.
-
-    Args:
-        rows: of `surface_of`, one of them doing nothing behind no gate.
-        sweep: the bounds.
-        frame_rate: Hz.
-        labelled: whether there are labels.
-
-    Returns:
-        A table sorted by objective; columns `objective`, `pareto` (none is calmer, quicker and, with labels, more
-        accurate at once) and `chosen` besides those of `surface_of`.
-    """
-    target = "mae" if labelled else "jitter"
-    plain = next(row for row in rows if row["filter"] == "none" and all(row[name] is None for name in GATES))
-    slowest = max(1, int(np.floor(sweep.max_response * frame_rate + 1e-9)))
-    for row in rows:
-        prompt = labelled or row["response_time"] <= slowest
-        row["feasible"] = bool(prompt and row["coverage"] >= sweep.min_coverage * plain["coverage"])
-        row["objective"] = row[target] if row["feasible"] and np.isfinite(row[target]) else None
-    costs = np.array(
-        [[row[name] for name in ("response_time", "jitter", "mae")[: 3 if labelled else 2]] for row in rows]
-    )
-    answers = np.array([row["coverage"] >= sweep.min_coverage * plain["coverage"] for row in rows])
-    front = np.zeros(len(rows), dtype=bool)
-    front[answers] = pareto(costs[answers])
-    last = float("inf")
-    order = sorted(
-        range(len(rows)),
-        key=lambda i: (
-            last if rows[i]["objective"] is None else rows[i]["objective"],
-            rows[i]["response_time"],
-            rows[i]["jitter"],
-        ),
-    )
-    ordered = [rows[i] | {"pareto": bool(front[i]), "chosen": place == 0} for place, i in enumerate(order)]
-    names = [*PARAMETERS, *(f"{name}_arousal" for name in PAIRS), "objective"]
-    names += [name for name in ordered[0] if name not in names]
-    columns = {name: [row.get(name) for row in ordered] for name in names}
-    return pa.table({name: pa.array(values, _kind(name), from_pandas=True) for name, values in columns.items()})
-
-
-def pareto(costs: np.ndarray) -> np.ndarray:
-    """Which rows of (N, K) costs no other row equals or beats in all and beats in one; NaN never."""
-    front = np.zeros(len(costs), dtype=bool)
-    best = np.empty((0, costs.shape[1]))
-    for i in np.lexsort(costs.T[::-1]):
-        if not np.isfinite(costs[i]).all() or (best <= costs[i]).all(axis=1).any():
-            continue
-        front[i] = True
-        best = np.vstack([best, costs[i]])
-    return front
-
-
-def _row(name: str, options: dict[str, Any], figures: dict[str, np.ndarray]) -> dict[str, Any]:
+def _row(name: str, options: dict[str, Any], metrics: dict[str, np.ndarray]) -> dict[str, Any]:
     row: dict[str, Any] = {parameter: options.get(parameter) for parameter in PARAMETERS}
     for pair in PAIRS:
         value = options.get(pair)
         first, second = value if isinstance(value, tuple) else (value, value)
         row[pair], row[f"{pair}_arousal"] = first, second
     row["filter"] = name
-    for figure, values in figures.items():
-        row[figure] = float(values.max() if figure == "response_time" else values.mean())
-    per_axis = {f"{figure}_{axis}": float(v[i]) for figure, v in figures.items() for i, axis in enumerate(AXES)}
+    for metric, values in metrics.items():
+        row[metric] = float(values.max() if metric == "response_time" else values.mean())
+    per_axis = {f"{metric}_{axis}": float(v[i]) for metric, v in metrics.items() for i, axis in enumerate(AXES)}
     return row | per_axis
-
-
-def _kind(name: str) -> pa.DataType:
-    if name == "filter":
-        return pa.string()
-    return pa.bool_() if name in ("feasible", "pareto", "chosen") else pa.float64()

@@ -17,6 +17,8 @@ from emofuse.experts.face.expert import FaceExpert, combine_faces, face_card, ma
 from emofuse.experts.face.tta import Views
 from emofuse.io.weights import sha256_of
 
+pytestmark = pytest.mark.slow
+
 FLOAT32 = ComputeConfig(dtype="float32", face_chunk=4, device="cpu")
 
 
@@ -186,7 +188,7 @@ def test_combining_weights_by_precision_and_size() -> None:
 def test_combining_equal_sizes_is_inverse_variance_fusion() -> None:
     two = Affect.of([[0.6, 0.6], [-0.2, -0.2]], [[0.09, 0.09], [0.25, 0.25]])
     one = combine_faces(two, [10, 10])
-    # METHODS, inverse variance of (.6, .09) and (-.2, .25).
+    # docs/methods.md, inverse variance of (.6, .09) and (-.2, .25).
     assert one.mean == pytest.approx(0.388235294117647)
     assert one.variance == pytest.approx(0.0661764705882353)
 

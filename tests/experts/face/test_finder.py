@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import math
 import pickle
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import pytest
 from emofuse.config import FaceConfig
 from emofuse.errors import CheckpointError, ConfigError
 from emofuse.experts.face.alignment import CROP_SIZE
-from emofuse.experts.face.detectors import DETECTORS, make_detector, uses_torch
+from emofuse.experts.face.detectors import DETECTORS, detects_with_torch, make_detector
 from emofuse.experts.face.detectors.base import Face, in_order
 from emofuse.experts.face.finder import FaceFinder, FoundFaces, main_score, shrunken
 from emofuse.experts.face.landmarks import overlap
@@ -145,13 +147,24 @@ def test_an_unknown_detector_names_the_known() -> None:
         (FaceConfig(detector="yunet"), False),
         (FaceConfig(detector="sfd"), True),
         (FaceConfig(detector="retinaface"), True),
+        (FaceConfig(detector="scrfd"), False),
         (FaceConfig(landmarks="fan"), True),
         (FaceConfig(detector="sfd", expert="none"), False),
     ],
 )
 def test_torch_detectors_are_known_before_they_are_loaded(config: FaceConfig, expected: bool) -> None:
-    assert uses_torch(config) is expected
+    assert detects_with_torch(config) is expected
     assert config.detector in DETECTORS
+
+
+def test_a_decode_task_loads_no_torch() -> None:
+    code = (
+        "import sys; from emofuse.inference.decode import Decoder; from emofuse.config import InferenceConfig;"
+        "from emofuse.experts.face.detectors import detects_with_torch;"
+        "Decoder(InferenceConfig()); detects_with_torch(InferenceConfig().face);"
+        "sys.exit('torch' in sys.modules or 'face_alignment' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_main_face_score_is_the_formula() -> None:

@@ -42,6 +42,7 @@ def test_it_finds_what_the_wrapper_finds(name: str, size: tuple[int, int]) -> No
         assert ours
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_images() -> None:
     run = subprocess.run([sys.executable, "-c", PROGRAM], check=True, capture_output=True, text=True)
     # The wrapper would have kept eighty times 768 kB.

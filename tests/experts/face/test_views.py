@@ -67,7 +67,7 @@ def test_scales_are_one_fixed_set_from_the_seed() -> None:
 
 
 def test_moments_are_mean_and_unbiased_variance() -> None:
-    # METHODS: samples .20, .30, .25, .35, .15 have mean .25 and variance .00625 (ddof 1).
+    # docs/methods.md: samples .20, .30, .25, .35, .15 have mean .25 and variance .00625 (ddof 1).
     samples = np.array([0.20, 0.30, 0.25, 0.35, 0.15])
     mean, variance = moments(np.stack([samples, 2 * samples], axis=-1)[None])
     assert mean[0] == pytest.approx([0.25, 0.5])
@@ -75,7 +75,7 @@ def test_moments_are_mean_and_unbiased_variance() -> None:
 
 
 def test_close_float32_samples_keep_their_variance() -> None:
-    # METHODS: .9 + 1e-4 · {0..4} has the unbiased variance 2.5e-8; E[x²] - E[x]² in float32 gives a negative number.
+    # docs/methods.md: .9 + 1e-4 · {0..4} has the unbiased variance 2.5e-8; in float32 E[x²] - E[x]² is negative.
     samples = (0.9 + 1e-4 * np.arange(5)).astype(np.float32)
     assert moments(samples[None, :, None])[1].item() == pytest.approx(2.5e-8, rel=1e-2)
 

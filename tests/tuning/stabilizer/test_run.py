@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +11,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import tyro
 
 from emofuse.config import EvaluationConfig, FusionConfig, StabilizerConfig, SweepConfig
 from emofuse.errors import ConfigError, DataError
@@ -21,11 +18,13 @@ from emofuse.evaluation.evaluate_table import evaluate_table
 from emofuse.metrics.accuracy import concordance, mae
 from emofuse.metrics.stability import hold_rate, jitter, response_time
 from emofuse.stabilizer import make_stabilizer, smooth
+from emofuse.stabilizer.tuned import TunedStabilizer
+from emofuse.tuning.stabilizer.choice import evaluated, pareto
 from emofuse.tuning.stabilizer.grid import filter_grids, fusion_grid
-from emofuse.tuning.stabilizer.run import StabilizerSweep, _cautions, chosen_options, divided, options_of
-from emofuse.tuning.stabilizer.surface import SweepData, evaluated, pareto, surface_of
-
-JOB = Path(__file__).resolve().parents[3] / "jobs" / "tune_stabilizer.py"
+from emofuse.tuning.stabilizer.run import StabilizerSweep, chosen_options, divided
+from emofuse.tuning.stabilizer.sentences import cautions
+from emofuse.tuning.stabilizer.surface import SweepData, surface_of
+from tests.commandline import run_command
 
 
 def _small_sweep():
@@ -51,7 +50,7 @@ def sweep_data(table):
 
 def grids_of(sweep_data, sweep=SMALL):
     _, variance = sweep_data.fused(FusionConfig(method="inverse_variance"))
-    return filter_grids(sweep, variance, np.array([0.001, 0.002]))
+    return filter_grids(sweep, variance, np.array([0.025, 0.05]))
 
 
 class TestSurface:
@@ -141,9 +140,16 @@ class TestSurface:
             SweepData.of(images, "valid", None)
 
 
-def row(**values):
+def row(*, spread=(0.0, 0.0, 0.0, 0.0), **values):
+    """A row of four bundles of equal size, whose losses differ by `spread` from the loss over all."""
     gates = dict.fromkeys(("min_face_score", "max_face_std", "min_luma"))
-    return {"filter": "ema", "coverage": 1.0, "hold_rate": 0.0, "mae": np.nan, "ccc": np.nan, **gates, **values}
+    made = {"filter": "ema", "coverage": 1.0, "hold_rate": 0.0, "mae": np.nan, "ccc": np.nan, **gates, **values}
+    loss = made["jitter"] if np.isnan(made["mae"]) else made["mae"]
+    sums = np.repeat(10 * (loss + np.array(spread))[:, None], 2, axis=1)
+    return made | {"numerator": sums, "denominator": np.full((4, 2), 10.0)}
+
+
+FOLDS = np.array([0, 1, 0, 1])
 
 
 class TestChoice:
@@ -152,21 +158,47 @@ class TestChoice:
     def test_without_labels_a_frozen_output_cannot_win(self):
         frozen = row(response_time=np.inf, jitter=0.0)
         slow, quick = row(response_time=9, jitter=0.01), row(response_time=3, jitter=0.2)
-        table = evaluated([self.PLAIN, frozen, slow, quick], SweepConfig(max_response=0.1), 30.0, labelled=False)
+        table, _ = evaluated(
+            [self.PLAIN, frozen, slow, quick], SweepConfig(max_response=0.1), 30.0, FOLDS, labelled=False
+        )
         best = table.to_pylist()[0]
         assert (best["jitter"], best["chosen"], best["objective"]) == (0.2, True, 0.2)
         assert [r["objective"] for r in table.to_pylist() if r["response_time"] > 3] == [None, None]
 
     def test_with_labels_the_error_decides(self):
         calm, close = row(response_time=2, jitter=0.01, mae=0.28), row(response_time=2, jitter=0.3, mae=0.2)
-        table = evaluated([self.PLAIN, calm, close], SweepConfig(), 30.0, labelled=True)
+        table, _ = evaluated([self.PLAIN, calm, close], SweepConfig(), 30.0, FOLDS, labelled=True)
         assert table.to_pylist()[0]["mae"] == 0.2
 
     def test_a_filter_that_answers_seldom_cannot_win(self):
         shy = row(response_time=1, jitter=0.0, mae=0.0, coverage=0.5)
-        table = evaluated([self.PLAIN, shy], SweepConfig(), 30.0, labelled=True)
+        table, _ = evaluated([self.PLAIN, shy], SweepConfig(), 30.0, FOLDS, labelled=True)
         assert table.to_pylist()[0]["filter"] == "none"
         assert not table.to_pylist()[1]["pareto"]
+
+    def test_of_those_within_one_standard_error_the_quickest_is_taken(self):
+        """The least is .20 with deviations of ± .1: its standard error is .1 sqrt(4 / 3) / 2 = .0577."""
+        apart = (0.1, 0.1, -0.1, -0.1)
+        least = row(response_time=9, jitter=0.1, mae=0.2, spread=apart)
+        near = row(response_time=4, jitter=0.2, mae=0.25, spread=(-0.1, 0.1, -0.1, 0.1))
+        far = row(response_time=2, jitter=0.3, mae=0.26, spread=(-0.1, 0.1, -0.1, 0.1))
+        # Its difference from the least is .05 with a standard error of 0: surely worse, however large its own error.
+        like = row(response_time=1, jitter=0.3, mae=0.25, spread=apart)
+        table, _ = evaluated([self.PLAIN, least, near, far, like], SweepConfig(), 30.0, FOLDS, labelled=True)
+        rows = {r["response_time"]: r for r in table.to_pylist() if r["filter"] != "none"}
+        assert rows[9]["standard_error"] == pytest.approx(0.1 * np.sqrt(4 / 3) / 2)
+        assert [rows[k]["within_one_se"] for k in (9, 4, 2, 1)] == [True, True, False, False]
+        assert [r["response_time"] for r in rows.values() if r["chosen"]] == [4]
+        assert table.to_pylist()[0]["mae"] == 0.2
+        assert rows[9]["fold_0"] == pytest.approx(0.2)
+
+    def test_with_one_group_there_is_no_error_and_the_best_is_taken(self):
+        alone = [{**r, "numerator": r["numerator"][:1], "denominator": r["denominator"][:1]} for r in (
+            self.PLAIN, row(response_time=2, jitter=0.3, mae=0.2))]  # fmt: skip
+        table, held_out = evaluated(alone, SweepConfig(), 30.0, np.zeros(1, int), labelled=True)
+        assert table.to_pylist()[0]["chosen"]
+        assert table.to_pylist()[0]["standard_error"] is None
+        assert held_out is None
 
     def test_the_front(self):
         """By eye: (1, 5), (2, 3), (4, 1) stand; (3, 3) and (4, 4) are beaten, the second (2, 3) adds nothing."""
@@ -209,11 +241,24 @@ class TestJob:
         record = json.loads((tmp_path / "sweep" / "run.json").read_text())
         assert record["split"] == "valid"
         assert record["sweep"]["frames"] == 180
-        objective = surface["objective"].drop_null().to_numpy()
-        assert record["chosen"]["measured"]["objective"] == objective.min()
-        config = StabilizerConfig(**record["chosen"]["stabilizer"])
+        [chosen] = surface.filter(surface["chosen"]).to_pylist()
+        assert record["chosen"]["measured"]["objective"] == chosen["objective"]
+        assert chosen["within_one_se"]
+        folds = [chosen[f"fold_{k}"] for k in range(3)]
+        assert np.mean(folds) == pytest.approx(chosen["objective"])  # three sequences of 60 labelled frames
+        assert chosen["standard_error"] == pytest.approx(np.std(folds, ddof=1) / np.sqrt(3))
+        assert record["sweep"]["groups"] == 3
+        assert record["sweep"]["held_out"]["difference"] < 0
+        config = TunedStabilizer.load(tmp_path / "sweep" / "stabilizer.json").options
         assert make_stabilizer(config) is not None
+        found = record["sweep"]["autocorrelation"]
+        assert set(found) == {"scene", "face", "fused"}
+        assert max(max(one["autocorrelated_share"]) for one in found.values()) < 0.3
+        assert found["fused"]["autocorrelation"] == list(config.autocorrelation)
         # Noise on a slow drift: some smoothing must beat none, and it does so on rows it was not chosen on.
+        assert max(config.autocorrelated_share) < 0.3  # the noise is white
+        # A drift of .02 a frame at 25 frames a second, cut off at .9: .01 a second.
+        np.testing.assert_allclose(config.level_variance, 0.01, rtol=0.6)
         test = SweepData.of(table, "test", None)
         mean, variance = test.fused(FusionConfig(**record["chosen"]["fusion"]))
         smoothed = np.full(mean.shape, np.nan)
@@ -240,10 +285,67 @@ class TestJob:
         measured = record["chosen"]["measured"]
         assert measured["objective"] == measured["jitter"]
         assert measured["response_time"] <= 5
+        assert record["chosen"]["stabilizer"]["autocorrelation"] is None
+
+    def test_what_the_sweep_has_seen_is_not_held_out_any_more(self, table, tmp_path):
+        source = saved(tmp_path / "run", table, fusion={"method": "inverse_variance"})
+        StabilizerSweep(replace(SMALL, filters=("kalman",)), local=True).run(source, str(tmp_path / "sweep"))
+        file = str(tmp_path / "sweep" / "stabilizer.json")
+        done = evaluate_table(predictions(), EvaluationConfig(split="all", stabilizer=StabilizerConfig(file=file)))
+        chosen = json.loads((tmp_path / "sweep" / "run.json").read_text())["chosen"]
+        options = {name: tuple(v) if isinstance(v, list) else v for name, v in chosen["stabilizer"].items()}
+        flags = EvaluationConfig(
+            split="all", stabilizer=StabilizerConfig(**options), fusion=FusionConfig(**chosen["fusion"])
+        )
+        by_flags = evaluate_table(predictions(), flags).fused
+        for name in ("fused_valence", "smoothed_valence", "smoothed_arousal", "gate_score"):
+            assert done.fused[name].equals(by_flags[name])
+        valid = np.array(done.fused["split"].to_pylist()) == "valid"
+        np.testing.assert_array_equal(done.fused["in_sample"].to_numpy(), valid)
+        rows = [row for row in done.metrics.to_pylist() if row["system"] == "smoothed"]
+        assert {r["n_groups"] for r in rows if not r["in_sample"] and r["subset"] == "sequences"} == {3}
+        # A sweep over what was so evaluated fuses as the file says.
+        again = saved(tmp_path / "again", done.fused, fusion={"method": "inverse_variance"}, stabilizer={"file": file})
+        unseen = StabilizerSweep(replace(SMALL, filters=("kalman",)), split="all", local=True)
+        assert unseen.run(again, str(tmp_path / "second")).finished
+
+    def test_a_second_sweep_says_that_the_labels_were_seen(self, table, tmp_path, capsys):
+        at = table.schema.get_field_index("in_sample")
+        seen = table.set_column(at, "in_sample", pa.array([True] * table.num_rows))
+        source = saved(tmp_path / "run", seen, fusion={"method": "inverse_variance"})
+        StabilizerSweep(replace(SMALL, filters=("ema",)), local=True).run(source, str(tmp_path / "sweep"))
+        assert "has seen every labelled row" in capsys.readouterr().out
+
+    def test_test_is_refused(self, table, tmp_path):
+        source = saved(tmp_path / "run", table, fusion={"method": "inverse_variance"})
+        with pytest.raises(ConfigError, match="not tuned on 'test'"):
+            StabilizerSweep(SMALL, split="test", local=True).run(source, str(tmp_path / "sweep"))
+        assert not (tmp_path / "sweep").exists()
+
+    def test_all_is_all_but_test(self, table):
+        assert SweepData.of(table, "all", None).frames == 180
+        only = table.filter(pa.array(np.array(table["split"].to_pylist()) == "test"))
+        with pytest.raises(DataError, match="belongs to a sequence"):
+            SweepData.of(only, "all", None)
+
+    def test_experts_beyond_the_scale_are_fused_as_they_were(self, tmp_path):
+        """Twice the means: many leave [-1, 1], and the fusion of the clipped ones is another."""
+        far = predictions()
+        for name in [f"{expert}_{axis}" for expert in ("scene", "face") for axis in ("valence", "arousal")]:
+            at = far.schema.get_field_index(name)
+            twice = far[name].to_numpy(zero_copy_only=False) * 2
+            far = far.set_column(at, far.schema.field(at), pa.array(twice, pa.float32(), from_pandas=True))
+        fused = evaluate_table(far, EvaluationConfig(split="all")).fused
+        assert np.nanmax(np.abs(fused["scene_valence"].to_numpy())) > 1
+        assert np.nanmax(np.abs(fused["fused_valence"].to_numpy())) <= 1
+        source = saved(tmp_path / "run", fused, fusion={"method": "inverse_variance"})
+        assert (
+            StabilizerSweep(replace(SMALL, filters=("ema",)), local=True).run(source, str(tmp_path / "sweep")).finished
+        )
 
     def test_a_table_fused_otherwise_is_refused(self, table, tmp_path):
         source = saved(tmp_path / "run", table, fusion={"method": "equal"})
-        with pytest.raises(DataError, match="fusing the table's experts anew"):
+        with pytest.raises(DataError, match="fusing the table's experts again"):
             StabilizerSweep(SMALL, local=True).run(source, str(tmp_path / "sweep"))
 
     def test_on_ray_tune_the_surface_is_the_same(self, table, tmp_path, ray_cluster):
@@ -256,32 +358,15 @@ class TestJob:
         assert record["sweep"]["trials"] >= 4
 
     def test_errors_take_one_line(self, tmp_path):
-        done = subprocess.run(
-            [sys.executable, str(JOB), "--fused", str(tmp_path / "none"), "--out", str(tmp_path / "out"), "--local"],
-            capture_output=True,
-            text=True,
-        )
+        done = run_command("stabilize", "--fused", tmp_path / "none", "--out", tmp_path / "out", "--local")
         assert done.returncode == 1
         assert done.stderr.startswith("error: ")
         assert done.stderr.count("\n") == 1
 
 
-def test_the_options_that_are_printed_are_those_of_the_choice(tmp_path: Path) -> None:
-    row = {
-        "filter": "kalman", "alpha": None, "min_cutoff": None, "beta": None,
-        "uncertainty_threshold": None, "uncertainty_threshold_arousal": None,
-        "process_variance": 0.001, "process_variance_arousal": 0.02,
-        "min_face_score": 0.8, "max_face_std": None, "min_luma": None,
-    }  # fmt: skip
-    said = options_of(row)
-    assert said == "--stabilizer.filter kalman --stabilizer.process-variance 0.001 0.02 --fusion.min-face-score 0.8"
-    parsed = tyro.cli(EvaluationConfig, args=said.split())
-    assert (parsed.stabilizer, parsed.fusion) == chosen_options(row, StabilizerConfig(), FusionConfig())
-
-
 def test_a_choice_that_hardly_moves_or_rests_on_little_is_called_so() -> None:
-    facts = {"frames": 50, "sequences": 2}
-    few, frozen = _cautions(facts, {"response_time": np.inf})
+    facts = {"frames": 50, "sequences": 2, "labels_in_sample": False}
+    few, frozen = cautions(facts, {"response_time": np.inf})
     assert "only 2 sequence" in few
     assert "nearly frozen" in frozen
-    assert _cautions({"frames": 500, "sequences": 5}, {"response_time": 99.0}) == []
+    assert cautions({"frames": 500, "sequences": 5, "labels_in_sample": False}, {"response_time": 99.0}) == []

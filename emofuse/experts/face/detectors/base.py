@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
+
+from emofuse.config import ComputeConfig, FaceConfig
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,12 +43,32 @@ class Face:
 
 
 class Detector(Protocol):
-    """Finds faces; the result depends on the image alone."""
+    """Finds faces; the result depends on the image alone. A subclass without options or files needs only the call."""
 
-    torch_network: bool
+    torch_network: ClassVar[bool]
     """Whether it is a torch network, which wants a pool of its own with a share of the GPU."""
-    fan_reference: int
+    fan_reference: ClassVar[int]
     """Side of a box, in pixels, at which FAN sees a face at its own scale."""
+
+    @classmethod
+    def make(cls, face: FaceConfig, compute: ComputeConfig) -> Detector:
+        """The detector of the options; a torch network on their device.
+
+        Raises:
+            ConfigError: if it is not to be had on this platform or device.
+            CheckpointError: if its weights are missing or not its own.
+        """
+        del face, compute  # one that takes no options
+        return cls()
+
+    @classmethod
+    def check(cls, face: FaceConfig) -> Any:
+        """Check package and weights without making one.
+
+        Raises:
+            ConfigError: as `make`.
+            CheckpointError: as `make`.
+        """
 
     def __call__(self, rgb: np.ndarray) -> list[Face]:
         """The faces of an image, uint8 (H, W, 3), in its pixels, most confident first."""

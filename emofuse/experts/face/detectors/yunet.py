@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import ClassVar
 
 import cv2
 import numpy as np
 
+from emofuse.config import ComputeConfig, FaceConfig
 from emofuse.errors import CheckpointError
 from emofuse.experts.face.detectors.base import Face, in_order
+from emofuse.io.weights import locate
 
 
 class YuNet:
@@ -17,8 +20,22 @@ class YuNet:
     Source: Wu, Peng & Yu, YuNet: A tiny millisecond-level face detector, MIR 2023.
     """
 
-    torch_network = False
-    fan_reference = 165
+    torch_network: ClassVar[bool] = False
+    fan_reference: ClassVar[int] = 165
+
+    @classmethod
+    def make(cls, face: FaceConfig, compute: ComputeConfig) -> YuNet:  # noqa: ARG003 - as every detector
+        """The detector of the options, on the CPU."""
+        return cls(locate("yunet", face.detector_weights), face.min_score)
+
+    @classmethod
+    def check(cls, face: FaceConfig) -> None:
+        """Check that its file is there, has the hash it should have, and is a model that OpenCV reads.
+
+        Raises:
+            CheckpointError: if not.
+        """
+        cls(locate("yunet", face.detector_weights), face.min_score)  # 0.2 MB, and OpenCV has no reader besides
 
     def __init__(self, path: Path, min_score: float) -> None:
         # OpenCV 5 would warn of a compute target that nobody asked for.

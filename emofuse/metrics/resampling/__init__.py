@@ -1,1 +1,0 @@
-"""Metrics of many systems over resamples of groups."""
