@@ -91,7 +91,8 @@ CORRELATED = ("joint_gaussian", "best_linear_unbiased")
 Rule = Callable[[ArrayLike, ArrayLike, FusionParameters, dict[str, Any]], Fused]
 
 
-def _plain(rule: Callable[..., Fused]) -> Rule:
+def plain(rule: Callable[..., Fused]) -> Rule:
+    """A rule that needs means and variances alone."""
     return lambda mean, variance, _, options: rule(mean, variance, **options)
 
 
@@ -121,10 +122,10 @@ def _stacked(mean: ArrayLike, variance: ArrayLike, known: FusionParameters, opti
 METHODS: dict[str, Rule] = {
     "joint_gaussian": _joint_gaussian,
     "best_linear_unbiased": _best_linear_unbiased,
-    "inverse_variance": _plain(inverse_variance),
-    "random_effects": _plain(random_effects),
-    "fixed": _plain(fixed_weights),
-    "equal": _plain(equal_weights),
+    "inverse_variance": plain(inverse_variance),
+    "random_effects": plain(random_effects),
+    "fixed": plain(fixed_weights),
+    "equal": plain(equal_weights),
     "constant": _constant,
     "stacked": _stacked,
 }

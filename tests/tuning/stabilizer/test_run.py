@@ -288,7 +288,7 @@ class TestJob:
         assert record["chosen"]["stabilizer"]["autocorrelation"] is None
 
     def test_what_the_sweep_has_seen_is_not_held_out_any_more(self, table, tmp_path):
-        source = saved(tmp_path / "run", table, fusion={"method": "inverse_variance"})
+        source = saved(tmp_path / "run", table, fusion={"method": "auto"})
         StabilizerSweep(replace(SMALL, filters=("kalman",)), local=True).run(source, str(tmp_path / "sweep"))
         file = str(tmp_path / "sweep" / "stabilizer.json")
         done = evaluate_table(predictions(), EvaluationConfig(split="all", stabilizer=StabilizerConfig(file=file)))
@@ -305,19 +305,19 @@ class TestJob:
         rows = [row for row in done.metrics.to_pylist() if row["system"] == "smoothed"]
         assert {r["n_groups"] for r in rows if not r["in_sample"] and r["subset"] == "sequences"} == {3}
         # A sweep over what was so evaluated fuses as the file says.
-        again = saved(tmp_path / "again", done.fused, fusion={"method": "inverse_variance"}, stabilizer={"file": file})
+        again = saved(tmp_path / "again", done.fused, fusion={"method": "auto"}, stabilizer={"file": file})
         unseen = StabilizerSweep(replace(SMALL, filters=("kalman",)), split="all", local=True)
         assert unseen.run(again, str(tmp_path / "second")).finished
 
     def test_a_second_sweep_says_that_the_labels_were_seen(self, table, tmp_path, capsys):
         at = table.schema.get_field_index("in_sample")
         seen = table.set_column(at, "in_sample", pa.array([True] * table.num_rows))
-        source = saved(tmp_path / "run", seen, fusion={"method": "inverse_variance"})
+        source = saved(tmp_path / "run", seen, fusion={"method": "auto"})
         StabilizerSweep(replace(SMALL, filters=("ema",)), local=True).run(source, str(tmp_path / "sweep"))
         assert "has seen every labelled row" in capsys.readouterr().out
 
     def test_test_is_refused(self, table, tmp_path):
-        source = saved(tmp_path / "run", table, fusion={"method": "inverse_variance"})
+        source = saved(tmp_path / "run", table, fusion={"method": "auto"})
         with pytest.raises(ConfigError, match="not tuned on 'test'"):
             StabilizerSweep(SMALL, split="test", local=True).run(source, str(tmp_path / "sweep"))
         assert not (tmp_path / "sweep").exists()
@@ -338,7 +338,7 @@ class TestJob:
         fused = evaluate_table(far, EvaluationConfig(split="all")).fused
         assert np.nanmax(np.abs(fused["scene_valence"].to_numpy())) > 1
         assert np.nanmax(np.abs(fused["fused_valence"].to_numpy())) <= 1
-        source = saved(tmp_path / "run", fused, fusion={"method": "inverse_variance"})
+        source = saved(tmp_path / "run", fused, fusion={"method": "auto"})
         assert (
             StabilizerSweep(replace(SMALL, filters=("ema",)), local=True).run(source, str(tmp_path / "sweep")).finished
         )
