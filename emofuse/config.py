@@ -178,9 +178,9 @@ class FusionConfig:
         "stacked",
     ] = "auto"
     """The fusion rule of the system called `fused`. auto takes the calibration's choice, floor, cap and gates with it
-    as far as they are not given here. Without a calibration it is joint_gaussian for the experts that ship with the
-    package, else best_linear_unbiased with an assumed correlation of the experts' errors. constant and stacked are
-    fitted by `emofuse calibrate`."""
+    as far as they are not given here. Without one it is joint_gaussian for the experts that ship with the package,
+    else best_linear_unbiased with an assumed correlation of the experts' errors. constant and stacked are fitted by
+    `emofuse calibrate`."""
     variance_floor: float | None = None
     """Minimum variance, reference units squared; by default the calibration's, else 1e-4."""
     max_weight_ratio: Threshold | None = None

@@ -28,6 +28,7 @@ def test_evaluate_is_the_function_whatever_was_imported_before() -> None:
     assert emofuse.evaluate is emofuse.pipeline.evaluate
 
 
+@pytest.mark.slow
 def test_the_example_runs(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, str(EXAMPLE)], capture_output=True, text=True, cwd=tmp_path, timeout=300)
     assert done.returncode == 0, done.stderr

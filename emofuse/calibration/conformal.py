@@ -80,8 +80,7 @@ class ConformalIntervals:
         Raises:
             ConfigError: if it lies outside the levels that were fitted.
         """
-        if not self.levels[0] <= level <= self.levels[-1]:
-            raise ConfigError(f"no interval of level {level}; fitted from {self.levels[0]} to {self.levels[-1]}")
+        check_level(level, self.levels)
         return np.asarray(self.quantiles[int(np.searchsorted(self.levels, level - 1e-9))])
 
     def interval(self, mean: ArrayLike, variance: ArrayLike, level: float = 0.9) -> tuple[np.ndarray, np.ndarray]:
@@ -99,6 +98,16 @@ class ConformalIntervals:
         """The inverse of `to_dict`."""
         q = files.numbers(content["quantiles"])
         return cls(tuple(map(float, content["levels"])), np.where(np.isnan(q), np.inf, q), np.array(content["n"]))
+
+
+def check_level(level: float, levels: tuple[float, ...] = LEVELS) -> None:
+    """Check that an interval of that level can be served.
+
+    Raises:
+        ConfigError: if it lies outside the levels that were fitted.
+    """
+    if not levels[0] <= level <= levels[-1]:
+        raise ConfigError(f"no interval of level {level}; fitted from {levels[0]} to {levels[-1]}")
 
 
 def _quantiles(scores: np.ndarray, groups: np.ndarray, levels: tuple[float, ...]) -> tuple[np.ndarray, int]:

@@ -26,7 +26,7 @@ def score(name: str, truth: np.ndarray, mean: np.ndarray) -> float:
 
 
 def paired_difference(name: str, truth: np.ndarray, a: np.ndarray, b: np.ndarray, groups: np.ndarray) -> Inference:
-    """Score of a minus score of b by Student's t over groups: of MAE as a mean of rows, else by the jackknife.
+    """Score of a minus score of b by Student's t over groups: of the MAE by `ratio_mean`, else by the jackknife.
 
     Args:
         name: a metric and an axis, as `score` takes it.
@@ -34,12 +34,14 @@ def paired_difference(name: str, truth: np.ndarray, a: np.ndarray, b: np.ndarray
         a: (N, 2), means of one predictor.
         b: (N, 2), of the other.
         groups: (N,), integers.
+
+    Source: docs/methods.md, declared comparisons.
     """
     metric, axis = name.split("_")
+    if metric == "mae":
+        losses = np.abs(a - truth) - np.abs(b - truth)
+        return ratio_mean(losses.mean(axis=1) if axis == "avg" else losses[:, "va".index(axis)], groups)
     if axis != "avg":
         column = "va".index(axis)
         truth, a, b = truth[:, column], a[:, column], b[:, column]
-    if metric == "mae":
-        losses = np.abs(a - truth) - np.abs(b - truth)
-        return ratio_mean(losses.reshape(len(losses), -1).mean(axis=1), groups)
     return jackknife_difference(truth, a, b, groups, metrics=[metric])[metric]

@@ -17,8 +17,8 @@ from emofuse.calibration.rows import group_ids, grouped_split, paired
 from emofuse.calibration.trainer import SIX, CalibrationTrainer, Loss
 from emofuse.config import CalibrationConfig
 from emofuse.errors import ConfigError
-from emofuse.metrics.significance import Conclusion, conclude_family, corrected_resampled_ttest, holm_p
-from emofuse.metrics.significance.conclusion import BETTER, MIN_EFFECT, WORSE
+from emofuse.metrics.significance import Conclusion, conclude, corrected_resampled_ttest, holm_levels, holm_p
+from emofuse.metrics.significance.conclusion import BETTER, MARGIN, MIN_EFFECT, WORSE
 
 Results = dict[str, dict[str, Any]]
 
@@ -36,8 +36,9 @@ class CalibrationEvaluator:
         layers: in place of both, the mean calibration of each axis to fit anew in each split.
         names: what is compared: a metric (mae, rmse, ccc) and an axis (v, a, avg).
         seed: of splits.
-        alpha: the level of the verdicts, which Holm's correction shares between the comparisons of a metric.
-        min_effect: smaller differences, in units of the metric, are called neither better nor worse.
+        alpha: the level of the verdicts, which Holm's correction shares among all names.
+        margin: differences within it, in units of the metric, count as equivalent.
+        min_effect: smaller differences are called neither better nor worse.
     """
 
     def __init__(
@@ -49,13 +50,14 @@ class CalibrationEvaluator:
         names: Sequence[str] = SIX,
         seed: int = 0,
         alpha: float = 0.05,
+        margin: float = MARGIN,
         min_effect: float = MIN_EFFECT,
     ) -> None:
         if not 0 < alpha < 1:
             raise ConfigError(f"alpha must lie within (0, 1); got {alpha}")
         self.calibration = CrossDomainCalibration() if calibration is None else calibration
         self.loss, self.seed = loss, seed
-        self.alpha, self.min_effect = alpha, min_effect
+        self.alpha, self.margin, self.min_effect = alpha, margin, min_effect
         self.layers, self.names = layers, tuple(names)
 
     def ablation_study(
@@ -69,10 +71,10 @@ class CalibrationEvaluator:
         """With against without, and against a constant, where all are evaluated on groups that no fit has seen.
 
         On the rows beside the test set the calibration is fitted once, and their labels give the constants (the
-        median for the MAE, the mean for the RMSE). The test set is evaluated once: Student's t over groups gives
-        intervals and p-values (`paired_difference`), and those of one metric are a family under Holm's correction.
-        Beside it, `n_runs` grouped splits of the rest show how much the fit itself varies; they overlap, so their
-        t-test is the corrected one.
+        median for the MAE, the mean for the RMSE). The test set is evaluated once: Student's t over groups
+        (`paired_difference`) gives intervals and p-values, and all names are a family under Holm's correction.
+        Beside it, `n_runs` grouped splits of the rest show how much the fit itself varies; they overlap, so
+        their t-test is the corrected one.
 
         Args:
             predictions: (N, 2), reference scale; rows that lack a value are left out.
@@ -83,11 +85,12 @@ class CalibrationEvaluator:
 
         Returns:
             For each name: `without`, `with`, `difference` (with minus without) and its `ci_low`, `ci_high` at the
-            level that Holm's correction leaves it, on the test set; `p` and `p_holm`; `significant`, true only for
-            an improvement; `worse`, true only for a loss; `verdict`, of `significance.conclude`; `n`, `n_groups`.
-            Where the metric has a constant, `constant`, its score, and `versus_constant`, the same of with minus
-            constant. `runs`, the difference of each split; `t`, `p_resampled`, `p_resampled_holm` of the corrected
-            t-test; `effect_size`, mean / standard deviation (n - 1) of `runs`.
+            level that Holm's correction leaves it, on the test set; `p` and `p_holm`; `significant`, true only for an
+            improvement; `worse`, true only for a loss; `verdict`, of `significance.conclude`; `n`, `n_groups`,
+            `n_effective_groups`, `df`, `mde`. Where the metric has a constant, `constant`, its score, and
+            `versus_constant`, the same of with minus constant. `runs`, the difference of each split; `t`,
+            `p_resampled`, `p_resampled_holm` of the corrected t-test; `effect_size`, mean / standard deviation
+            (n - 1) of `runs`.
 
         Raises:
             ConfigError: if `n_runs` is below 2.
@@ -165,13 +168,13 @@ class CalibrationEvaluator:
     def _compared(
         self, names: Sequence[str], y: np.ndarray, moved: np.ndarray, others: dict[str, np.ndarray], ids: np.ndarray
     ) -> Results:
-        results: Results = {}
-        for metric in dict.fromkeys(name.split("_")[0] for name in names):
-            family = [name for name in names if name.split("_")[0] == metric]
-            found = [paired_difference(name, y, moved, others[name], ids) for name in family]
-            said = conclude_family(found, lower_is_better=metric != "ccc", min_effect=self.min_effect, level=self.alpha)
-            adjusted = holm_p([each.p for each in found])
-            results |= {name: _entry(each, float(p)) for name, each, p in zip(family, said, adjusted, strict=True)}
+        found = [paired_difference(name, y, moved, others[name], ids) for name in names]
+        p = [each.p for each in found]
+        results = {}
+        for name, each, level, adjusted in zip(names, found, holm_levels(p, self.alpha), holm_p(p), strict=True):
+            lower = not name.startswith("ccc")
+            options: dict[str, Any] = {"margin": self.margin, "min_effect": self.min_effect, "level": float(level)}
+            results[name] = _entry(conclude(each, lower_is_better=lower, **options), float(adjusted))
         return results
 
 
@@ -185,6 +188,9 @@ def _entry(said: Conclusion, p_holm: float) -> dict[str, Any]:
         "p_holm": p_holm,
         "n": found.n,
         "n_groups": found.n_groups,
+        "n_effective_groups": found.n_effective_groups,
+        "df": found.df,
+        "mde": found.minimum_detectable,
         "significant": said.word == BETTER,
         "worse": said.word == WORSE,
         "verdict": said.word,

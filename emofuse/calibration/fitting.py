@@ -117,7 +117,7 @@ def _scales(made: Calibration, truth: np.ndarray, mean: np.ndarray, variance: np
     for method in METHODS:
         cap = made.fusion.threshold("max_weight_ratio") if method == "inverse_variance" else None
         rule = replace(made.fusion, method=method, max_weight_ratio=cap)  # type: ignore[arg-type]
-        if can_fuse(rule, parameters):
+        if can_fuse(method, parameters):
             fused = fuse(mean, variance, rule, parameters)
             scales[method] = fused_variance_scale(truth, np.clip(fused.mean, -1, 1), fused.variance, mean)
     return scales

@@ -86,7 +86,7 @@ def fit_intervals(
         groups: (N,), integers.
     """
     found = dict(alone)
-    if not can_fuse(fusion, parameters):
+    if not can_fuse(fusion.method, parameters):
         return found
     joined = fuse(mean, variance, fusion, parameters)
     kind = kind_of_row(np.isfinite(mean).all(axis=2))

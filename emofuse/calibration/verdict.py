@@ -9,12 +9,26 @@ import numpy as np
 
 from emofuse.affect import AXES
 from emofuse.calibration.evaluator import CalibrationEvaluator
-from emofuse.config import CalibrationConfig
-from emofuse.metrics.significance.conclusion import BETTER, EQUIVALENT, INCONCLUSIVE, MARGIN, NOT_WORSE, WORSE
+from emofuse.config import CalibrationConfig, StatisticsConfig
+from emofuse.metrics.significance.conclusion import BETTER, EQUIVALENT, INCONCLUSIVE, NOT_WORSE, WORSE
 
 METRIC_OF_LOSS = {"mae": "mae", "mse": "rmse", "ccc": "ccc"}
-KEPT = ("without", "with", "difference", "ci_low", "ci_high", "p", "p_holm", "verdict", "n", "n_groups", "constant")
-VERSUS = ("difference", "ci_low", "ci_high", "p", "p_holm", "verdict")
+VERSUS = ("difference", "ci_low", "ci_high", "p", "p_holm", "verdict", "mde")
+KEPT = ("without", "with", *VERSUS, "n", "n_groups", "n_effective_groups", "df", "constant")
+SAID = {
+    BETTER: "yes",
+    WORSE: "no, it harms",
+    EQUIVALENT: "no, the two are equivalent",
+    NOT_WORSE: "it does no harm, and more is not shown",
+    INCONCLUSIVE: "inconclusive",
+}
+VERSUS_CONSTANT = {
+    BETTER: "better than",
+    WORSE: "worse than",
+    EQUIVALENT: "equivalent to",
+    NOT_WORSE: "not worse than",
+    INCONCLUSIVE: "not shown to differ from",
+}
 
 
 def has_helped(
@@ -26,7 +40,7 @@ def has_helped(
     groups: np.ndarray,
     test: np.ndarray | None,
     *,
-    confidence: float,
+    config: StatisticsConfig,
     seed: int,
 ) -> list[dict[str, Any]]:
     """What `CalibrationEvaluator.ablation_study` says of an expert's mean calibration, a row for each axis.
@@ -39,7 +53,7 @@ def has_helped(
         mean: (N, 2), the expert's.
         groups: (N,), what must not be split.
         test: bool (N,), rows it is evaluated on; None sets a fifth of the groups aside.
-        confidence: of the intervals.
+        config: confidence, margin and minimum effect.
         seed: of the split.
 
     Returns:
@@ -50,7 +64,14 @@ def has_helped(
         DataError: if there are too few groups.
     """
     names = [f"{metric}_{axis[0]}" for metric, axis in zip(metrics, AXES, strict=True)]
-    evaluator = CalibrationEvaluator(layers=layers, names=names, alpha=round(1 - confidence, 9), seed=seed)
+    evaluator = CalibrationEvaluator(
+        layers=layers,
+        names=names,
+        alpha=round(1 - config.confidence, 9),
+        margin=config.margin,
+        min_effect=config.min_effect,
+        seed=seed,
+    )
     found = evaluator.ablation_study(mean, truth, groups=groups, test=test)
     return [
         {"expert": expert, "axis": axis, "metric": metric, "evaluated_on": "set aside" if test is None else "test"}
@@ -66,37 +87,23 @@ def _plain(entry: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-_SAID = {
-    BETTER: "yes",
-    WORSE: "no, it harms",
-    EQUIVALENT: f"no difference beyond {MARGIN:g}",
-    NOT_WORSE: f"it harms by less than {MARGIN:g}, if at all",
-    INCONCLUSIVE: "inconclusive",
-}
-_VERSUS = {
-    BETTER: "better than",
-    WORSE: "worse than",
-    EQUIVALENT: "equivalent to",
-    NOT_WORSE: f"worse by less than {MARGIN:g}, if at all, than",
-    INCONCLUSIVE: "inconclusive against",
-}
-
-
 def sentence(row: Mapping[str, Any]) -> str:
     """A row of `has_helped` in words."""
-    said = _SAID[row["verdict"]]
-    if row["verdict"] == BETTER:
-        less = {EQUIVALENT: ", but it is no better than a constant", WORSE: ", but a constant is better still"}
-        said += less.get(row.get("constant_verdict", ""), "")
+    said = SAID[row["verdict"]]
+    if row["verdict"] == BETTER and row.get("constant_verdict") == EQUIVALENT:
+        said = "yes, but it is no better than a constant"
+    elif row["verdict"] == BETTER and row.get("constant_verdict") == WORSE:
+        said = "yes, but a constant is better still"
     versus = ""
     if "constant_verdict" in row:
-        found = _VERSUS[row["constant_verdict"]]
+        found = VERSUS_CONSTANT[row["constant_verdict"]]
         versus = f"; {found} the constant of the validation labels, {row['constant']:.4f} {_span(row, 'constant_')}"
     where = "the test split" if row["evaluated_on"] == "test" else "a fifth of the validation groups, set aside"
     return (
         f"has the calibration helped? {row['expert']}, {row['axis']}: {said}: {row['metric'].upper()} "
         f"{row['with']:.4f}, {row['without']:.4f} without it {_span(row)}{versus}; "
-        f"{row['n']:,} rows of {row['n_groups']:,} groups, {where}"
+        f"{row['n']:,} rows of {row['n_groups']:,} groups, effectively {row['n_effective_groups']:.0f}, {where}; "
+        f"a difference of {row['mde']:.3f} would have been seen 8 times of 10"
     )
 
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
-
 from emofuse.calibration import Calibration
+from emofuse.calibration.conformal import check_level
 from emofuse.calibration.served import Cards, constant_variance, known_together
 from emofuse.config import EvaluationConfig
 from emofuse.fusion.gating import check_gate
@@ -15,7 +14,7 @@ from emofuse.stabilizer.tuned import with_tuned
 
 
 def check_evaluation(config: EvaluationConfig, calibration: Calibration | None, cards: Cards | None = None) -> None:
-    """Check that the fusion has what was to be fitted for it.
+    """Check that the fusion has what was to be fitted for it, and no gate asks for what never changes.
 
     Args:
         config: the options.
@@ -34,5 +33,4 @@ def check_evaluation(config: EvaluationConfig, calibration: Calibration | None, 
     check_gate(replace(fusion, **tuned.gates) if tuned else fusion, constant_variance("face", experts, calibration))
     check_fusion(fusion, known_together(experts, calibration))
     if calibration:
-        nothing = np.full((1, 2), np.nan)
-        calibration.intervals(nothing, nothing, np.zeros((2, 1), dtype=bool), config.statistics.confidence)
+        check_level(config.statistics.confidence)

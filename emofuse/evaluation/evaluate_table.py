@@ -16,7 +16,6 @@ import pyarrow.compute as pc
 from emofuse.affect import AXES
 from emofuse.calibration import Calibration
 from emofuse.calibration.served import known_together, served
-from emofuse.calibration.verdict import METRIC_OF_LOSS
 from emofuse.config import EvaluationConfig, FusionConfig
 from emofuse.errors import DataError
 from emofuse.evaluation.rows import choose_split, row_counts
@@ -37,6 +36,8 @@ from emofuse.tables.schema import EXPERTS, FUSED, PREDICTIONS, conform, read_met
 
 LABEL_STATISTICS: dict[str, Callable[[np.ndarray], float]] = {"mean": np.mean, "median": np.median, "variance": np.var}
 """What constants are made of."""
+FITTED_METRICS = {"mse": "rmse", "mae": "mae", "ccc": "ccc"}
+"""The metric in which a calibration fitted for a loss is judged."""
 
 
 @dataclass(frozen=True)
@@ -114,10 +115,17 @@ def evaluate_table(
         columns |= interval_columns(calibration, fused, np.isfinite(mean).all(axis=2), config.statistics.confidence)
     out = conform(replace_columns(table, columns | smoothed.columns), FUSED, "fused")
     out = with_metadata(out, split=split, fusion=fusion_facts(fusion, known, constant))
-    fitted_metric = fitted_for(calibration) if calibration else None
-    comparisons = compare(on, systems, config.statistics, fitted_metric=fitted_metric)
+    comparisons = compare(on, systems, config.statistics, fitted_metric=fitted_metric(calibration))
     subgroups = subgroup_table(table, config.by, on, systems, config.statistics.confidence)
     return EvaluationResult(out, metrics, comparisons, split, row_counts(table, split, by_expert), subgroups)
+
+
+def fitted_metric(calibration: Calibration | None) -> str | None:
+    """The metric in which a calibration is judged: that of its losses, mae where they differ; None without one."""
+    if calibration is None:
+        return None
+    losses = {layers.mean_of(axis)[1] for layers in calibration.config.values() for axis in range(len(AXES))}
+    return FITTED_METRICS[losses.pop()] if len(losses) == 1 else "mae"
 
 
 def mark_fitted(table: pa.Table, *fitted: Calibration | TunedStabilizer | None) -> pa.Table:
@@ -160,12 +168,6 @@ def baselines(
     if weights is not None:
         others["constant_weight"] = fixed_weights(mean, variance, weights, floor=floor)
     return {name: System(clamp(each.mean), each.variance) for name, each in others.items()}
-
-
-def fitted_for(calibration: Calibration) -> str:
-    """The metric that the means of a calibration were fitted for, where all are of one loss; else the primary one."""
-    losses = {each.mean_of(axis)[1] for each in calibration.config.values() for axis in range(len(AXES))}
-    return METRIC_OF_LOSS[losses.pop()] if len(losses) == 1 else "mae"
 
 
 def fusion_facts(fusion: FusionConfig, known: FusionParameters, constant: dict[str, np.ndarray]) -> dict[str, Any]:

@@ -49,22 +49,28 @@ def fuse(
     return fused if scale is None else replace(fused, variance=scale.apply(fused.variance, mean))
 
 
-def check_fusion(config: FusionConfig, known: FusionParameters) -> None:
-    """That the method is one of ours, has what was to be fitted for it, and takes the options it is given.
+def check_fusion(config: FusionConfig, parameters: FusionParameters) -> None:
+    """Check that the method is one of ours, has what it needs, and takes the options that are given.
 
     Args:
         config: the fusion, with a calibration's choice in it.
-        known: of the experts together.
+        parameters: what is known of the experts together.
 
     Raises:
         ConfigError: saying what is missing, or what does not belong together.
     """
-    if config.method not in ("auto", *METHODS):
-        raise ConfigError(f"fusion method must be one of {', '.join(('auto', *METHODS))}; got {config.method!r}")
-    if config.threshold("max_weight_ratio") is not None and config.method != "inverse_variance":
+    method = resolved_method(config, parameters)
+    if method not in METHODS:
+        raise ConfigError(f"fusion method must be one of {', '.join(('auto', *METHODS))}; got {method!r}")
+    if config.threshold("max_weight_ratio") is not None and method != "inverse_variance":
         raise ConfigError(f"max_weight_ratio belongs to inverse_variance, not to {config.method}")
-    if not can_fuse(config, known):
-        raise ConfigError(LACKING[config.method])
+    if not can_fuse(method, parameters):
+        if method == "joint_gaussian":
+            raise ConfigError(
+                "joint_gaussian fusion needs to know how the experts were fitted: give a calibration, experts whose "
+                "cards say it, or choose best_linear_unbiased"
+            )
+        raise ConfigError(f"{method} fusion is fitted on valid: give a calibration, or choose another method")
 
 
 def resolved_method(config: FusionConfig, parameters: FusionParameters) -> str:
@@ -72,32 +78,23 @@ def resolved_method(config: FusionConfig, parameters: FusionParameters) -> str:
     return parameters.rule if config.method == "auto" else config.method
 
 
-def can_fuse(config: FusionConfig, parameters: FusionParameters) -> bool:
+def can_fuse(method: str, parameters: FusionParameters) -> bool:
     """Whether what the rule needs is there."""
-    return config.method not in NEEDS or getattr(parameters, NEEDS[config.method]) is not None
+    needs = {"joint_gaussian": "joint", "constant": "weights", "stacked": "stack"}.get(method)
+    return needs is None or getattr(parameters, needs) is not None
 
 
-NEEDS = {"joint_gaussian": "joint", "constant": "weights", "stacked": "stack"}
-"""What of `FusionParameters` a rule cannot do without."""
-LACKING = {
-    "joint_gaussian": "joint_gaussian fusion needs to know how the experts were fitted: give a calibration, experts "
-    "whose cards say it, or choose best_linear_unbiased",
-} | {
-    method: f"{method} fusion is fitted on valid: give a calibration, or choose another method"
-    for method in ("constant", "stacked")
-}
 CORRELATED = ("joint_gaussian", "best_linear_unbiased")
 """Rules that take the correlation of the experts' errors."""
 Rule = Callable[[ArrayLike, ArrayLike, FusionParameters, dict[str, Any]], Fused]
 
 
-def plain(rule: Callable[..., Fused]) -> Rule:
-    """A rule that needs means and variances alone."""
+def _plain(rule: Callable[..., Fused]) -> Rule:
     return lambda mean, variance, _, options: rule(mean, variance, **options)
 
 
 def _joint_gaussian(mean: ArrayLike, variance: ArrayLike, known: FusionParameters, options: dict[str, Any]) -> Fused:
-    assert known.joint is not None
+    assert known.joint is not None  # by check_fusion
     return known.joint.joint_gaussian(mean, variance, **options)
 
 
@@ -110,22 +107,22 @@ def _best_linear_unbiased(
 
 
 def _constant(mean: ArrayLike, variance: ArrayLike, known: FusionParameters, options: dict[str, Any]) -> Fused:
-    assert known.weights is not None
+    assert known.weights is not None  # by check_fusion
     return fixed_weights(mean, variance, known.weights, **options)
 
 
 def _stacked(mean: ArrayLike, variance: ArrayLike, known: FusionParameters, options: dict[str, Any]) -> Fused:
-    assert known.stack is not None
+    assert known.stack is not None  # by check_fusion
     return stacked(mean, variance, known.stack, **options)
 
 
 METHODS: dict[str, Rule] = {
     "joint_gaussian": _joint_gaussian,
     "best_linear_unbiased": _best_linear_unbiased,
-    "inverse_variance": plain(inverse_variance),
-    "random_effects": plain(random_effects),
-    "fixed": plain(fixed_weights),
-    "equal": plain(equal_weights),
+    "inverse_variance": _plain(inverse_variance),
+    "random_effects": _plain(random_effects),
+    "fixed": _plain(fixed_weights),
+    "equal": _plain(equal_weights),
     "constant": _constant,
     "stacked": _stacked,
 }

@@ -95,7 +95,7 @@ FUSED = pa.unify_schemas(
 )
 """Predictions with the fusion: here `scene_*` and `face_*` are as fused, after calibration and recalibration:
 they may leave [-1, 1], as in the predictions, and what is joined of them (`fused_*`, `smoothed_*`) does not.
-A `gate_*` is true where that gate shut the face out; `fused_*_low` and `_high` are a calibration's conformal interval
+A `gate_*` is true where that gate left the face out; `fused_*_low` and `_high` are a calibration's conformal interval
 of the confidence asked for, null without one."""
 
 METRICS = pa.schema(

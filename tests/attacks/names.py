@@ -64,11 +64,11 @@ def hostile_terminal(folder: Path) -> str:
     shown = io.StringIO()
     from emofuse.cli import status_of
 
-    def fails(options: object) -> None:
+    def fails() -> None:
         raise DataError(f"no file at {evil}")
 
     with redirect_stderr(shown):
-        assert status_of(fails, None) == 1
+        assert status_of(fails) == 1
     assert "\x1b" not in shown.getvalue()
     assert "[/red]" in shown.getvalue()
     return f"shown: {shown.getvalue().strip()[:80]}"

@@ -103,7 +103,7 @@ def test_the_test_set_is_untouched(monkeypatch):
     seen, evaluated = [], []
     predictions, labels = shifted(200)
     groups = np.arange(200) // 4
-    fit, compare = CalibrationTrainer.fit, module.paired_difference
+    fit, mean = CalibrationTrainer.fit, module.paired_difference
 
     def watched(self, x, y, **kwargs):
         seen.append(np.asarray(x)[:, 0])
@@ -111,7 +111,7 @@ def test_the_test_set_is_untouched(monkeypatch):
 
     def kept(name, truth, a, b, ids):
         evaluated.append(b[:, 0])
-        return compare(name, truth, a, b, ids)
+        return mean(name, truth, a, b, ids)
 
     monkeypatch.setattr(CalibrationTrainer, "fit", watched)
     monkeypatch.setattr(module, "paired_difference", kept)

@@ -7,10 +7,10 @@ import pytest
 
 from emofuse.calibration import CalibrationEvaluator, fit_mean
 from emofuse.calibration.verdict import has_helped, sentence
-from emofuse.config import CalibrationConfig
+from emofuse.config import CalibrationConfig, StatisticsConfig
 from emofuse.errors import DataError
 
-KWARGS = {"confidence": 0.95, "seed": 0}
+KWARGS = {"config": StatisticsConfig(), "seed": 0}
 
 
 def rows(n: int = 600, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -66,7 +66,7 @@ def test_without_a_test_set_a_fifth_of_the_groups_is_set_aside() -> None:
     truth, mean, groups, _ = rows()
     valence, _ = has_helped("face", LAYERS, ["mae", "mae"], truth, mean, groups, None, **KWARGS)
     assert (valence["n_groups"], valence["evaluated_on"]) == (60, "set aside")
-    assert "60 groups, a fifth of the validation groups, set aside" in sentence(valence)
+    assert "60 groups, effectively 60, a fifth of the validation groups, set aside" in sentence(valence)
     with pytest.raises(DataError, match="group"):
         has_helped("face", LAYERS, ["mae", "mae"], truth, mean, np.zeros(600), None, **KWARGS)
 
@@ -77,21 +77,20 @@ def test_without_a_test_set_a_fifth_of_the_groups_is_set_aside() -> None:
         ("better", "better", ["yes: MAE 0.4000, 0.5000 without it (-0.1000", "; better than the constant"]),
         ("better", "equivalent", ["yes, but it is no better than a constant:", "; equivalent to the constant"]),
         ("better", "worse", ["yes, but a constant is better still:", "; worse than the constant"]),
-        ("inconclusive", "inconclusive", ["inconclusive: MAE", "; inconclusive against the constant"]),
-        (
-            "equivalent",
-            "not_worse",
-            ["no difference beyond 0.01: MAE", "; worse by less than 0.01, if at all"],
-        ),
+        ("inconclusive", "inconclusive", ["inconclusive: MAE", "; not shown to differ from the constant"]),
+        ("equivalent", "not_worse", ["no, the two are equivalent: MAE", "; not worse than the constant"]),
+        ("not_worse", "better", ["it does no harm, and more is not shown: MAE"]),
         ("worse", "worse", ["no, it harms: MAE"]),
     ],
 )
 def test_the_words_follow_the_verdicts(raw: str, constant: str, words: list[str]) -> None:
     row = {"expert": "face", "axis": "valence", "metric": "mae", "evaluated_on": "test", "n": 1200, "n_groups": 300}
+    row |= {"n_effective_groups": 120.4, "mde": 0.02}
     row |= {"without": 0.5, "with": 0.4, "difference": -0.1, "ci_low": -0.2, "ci_high": -0.05, "verdict": raw}
     row |= {"constant": 0.41, "constant_difference": -0.01, "constant_ci_low": -0.02, "constant_ci_high": 0.01}
     said = sentence(row | {"constant_verdict": constant})
     assert said.startswith("has the calibration helped? face, valence: ")
-    assert said.endswith("1,200 rows of 300 groups, the test split")
+    assert said.endswith("a difference of 0.020 would have been seen 8 times of 10")
+    assert "1,200 rows of 300 groups, effectively 120, the test split; " in said
     for each in words:
         assert each in said

@@ -127,7 +127,7 @@ def test_boxes_that_are_none_are_refused(box: list[float]) -> None:
         check_manifest(table)
 
 
-def test_the_fingerprint_sees_boxes_and_bears_any_other_column(tmp_path: Path) -> None:
+def test_the_fingerprint_sees_boxes_and_the_users_own_columns(tmp_path: Path) -> None:
     def content(box: list[float] | None, **more: list[object]) -> str:
         rows = [{"sample_id": "a", "uri": "a.png", "person_box": box}, {"sample_id": "b", "uri": "b.png"}]
         table = conform(pa.Table.from_pylist(rows, schema=MANIFEST), MANIFEST, "manifest")
@@ -138,4 +138,7 @@ def test_the_fingerprint_sees_boxes_and_bears_any_other_column(tmp_path: Path) -
 
     plain = content(LEFT)
     assert len({plain, content(RIGHT), content(None)}) == 3
-    assert content(LEFT, tags=[["x", "y"], []], nested=[{"a": [1]}, None], emotions=[{"joy": 1}, {"fear": 2}]) == plain
+    assert len({plain, content(LEFT, place=["inside", "outside"]), content(LEFT, place=["inside", "inside"])}) == 3
+    for nested in ([["x", "y"], []], [{"a": [1]}, None]):
+        with pytest.raises(DataError, match="column tags must hold text, numbers or booleans"):
+            content(LEFT, tags=nested)

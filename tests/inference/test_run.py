@@ -33,8 +33,8 @@ def numbers(table: pa.Table) -> pa.Table:
 def test_one_row_in_one_row_out_in_the_form_of_the_schema(demo_manifest: Path, demo_local: pa.Table) -> None:
     manifest = pq.read_table(demo_manifest)
     assert sorted(manifest.column("sample_id").to_pylist()) == demo_local.column("sample_id").to_pylist()
-    assert demo_local.schema.names == PREDICTIONS.names
-    assert [f.type for f in demo_local.schema] == [f.type for f in PREDICTIONS]
+    assert demo_local.schema.names == [*PREDICTIONS.names, "theme"]
+    assert [f.type for f in demo_local.schema] == [*(f.type for f in PREDICTIONS), pa.string()]
     assert set(demo_local.column("status").to_pylist()) <= set(STATUSES)
     assert np.isfinite(both(demo_local, "scene")).all()
     assert (both(demo_local, "scene", "variance") > 0).all()

@@ -59,8 +59,8 @@ def test_a_run_leaves_everything_where_the_documents_say(finished: Path) -> None
     assert record["stages"]["predict"]["images_per_second"] > 0
     assert len(record["weights"]["scene.head"]) == 64
     assert record["libraries"]["torch"]
-    assert storage.read_table(str(first / "predictions")).schema.names == PREDICTIONS.names
-    assert storage.read_table(str(first / "fused")).schema.names == FUSED.names
+    assert storage.read_table(str(first / "predictions")).schema.names == [*PREDICTIONS.names, "theme"]
+    assert storage.read_table(str(first / "fused")).schema.names == [*FUSED.names, "theme"]
 
 
 def test_a_finished_run_is_a_no_op_that_says_so(finished: Path) -> None:

@@ -182,7 +182,7 @@ def test_rows_it_was_fitted_on_are_known_in_another_cut_of_the_data_and_in_anoth
     np.testing.assert_array_equal(column(marks, "in_sample") > 0, texts(marks, "split") == "test")
 
 
-def test_a_group_in_valid_and_test_is_refused(tmp_path: Path) -> None:
+def test_a_group_in_valid_and_another_split_is_refused(tmp_path: Path) -> None:
     rows = changed(table(90), "group", lambda values: ["g"] * len(values))
     with pytest.raises(DataError, match=r"valid and train share 1 group\(s\), first 'g'; split by group anew"):
         SWEPT.run(written(rows, tmp_path), str(tmp_path / "run"))

@@ -29,7 +29,7 @@ def helped(
         table: of `schema.PREDICTIONS`, with rows of valid and, if there are any, of test.
         layers: by expert, as fitted on valid.
         objective: of the sweep; None where nothing was swept and each loss names the metric.
-        config: confidence.
+        config: confidence, margin and minimum effect.
         seed: of the part of valid that is set aside where there is no test.
 
     Returns:
@@ -52,7 +52,7 @@ def helped(
                 mean[used],
                 groups[used],
                 test[used] if test.any() else None,
-                confidence=config.confidence,
+                config=config,
                 seed=seed,
             )
         except DataError as error:

@@ -223,7 +223,7 @@ def _of_rows(
     place = np.eye(BUNDLES)[sweep_data.bundle[rows]]
     sums, parameters = [], calibration.fusion_parameters()
     for fusion in grid.fusions:
-        if not can_fuse(fusion, parameters):
+        if not can_fuse(fusion.method, parameters):
             sums.append(np.full((len(grid.gates), BUNDLES), np.nan))
             continue
         open_, closed = (

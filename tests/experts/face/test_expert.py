@@ -162,7 +162,7 @@ def test_a_checkpoints_hash_may_be_asked_for(config: FaceConfig) -> None:
 def test_options_that_name_no_expert_are_refused(config: FaceConfig) -> None:
     with pytest.raises(ConfigError, match="embedded or emonet"):
         make_face_expert(FaceConfig(expert="none"), FLOAT32)
-    with pytest.raises(ConfigError, match="at least 1, got 0"):
+    with pytest.raises(ConfigError, match="at least 1; got 0"):
         EmoNetExpert(replace(config, views=0), FLOAT32)
 
 

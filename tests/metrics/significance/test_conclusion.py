@@ -82,6 +82,7 @@ def test_without_an_interval_nothing_is_concluded():
     assert sentence(found, "fused", "scene", "MAE").startswith("Inconclusive: 2 rows in 1 groups")
 
 
+@pytest.mark.slow
 # statsmodels collects garbage at every call.
 @settings(max_examples=30)
 @given(st.lists(st.floats(0, 1), max_size=6), levels)
