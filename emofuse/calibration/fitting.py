@@ -115,7 +115,7 @@ def _scales(made: Calibration, truth: np.ndarray, mean: np.ndarray, variance: np
     """Of every rule that can be had, on what the experts say without the row's own group, gates shut."""
     parameters, scales = made.fusion_parameters(), {}
     for method in METHODS:
-        cap = made.fusion.max_weight_ratio if method == "inverse_variance" else None
+        cap = made.fusion.threshold("max_weight_ratio") if method == "inverse_variance" else None
         rule = replace(made.fusion, method=method, max_weight_ratio=cap)  # type: ignore[arg-type]
         if can_fuse(method, parameters):
             fused = fuse(mean, variance, rule, parameters)

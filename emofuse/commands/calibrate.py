@@ -17,10 +17,11 @@ from emofuse.config import (
 )
 
 DESCRIPTION = """How must the experts' means and variances be corrected on this data, and how are they best joined?
-Reads stored predictions, tries mean calibrations, variance recalibrations, fusion rules and gates on Ray Tune
-in grouped cross-validation inside the valid split, takes the simplest within one standard error of the best,
-fits it on valid, and evaluates it on test once. Writes calibration.json, for `emofuse evaluate --calibration`,
-beside surface.parquet, metrics, comparisons and report.html."""
+Reads stored predictions, tries on Ray Tune, in grouped cross-validation inside the valid split, mean calibrations
+and variance recalibrations of each expert and axis, then fusion rules and gates behind them, takes the simplest
+within one standard error of the best, fits it on valid, and evaluates it on test once. Writes calibration.json, for
+`emofuse evaluate --calibration`, beside layers.parquet, surface.parquet, metrics, comparisons and report.html, and
+ends by saying whether the calibration has helped."""
 
 
 @dataclass(frozen=True)

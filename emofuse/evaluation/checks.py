@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from emofuse.calibration import Calibration
 from emofuse.calibration.conformal import check_level
 from emofuse.calibration.served import Cards, constant_variance, known_together
@@ -23,12 +25,12 @@ def check_evaluation(config: EvaluationConfig, calibration: Calibration | None, 
         ConfigError: saying what it lacks.
         DataError: if the stabilizer's file cannot be read.
     """
-    with_tuned(config)
+    config, tuned = with_tuned(config)
     if calibration is None and cards is None:
         return
     experts = cards or {}
     fusion = chosen_fusion(config.fusion, calibration.fusion if calibration else None)
-    check_gate(fusion, constant_variance("face", experts, calibration))
+    check_gate(replace(fusion, **tuned.gates) if tuned else fusion, constant_variance("face", experts, calibration))
     check_fusion(fusion, known_together(experts, calibration))
     if calibration:
         check_level(config.statistics.confidence)

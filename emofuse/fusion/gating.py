@@ -54,7 +54,7 @@ def check_gate(config: FusionConfig, constant: ArrayLike) -> None:
         ConfigError: if a deviation that is always the same is to be the gate.
     """
     same = [axis for axis, each in zip(AXES, np.asarray(constant), strict=True) if each]
-    if config.max_face_std is not None and same:
+    if config.threshold("max_face_std") is not None and same:
         raise ConfigError(
             f"max_face_std is no gate here: the face expert's {' and '.join(same)} variance is the same on every row, "
             "so it would shut out every face or none; leave it out, or use min_face_score"
