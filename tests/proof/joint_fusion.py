@@ -12,6 +12,7 @@ coverage.
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +25,8 @@ import torch
 from rich.console import Console
 from rich.table import Table
 from scipy.stats import norm
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from emofuse.affect import AXES
 from emofuse.calibration import Calibration, fit_calibration
