@@ -12,6 +12,8 @@ from evaluation.simulation import Scenario, draw, simulate
 from scipy.stats import binom, nct
 from scipy.stats import t as student
 
+pytestmark = pytest.mark.slow
+
 REPEATS = 100
 CHANCE = 1e-3
 simulated = functools.cache(simulate)

@@ -21,6 +21,8 @@ from emofuse.report.run_folder import headline_split, open_run
 from emofuse.report.tables import decimal, interval, systems
 from emofuse.tables import schema
 
+pytestmark = pytest.mark.slow
+
 VOID = {"meta", "link", "img", "input", "br"}
 
 

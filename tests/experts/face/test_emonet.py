@@ -13,6 +13,8 @@ from emofuse.errors import CheckpointError
 from emofuse.experts.face.emonet import EXPRESSIONS, EmoNet, load_emonet, missing_message
 from tests.experts.face.checkpoints import emonet_state, parity_input, write_checkpoint
 
+pytestmark = pytest.mark.slow
+
 PARITY = 1e-4
 
 
