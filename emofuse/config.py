@@ -157,6 +157,17 @@ class ComputeConfig:
 
 Threshold = float | Literal["none"]
 """A number, or "none", which switches off what a calibration has chosen."""
+FusionRule = Literal[
+    "joint_gaussian",
+    "best_linear_unbiased",
+    "inverse_variance",
+    "random_effects",
+    "fixed",
+    "equal",
+    "constant",
+    "stacked",
+]
+"""The rules that join experts, by their names."""
 
 
 @dataclass(frozen=True)
@@ -166,17 +177,7 @@ class FusionConfig:
     None says that an option is not given: a calibration's choice stands, where there is one.
     """
 
-    method: Literal[
-        "auto",
-        "joint_gaussian",
-        "best_linear_unbiased",
-        "inverse_variance",
-        "random_effects",
-        "fixed",
-        "equal",
-        "constant",
-        "stacked",
-    ] = "auto"
+    method: Literal["auto", FusionRule] = "auto"
     """The fusion rule of the system called `fused`. auto takes the calibration's choice, floor, cap and gates with it
     as far as they are not given here. Without one it is joint_gaussian for the experts that ship with the package,
     else best_linear_unbiased with an assumed correlation of the experts' errors. constant and stacked are fitted by
@@ -434,19 +435,14 @@ class CalibrationSweepConfig:
     """What draws the means to the identity, and ordinal ones to a constant."""
     variances: tuple[VarianceKind, ...] = ("none", "constant", "scaling", "affine", "isotonic")
     """Variance recalibrations to compare."""
-    methods: tuple[
-        Literal[
-            "joint_gaussian",
-            "best_linear_unbiased",
-            "inverse_variance",
-            "random_effects",
-            "fixed",
-            "equal",
-            "constant",
-            "stacked",
-        ],
-        ...,
-    ] = ("joint_gaussian", "best_linear_unbiased", "inverse_variance", "random_effects", "constant", "stacked")
+    methods: tuple[FusionRule, ...] = (
+        "joint_gaussian",
+        "best_linear_unbiased",
+        "inverse_variance",
+        "random_effects",
+        "constant",
+        "stacked",
+    )
     """Fusion rules to compare, where both experts speak; fixed and equal are baselines of every evaluation anyway."""
     max_weight_ratio: tuple[float, ...] = (2.0, 5.0)
     """Inverse variance: caps on the ratio of the precisions, besides none."""
